@@ -1,0 +1,5 @@
+"""`python -m glmimg`."""
+
+from glmimg.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Stage 1: a prompt becomes grids of visual tokens. Knows nothing of diffusers."""

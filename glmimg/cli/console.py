@@ -1,0 +1,74 @@
+"""The one place that prints: results to standard output, everything a person watches to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from glmimg.errors import GlmimgError
+
+if TYPE_CHECKING:
+    import rich.console
+    from rich.console import RenderableType
+
+
+@dataclass
+class Console:
+    """Knows whether somebody wants JSON, quiet or more.
+
+    json:    results are one JSON object a line
+    quiet:   no notes, no progress
+    verbose: more notes
+    """
+
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    @cached_property
+    def err(self) -> rich.console.Console:
+        from rich.console import Console as RichConsole
+
+        return RichConsole(stderr=True, highlight=False, soft_wrap=True)
+
+    @cached_property
+    def out(self) -> rich.console.Console:
+        from rich.console import Console as RichConsole
+
+        return RichConsole(highlight=False, soft_wrap=True)
+
+    def result(self, text: str, fields: Mapping[str, Any]) -> None:
+        """One result: `text` for people and pipes, or `fields` as a line of JSON."""
+        self._write(json.dumps(fields, ensure_ascii=False) if self.json else text)
+
+    def show(self, renderable: RenderableType) -> None:
+        """A table or panel on standard output."""
+        self.out.print(renderable)
+
+    def raw(self, data: bytes) -> None:
+        """Bytes on standard output, as they are."""
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+    def note(self, text: str) -> None:
+        """Something worth knowing, on standard error."""
+        if not self.quiet:
+            self.err.print(text, style="dim", markup=False)
+
+    def error(self, error: GlmimgError) -> None:
+        """What went wrong and what to do, on standard error."""
+        self.err.print(f"error: {error.message}", style="bold red", markup=False)
+        if error.hint:
+            self.err.print(f"  {error.hint}", markup=False)
+
+    @property
+    def shows_progress(self) -> bool:
+        return not self.quiet and self.err.is_terminal
+
+    def _write(self, line: str) -> None:
+        sys.stdout.write(line + "\n")
+        sys.stdout.flush()

@@ -1,0 +1,86 @@
+"""`glmimg decode`: stage 2 alone, from token dumps to pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glmimg.cli import options as o
+from glmimg.cli.console import Console
+
+
+def decode(
+    dumps: Annotated[list[Path], typer.Argument(metavar="DUMP...", help="Token dumps to paint.", show_default=False)],
+    out: o.Out = None,
+    model: o.Model = None,
+    revision: o.Revision = None,
+    preset: o.Presets = None,
+    dit_seed: o.DitSeed = None,
+    steps: o.Steps = None,
+    guidance: o.Guidance = None,
+    device: o.Device = "auto",
+    dtype: o.Dtype = "auto",
+    any_model: o.AnyModel = False,
+    no_metadata: o.NoMetadata = False,
+    json: o.Json = False,
+    force: o.Force = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Paint pictures from token dumps (stage 2 alone).
+
+    The model is the one that wrote the first dump, unless --model says otherwise.
+
+    Example:
+
+    glmimg decode x.tokens.json -o x.png
+    """
+    from glmimg.cli.drawing import report_picture
+    from glmimg.cli.outputs import STANDARD_OUTPUT, NameFields, check_outputs, name_outputs, split_suffix
+    from glmimg.cli.progress import ProgressLine
+    from glmimg.engine.local import LocalEngine, PaintOrder, check_fingerprint
+    from glmimg.errors import UsageError
+    from glmimg.job import ModelChoice, PaintSettings, Wish
+    from glmimg.preset import load_stack
+    from glmimg.runtime.device import check_names
+    from glmimg.runtime.resolve import resolve
+    from glmimg.tokens.dump import check_fits_model, read_dump
+
+    console = Console(json=json, quiet=quiet, verbose=verbose)
+    read = [read_dump(path) for path in dumps]
+    wish = Wish.of(dict(dit_seed=dit_seed, steps=steps, guidance=guidance)).over(load_stack(preset or []).wish)
+    choice = ModelChoice(
+        model or read[0].model.id, revision or (None if model else read[0].model.revision), device, dtype
+    )
+    check_names(choice)
+    checkpoint = resolve(choice.model, choice.revision)
+    for path, dump in zip(dumps, read, strict=True):
+        check_fits_model(dump, path, codebook_size=checkpoint.decoder_codebook_size)
+        if not any_model:
+            check_fingerprint(dump, str(path), checkpoint)
+    paths: list[Path | None]
+    if out == STANDARD_OUTPUT:
+        if json or len(read) > 1:
+            raise UsageError("--out - takes one picture, and no --json", "Write to files instead.")
+        paths = [None]
+    elif out is None:
+        paths = [path.with_name(split_suffix(path)[0] + ".png") for path in dumps]
+    else:
+        names = [NameFields(dump.prompt, dump.seed, index) for index, dump in enumerate(read, start=1)]
+        paths = list(name_outputs(out, names, ".png"))
+    check_outputs([path for path in paths if path], force=force)
+    orders = [
+        PaintOrder(
+            dump,
+            PaintSettings(dump.seed if wish.dit_seed is None else wish.dit_seed, wish.steps or 0, wish.guidance or 0),
+            path,
+            str(name),
+        )
+        for dump, path, name in zip(read, paths, dumps, strict=True)
+    ]
+    with ProgressLine(console.err, shown=console.shows_progress) as progress:
+        engine = LocalEngine(checkpoint, choice, metadata=not no_metadata, watch=progress)
+        for painted in engine.paint(orders):
+            report_picture(painted, Path(painted.order.name), console, metadata=not no_metadata)

@@ -1,0 +1,82 @@
+"""The program: its commands, and the one place where an error becomes a message and an exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from glmimg.cli.console import Console
+from glmimg.cli.decode import decode
+from glmimg.cli.inspect import inspect
+from glmimg.cli.models import models
+from glmimg.cli.presets import presets
+from glmimg.cli.t2i import t2i
+from glmimg.cli.tokens import tokens
+from glmimg.errors import GlmimgError, Interrupted
+
+app = typer.Typer(
+    name="glmimg",
+    help="Draw with GLM-Image, in two stages with a token file between them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (t2i, tokens, decode, inspect, presets):
+    app.command()(command)
+app.add_typer(models, name="models")
+
+INTERRUPTED = 130
+
+
+@app.callback()
+def version_option(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from glmimg import __version__
+
+        sys.stdout.write(f"glmimg {__version__}\n")
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Run a command line; never returns, never lets a traceback out unless asked with -v."""
+    console = Console(verbose=bool({"-v", "--verbose"} & set(sys.argv)))
+    try:
+        app()
+    except GlmimgError as error:
+        console.error(error)
+        status = error.exit_code
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BrokenPipeError:
+        _silence_standard_output()
+        status = 1
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if status == INTERRUPTED:
+            console.error(Interrupted("interrupted"))
+    except Exception as error:  # a bug of ours: said in one line, in full with -v
+        if console.verbose:
+            raise
+        console.error(GlmimgError(f"{type(error).__name__}: {error}", "This is a bug in glmimg; -v shows where."))
+        status = 1
+    _flush_standard_output()
+    sys.exit(status)
+
+
+def _flush_standard_output() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence_standard_output()
+
+
+def _silence_standard_output() -> None:
+    """The reader is gone: let the interpreter's own last flush go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

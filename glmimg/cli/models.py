@@ -1,0 +1,76 @@
+"""`glmimg models`: what is on this machine, fetching more, and checking a checkpoint."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glmimg.cli import options as o
+from glmimg.cli.console import Console
+
+models = typer.Typer(help="Models on this machine: list, pull, check.", no_args_is_help=False)
+
+
+@models.callback(invoke_without_command=True)
+def models_default(context: typer.Context, json: o.Json = False) -> None:
+    if context.invoked_subcommand is None:
+        list_models(json)
+
+
+@models.command("list")
+def list_models(json: o.Json = False) -> None:
+    """List the GLM-Image checkpoints on this machine, how large they are, and whether they are whole."""
+    from glmimg.runtime.inventory import find_models
+
+    console = Console(json=json)
+    found = find_models()
+    if json:
+        for each in found:
+            console.result("", each.fields())
+        return
+    from rich.table import Table
+
+    table = Table("model", "revision", "size", "state", "folder", box=None, pad_edge=False)
+    for each in found:
+        table.add_row(each.id, (each.revision or "")[:12], each.size_text, each.state, str(each.folder))
+    console.show(table)
+
+
+@models.command()
+def pull(
+    model: Annotated[
+        str, typer.Argument(metavar="HUB_ID", help="For example zai-org/GLM-Image.")
+    ] = "zai-org/GLM-Image",
+    revision: o.Revision = None,
+    json: o.Json = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Fetch a checkpoint from the hub, or finish an interrupted fetch."""
+    from glmimg.runtime.hub import pull_model
+
+    console = Console(json=json, quiet=quiet)
+    checkpoint = pull_model(model, revision, show_progress=console.shows_progress)
+    fields = {"model": model, "revision": checkpoint.revision, "folder": str(checkpoint.folder)}
+    console.result(str(checkpoint.folder), fields)
+
+
+@models.command()
+def check(
+    model: Annotated[str, typer.Argument(metavar="DIR", help="A directory, a hub id in the cache, or `demo`.")],
+    json: o.Json = False,
+) -> None:
+    """Say whether a checkpoint is usable, and everything that is wrong with it (exit 4)."""
+    from glmimg.errors import ModelUnfit
+    from glmimg.runtime.resolve import resolve
+
+    console = Console(json=json)
+    checkpoint = resolve(model)
+    problems = [problem.message for problem in checkpoint.problems()]
+    fields = {"model": model, "folder": str(checkpoint.folder), "usable": not problems, "problems": problems}
+    if json:
+        console.result("", fields)
+    elif not problems:
+        console.result(f"{model}: a usable GLM-Image, fingerprint {checkpoint.fingerprint()}", fields)
+    if problems:
+        raise ModelUnfit("\n       ".join(problems), "Fetch the damaged or missing files again.")

@@ -1,0 +1,220 @@
+"""Every option once. Commands name these; defaults of `None` mean "not said"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+DRAW, MODEL, OUTPUT = "What to draw", "Model and machine", "Output"
+
+Prompts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PROMPT]...",
+        help="What to draw. Several draw several; - reads them from standard input, one a line.",
+        show_default=False,
+    ),
+]
+PromptFile = Annotated[
+    str | None,
+    typer.Option(
+        "--prompts",
+        metavar="FILE",
+        help="Read prompts from a file, one a line; - is standard input.",
+        rich_help_panel=DRAW,
+    ),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="PATH",
+        help="Where to write; {seed}, {index} and {prompt} are filled in; - is standard output.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="MODEL",
+        envvar="GLMIMG_MODEL",
+        help="A hub id, a directory in the diffusers layout, or `demo`. [default: zai-org/GLM-Image]",
+        rich_help_panel=MODEL,
+    ),
+]
+Revision = Annotated[
+    str | None,
+    typer.Option(
+        "--revision", metavar="REV", envvar="GLMIMG_REVISION", help="Revision of a hub model.", rich_help_panel=MODEL
+    ),
+]
+Presets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--preset",
+        "-p",
+        metavar="NAME",
+        help="A preset's name or a YAML file; repeatable, later wins.",
+        rich_help_panel=DRAW,
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        "-s",
+        metavar="WxH",
+        envvar="GLMIMG_SIZE",
+        help="Target size in pixels, both sides multiples of 32.",
+        rich_help_panel=DRAW,
+    ),
+]
+Count = Annotated[
+    int,
+    typer.Option(
+        "--count",
+        "-n",
+        metavar="N",
+        min=1,
+        max=100_000,
+        help="Pictures per prompt: seeds seed, seed+1, ..., each with its own tokens.",
+        rich_help_panel=DRAW,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        min=0,
+        envvar="GLMIMG_SEED",
+        help="Seed of both stages. [default: random, reported]",
+        rich_help_panel=DRAW,
+    ),
+]
+DitSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--dit-seed",
+        metavar="N",
+        min=0,
+        envvar="GLMIMG_DIT_SEED",
+        help="Another seed for stage 2 (painting).",
+        rich_help_panel=DRAW,
+    ),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        metavar="N",
+        min=1,
+        max=1000,
+        envvar="GLMIMG_STEPS",
+        help="Denoising steps. [default: 50]",
+        rich_help_panel=DRAW,
+    ),
+]
+Guidance = Annotated[
+    float | None,
+    typer.Option(
+        "--guidance",
+        metavar="X",
+        min=1,
+        max=100,
+        envvar="GLMIMG_GUIDANCE",
+        help="Classifier-free guidance scale; 1 turns it off. [default: 1.5]",
+        rich_help_panel=DRAW,
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        metavar="X",
+        min=0.001,
+        max=100,
+        envvar="GLMIMG_TEMPERATURE",
+        help="AR sampling temperature. [default: the checkpoint's]",
+        rich_help_panel=DRAW,
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p",
+        metavar="X",
+        min=0.000001,
+        max=1,
+        envvar="GLMIMG_TOP_P",
+        help="AR nucleus sampling. [default: the checkpoint's]",
+        rich_help_panel=DRAW,
+    ),
+]
+Replay = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="PNG",
+        help="Make a picture of glmimg again, from its own metadata; other options override.",
+        rich_help_panel=DRAW,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="DEVICE",
+        envvar="GLMIMG_DEVICE",
+        help="auto, cpu, cuda, cuda:1, mps, xpu.",
+        rich_help_panel=MODEL,
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        metavar="DTYPE",
+        envvar="GLMIMG_DTYPE",
+        help="auto (bf16 on an accelerator, fp32 on the CPU), fp32, bf16, fp16.",
+        rich_help_panel=MODEL,
+    ),
+]
+AnyModel = Annotated[
+    bool,
+    typer.Option(
+        "--any-model", help="Paint dumps with other decoder weights than they were written for.", rich_help_panel=MODEL
+    ),
+]
+TokensOut = Annotated[
+    str | None,
+    typer.Option(
+        "--tokens-out",
+        metavar="PATH",
+        help="Where the token dump goes. [default: beside the picture]",
+        rich_help_panel=OUTPUT,
+    ),
+]
+NoTokens = Annotated[bool, typer.Option("--no-tokens", help="Keep no token dump.", rich_help_panel=OUTPUT)]
+NoMetadata = Annotated[
+    bool, typer.Option("--no-metadata", help="Leave out of the picture how it was made.", rich_help_panel=OUTPUT)
+]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help="One JSON object a line for each result, and nothing else, on standard output.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what is there.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.", rich_help_panel=OUTPUT)]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", "-v", help="More notes, and a traceback for failures of exit 1.", rich_help_panel=OUTPUT),
+]

@@ -1,0 +1,126 @@
+"""Where results go: names from a pattern, and every check that can be made before weights load."""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from glmimg.errors import OutputError
+from glmimg.job import Job
+
+STANDARD_OUTPUT = "-"
+FIELDS = ("seed", "index", "prompt")
+SLUG_LENGTH = 60
+
+
+@dataclass(frozen=True)
+class NameFields:
+    """What a name pattern may refer to. index counts from 1."""
+
+    prompt: str
+    seed: int
+    index: int
+
+    @classmethod
+    def of(cls, jobs: Sequence[Job]) -> list[NameFields]:
+        return [cls(job.prompt, job.seed, index) for index, job in enumerate(jobs, start=1)]
+
+
+def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) -> list[Path]:
+    """One path for each result.
+
+    pattern: with {seed}, {index}, {prompt}; a directory (existing, or ending in /) gets a name of its own;
+             None is `{prompt}-{seed}` in the current directory. Several results under one name get -1, -2, ...
+    raises:  OutputError (exit 2) for unknown fields
+    """
+    own_name = "{prompt}-{seed}" + suffix
+    if pattern is None:
+        pattern = own_name
+    elif pattern.endswith("/") or Path(pattern).is_dir():
+        pattern = pattern.rstrip("/") + "/" + own_name
+    if len(names) > 1 and not any(field for _, field, *_ in _parse(pattern)):
+        path = Path(pattern)
+        stem, ending = split_suffix(path)
+        pattern = str(path.with_name(f"{stem}-{{index}}{ending}"))
+    paths = [Path(_fill(pattern, each)) for each in names]
+    repeated = [path for path, count in Counter(paths).items() if count > 1]
+    if repeated:
+        raise OutputError(f"--out {pattern} gives {repeated[0]} more than once", "Add {index} or {seed} to the name.")
+    return paths
+
+
+def dump_path_beside(picture: Path) -> Path:
+    """out.png -> out.tokens.json"""
+    return picture.with_name(split_suffix(picture)[0] + ".tokens.json")
+
+
+def split_suffix(path: Path) -> tuple[str, str]:
+    """Name and ending, `.tokens.json` being one ending."""
+    if path.name.endswith(".tokens.json"):
+        return path.name.removesuffix(".tokens.json"), ".tokens.json"
+    return path.stem, path.suffix
+
+
+def check_outputs(paths: Sequence[Path], *, force: bool) -> None:
+    """Refuse outputs that cannot or must not be written, before anything loads.
+
+    raises: OutputError (exit 2): the folder is missing or not writable, the path is a folder, or it
+            exists and `force` is off
+    """
+    for path, count in Counter(paths).items():
+        if count > 1:
+            raise OutputError(f"{path} would be written {count} times", "Give each output a name of its own.")
+    for path in paths:
+        try:
+            _check_output(path, force)
+        except OSError as error:
+            raise OutputError(f"{path} cannot be used: {error.strerror}", "Choose another name with --out.") from error
+
+
+def _check_output(path: Path, force: bool) -> None:
+    folder = path.parent
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder", "Give the name of a file.")
+    if not folder.is_dir():
+        raise OutputError(f"the folder {folder} does not exist", f"Make it first: mkdir -p {folder}")
+    if path.exists() and not path.is_file():
+        return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"the folder {folder} is not writable", "Choose another place with --out.")
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already", "Overwrite it with --force, or choose another name with --out.")
+
+
+def slug(prompt: str) -> str:
+    """The prompt as a part of a file name: letters and digits of any script, dashes between."""
+    words = re.findall(r"\w+", prompt.lower())
+    text = ""
+    for word in words:
+        longer = f"{text}-{word}" if text else word
+        if len(longer.encode()) > SLUG_LENGTH * 2 or len(longer) > SLUG_LENGTH:
+            break
+        text = longer
+    return text or (words[0][:SLUG_LENGTH] if words else "picture")
+
+
+def _parse(pattern: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    try:
+        parts = list(string.Formatter().parse(pattern))
+    except ValueError as error:
+        raise OutputError(f"--out {pattern}: {error}", "Write {{ and }} for braces.") from error
+    for _, field, *_ in parts:
+        if field is not None and field not in FIELDS:
+            raise OutputError(f"--out {pattern}: unknown field {{{field}}}", "There are {seed}, {index} and {prompt}.")
+    return parts
+
+
+def _fill(pattern: str, fields: NameFields) -> str:
+    try:
+        return pattern.format(seed=fields.seed, index=fields.index, prompt=slug(fields.prompt))
+    except ValueError as error:
+        raise OutputError(f"--out {pattern}: {error}", "For example {index:03}.") from error

@@ -1,0 +1,87 @@
+"""What stays the same over all denoising steps of a picture, computed once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from glmimg.tokens.dump import Grid
+
+if TYPE_CHECKING:
+    from diffusers import GlmImageTransformer2DModel
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One side of classifier-free guidance.
+
+    glyphs: [1, glyph tokens, width], projected embeddings of the quoted words
+    prior:  [1, patches, width], projected embeddings of the visual tokens
+    """
+
+    glyphs: torch.Tensor
+    prior: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Everything the DiT is told besides latents and time.
+
+    conditional:   with tokens and quoted words
+    unconditional: without either; None when guidance is off
+    size:          [1, time width], embedding of target size and crop
+    rotary:        cos and sin, each [patches, head width], of the patches' places
+    """
+
+    conditional: Branch
+    unconditional: Branch | None
+    size: torch.Tensor
+    rotary: tuple[torch.Tensor, torch.Tensor]
+
+
+def prepare_conditioning(
+    transformer: GlmImageTransformer2DModel,
+    grid: Grid,
+    glyphs: torch.Tensor,
+    no_glyphs: torch.Tensor | None,
+    latents: torch.Tensor,
+    size_px: tuple[int, int],
+) -> Conditioning:
+    """Run the parts of the DiT that do not depend on the step.
+
+    glyphs, no_glyphs: [1, tokens, glyph encoder width]; no_glyphs None turns guidance off
+    latents:           [1, channels, height, width], for their shape, device and dtype
+    size_px:           (height, width) of the picture
+    """
+    prior_ids = upsample_tokens(grid).to(latents.device)
+    embedded = transformer.prior_token_embedding(prior_ids)
+    unconditional = None
+    if no_glyphs is not None:
+        # Multiplied, not filled, by zero: negative zeros are part of what diffusers computes.
+        unconditional = Branch(transformer.glyph_projector(no_glyphs), transformer.prior_projector(embedded * 0.0))
+    cos, sin = transformer.rope(latents)
+    return Conditioning(
+        conditional=Branch(transformer.glyph_projector(glyphs), transformer.prior_projector(embedded)),
+        unconditional=unconditional,
+        size=embed_size(transformer, size_px, latents),
+        rotary=(cos.to(latents.device), sin.to(latents.device)),
+    )
+
+
+def upsample_tokens(grid: Grid) -> torch.Tensor:
+    """Each id twice in each direction, one per 16x16 px, which is one DiT patch: [1, 4 * cells], int64."""
+    ids = torch.tensor(grid.tokens)
+    return ids.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1).reshape(1, -1)
+
+
+def embed_size(transformer: GlmImageTransformer2DModel, size_px: tuple[int, int], like: torch.Tensor) -> torch.Tensor:
+    """The part of the conditioning that says how large the picture is: [1, time width].
+
+    source: diffusers, `GlmImageCombinedTimestepSizeEmbeddings`; the crop starts at (0, 0)
+    """
+    embed = transformer.time_condition_embed
+    target = embed.condition_proj(torch.tensor(size_px, dtype=like.dtype, device=like.device)).view(1, -1)
+    crop = embed.condition_proj(torch.zeros(2, dtype=like.dtype, device=like.device)).view(1, -1)
+    return embed.condition_embedder(torch.cat([crop, target], dim=1).to(like.dtype))  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Runs jobs through the stages and puts what they make on disk."""

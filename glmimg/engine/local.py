@@ -1,0 +1,201 @@
+"""Runs jobs on this machine: all token grids first, then all pictures, each half loaded once.
+
+Everything a stage makes is on disk before the next risky thing starts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from glmimg.atomic import write_atomically
+from glmimg.engine.versions import versions
+from glmimg.errors import BadDump, GlmimgError, Interrupted, OutOfMemory
+from glmimg.events import JobStarted, Saved, Watch, unwatched
+from glmimg.image_io import Making, Picture, encode_png
+from glmimg.job import Job, ModelChoice, PaintSettings, Sampling
+from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.device import Placement, check_names, place
+from glmimg.tokens.dump import TokenDump, check_fits_model, write_dump
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job and where its two files go; None keeps that one off the disk."""
+
+    job: Job
+    dump_path: Path | None = None
+    picture_path: Path | None = None
+
+
+@dataclass(frozen=True)
+class PaintOrder:
+    """A dump to paint, how, and where to; `name` is what messages call the dump."""
+
+    dump: TokenDump
+    settings: PaintSettings
+    picture_path: Path | None = None
+    name: str = "the dump"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A dump that is finished, and on disk if its order has a path for it."""
+
+    order: Order
+    dump: TokenDump
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A picture that is finished, and on disk if its order has a path for it."""
+
+    order: PaintOrder
+    picture: Picture
+    seconds: float
+
+
+class LocalEngine:
+    """Both stages of one checkpoint, one loaded at a time.
+
+    metadata: whether pictures carry their making
+    watch:    is told what happens
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, choice: ModelChoice, *, metadata: bool = True, watch: Watch = unwatched
+    ) -> None:
+        check_names(choice)
+        self.checkpoint = checkpoint
+        self.choice = choice
+        self.metadata = metadata
+        self.watch = watch
+
+    def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
+        """Both stages: every dump, then every picture. Yields each picture when it is on disk."""
+        self.checkpoint.check("ar", "dit")
+        written = list(self.write(orders))
+        yield from self.paint(
+            PaintOrder(each.dump, each.order.job.painting, each.order.picture_path, str(each.order.dump_path or "dump"))
+            for each in written
+        )
+
+    def write(self, orders: Sequence[Order]) -> Iterator[Written]:
+        """Stage 1. Yields each dump when it is on disk.
+
+        raises: ModelUnfit (exit 4), OutOfMemory (exit 5), WriteError (exit 1), Interrupted (exit 130)
+        """
+        self.checkpoint.check("ar")
+        kept: list[Path] = []
+        with _kept_on_failure(kept):
+            from glmimg.ar.stage import ARStage
+
+            stage = ARStage.load(self.checkpoint, self._place(), self.watch)
+            for number, order in enumerate(orders, start=1):
+                self.watch(JobStarted("tokens", number, len(orders)))
+                dump = stage.write(order.job, self.watch)
+                if order.dump_path is not None:
+                    write_dump(dump, order.dump_path)
+                    kept.append(order.dump_path)
+                    self.watch(Saved(order.dump_path))
+                yield Written(order, dump)
+            stage.close()
+
+    def paint(self, orders: Iterable[PaintOrder]) -> Iterator[Painted]:
+        """Stage 2. Yields each picture when it is on disk.
+
+        raises: BadDump (exit 3) for a dump of another codebook, before weights load; then as `write`
+        """
+        self.checkpoint.check("dit")
+        orders = list(orders)
+        for order in orders:
+            check_fits_model(order.dump, order.name, codebook_size=self.checkpoint.decoder_codebook_size)
+        kept = [Path(order.name) for order in orders if Path(order.name).suffix == ".json"]
+        with _kept_on_failure(kept):
+            from glmimg.dit.stage import DiTStage
+
+            placement = self._place()
+            stage = DiTStage.load(self.checkpoint, placement, self.watch)
+            for number, order in enumerate(orders, start=1):
+                self.watch(JobStarted("picture", number, len(orders)))
+                started = time.perf_counter()
+                image = stage.paint(order.dump, order.settings, self.watch)
+                seconds = time.perf_counter() - started
+                picture = Picture(image, self._making(order, placement))
+                if order.picture_path is not None:
+                    write_atomically(order.picture_path, encode_png(picture, metadata=self.metadata))
+                    self.watch(Saved(order.picture_path))
+                yield Painted(order, picture, seconds)
+            stage.close()
+
+    def _place(self) -> Placement:
+        return place(self.choice)
+
+    def _making(self, order: PaintOrder, placement: Placement) -> Making:
+        return Making(
+            job=painted_job(order.dump, order.settings),
+            model=order.dump.model,
+            device=placement.device.type,
+            dtype=placement.dtype_name,
+            versions=versions(),
+        )
+
+
+def painted_job(dump: TokenDump, settings: PaintSettings) -> Job:
+    """The whole job a picture is made by: what its dump says and how it is painted."""
+    return Job(
+        prompt=dump.prompt,
+        height=dump.height,
+        width=dump.width,
+        seed=dump.seed,
+        dit_seed=settings.seed,
+        steps=settings.steps,
+        guidance=settings.guidance,
+        sampling=Sampling(temperature=dump.sampling.temperature, top_p=dump.sampling.top_p, top_k=dump.sampling.top_k),
+    )
+
+
+def check_fingerprint(dump: TokenDump, name: str, checkpoint: Checkpoint) -> None:
+    """Refuse a dump that other decoder weights were meant for.
+
+    raises: BadDump (exit 3)
+    """
+    half = dump.model.fingerprint.rpartition("-")[2]
+    if half not in ("none", checkpoint.half_fingerprint("dit")):
+        raise BadDump(
+            name,
+            f"was written for {dump.model.id}, whose decoder has other weights than {checkpoint.id}",
+            f"Use --model {dump.model.id}, or --any-model to paint it with these weights all the same.",
+        )
+
+
+@contextmanager
+def _kept_on_failure(kept: list[Path]) -> Iterator[None]:
+    """Turn Ctrl-C and out-of-memory into errors that say which dumps are safe."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted", _resume_hint(kept)) from error
+    except GlmimgError:
+        raise
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        hint = "Try a smaller --size or --dtype bf16, or close other programs."
+        raise OutOfMemory("out of memory", " ".join(filter(None, [hint, _resume_hint(kept)]))) from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _resume_hint(kept: list[Path]) -> str:
+    if not kept:
+        return ""
+    names = " ".join(str(path) for path in kept[:3]) + (" ..." if len(kept) > 3 else "")
+    return f"Finished token dumps are kept; go on with: glmimg decode {names}"

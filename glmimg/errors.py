@@ -1,0 +1,99 @@
+"""Every error a user can meet: what happened, on which input, and what to do about it.
+
+An error carries its exit status (design of the command line) and a hint. Only `glmimg.cli.main`
+prints one and leaves the process; everything below raises.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class GlmimgError(Exception):
+    """A failure while running. Base of every error glmimg raises on purpose.
+
+    message: one sentence, what happened and to which input
+    hint:    what to do next, an imperative sentence or a command; empty if there is nothing to do
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class WriteError(GlmimgError):
+    """An output could not be written whole (exit 1). Nothing is left behind at its path."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"cannot write {path}: {reason}", "Free some space or choose another place with --out.")
+        self.path = path
+
+
+class UsageError(GlmimgError):
+    """The command line asks for something impossible (exit 2)."""
+
+    exit_code = 2
+
+
+class SizeError(UsageError):
+    """A picture size the model cannot draw (exit 2)."""
+
+
+class OutputError(UsageError):
+    """An output path that cannot be used; found before any weight loads (exit 2)."""
+
+
+class BadInput(GlmimgError):
+    """A file given as input is not what it should be (exit 3)."""
+
+    exit_code = 3
+
+    def __init__(self, path: Path | str, reason: str, hint: str = "") -> None:
+        super().__init__(f"{path}: {reason}", hint)
+        self.path = path
+        self.reason = reason
+
+
+class BadDump(BadInput):
+    """A token dump that is damaged, of a newer version, or for another model (exit 3)."""
+
+
+class BadImage(BadInput):
+    """A source picture that cannot be read, or a picture without the metadata asked for (exit 3)."""
+
+
+class BadPreset(BadInput):
+    """A preset that does not exist or does not hold what a preset may hold (exit 3)."""
+
+
+class BadPrompts(BadInput):
+    """A file of prompts, or standard input, that holds none or is not text (exit 3)."""
+
+
+class ModelError(GlmimgError):
+    """The model is missing or unfit (exit 4)."""
+
+    exit_code = 4
+
+
+class ModelMissing(ModelError):
+    """No such checkpoint on this machine (exit 4)."""
+
+
+class ModelUnfit(ModelError):
+    """A checkpoint that is incomplete, damaged, or of another kind (exit 4)."""
+
+
+class OutOfMemory(GlmimgError):
+    """The device or the host ran out of memory (exit 5)."""
+
+    exit_code = 5
+
+
+class Interrupted(GlmimgError):
+    """Ctrl-C (exit 130). The message says what was finished and kept."""
+
+    exit_code = 130

@@ -1,0 +1,102 @@
+"""Pictures on disk: PNG out, whole and with its making inside, and that making read back."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from glmimg.errors import BadImage
+from glmimg.job import Job
+from glmimg.tokens.dump import ModelRef, first_problem
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+PARAMETERS_CHUNK = "parameters"
+"""PNG text chunk other picture tools read: the prompt, then one line of `Key: value` pairs."""
+
+MAKING_CHUNK = "glmimg"
+"""PNG text chunk with the whole `Making` as JSON."""
+
+
+class Making(BaseModel):
+    """How a picture was made: enough to make it again, bit for bit on the same machine.
+
+    versions: of glmimg, torch, transformers and diffusers
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Annotated[str, Field(pattern="^glmimg.making$")] = "glmimg.making"
+    job: Job
+    model: ModelRef
+    device: str
+    dtype: str
+    versions: dict[str, str]
+
+    def parameters(self) -> str:
+        """The widespread one-line form, as AUTOMATIC1111's web UI introduced it."""
+        job = self.job
+        pairs = {
+            "Steps": job.steps,
+            "Sampler": "Euler",
+            "CFG scale": job.guidance,
+            "Seed": job.dit_seed,
+            "Size": job.size,
+            "Model hash": self.model.fingerprint[:10],
+            "Model": self.model.id,
+            "AR seed": job.seed,
+            "Version": f"glmimg {self.versions.get('glmimg', '')}",
+        }
+        return f"{job.prompt}\n" + ", ".join(f"{key}: {value}" for key, value in pairs.items())
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished picture: RGB pixels and how they were made."""
+
+    image: Image
+    making: Making
+
+
+def encode_png(picture: Picture, *, metadata: bool = True) -> bytes:
+    """The picture as the bytes of a PNG file, its making in text chunks unless `metadata` is off."""
+    from PIL.PngImagePlugin import PngInfo
+
+    chunks = PngInfo()
+    if metadata:
+        chunks.add_text(PARAMETERS_CHUNK, picture.making.parameters())
+        chunks.add_text(MAKING_CHUNK, picture.making.model_dump_json())
+    buffer = io.BytesIO()
+    picture.image.save(buffer, format="PNG", pnginfo=chunks)
+    return buffer.getvalue()
+
+
+def read_making(path: Path) -> Making:
+    """How a PNG of glmimg was made.
+
+    raises: BadImage (exit 3): no picture, or one without (valid) glmimg metadata
+    """
+    from PIL import Image as pillow
+    from PIL import UnidentifiedImageError
+
+    try:
+        with pillow.open(path) as image:
+            image.load()
+            text = getattr(image, "text", {})
+    except UnidentifiedImageError as error:
+        raise BadImage(path, "is not a picture") from error
+    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+        raise BadImage(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if MAKING_CHUNK not in text:
+        raise BadImage(
+            path, "carries no glmimg metadata", "It was not made by glmimg, was made with --no-metadata, or lost it."
+        )
+    try:
+        return Making.model_validate_json(text[MAKING_CHUNK])
+    except ValidationError as error:
+        raise BadImage(path, f"its glmimg metadata is damaged: {first_problem(error)}") from error

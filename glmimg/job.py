@@ -1,0 +1,180 @@
+"""One piece of work, validated: what to draw, and separately which model to load for it.
+
+A `Wish` is what somebody said (flags, presets, metadata), with `None` for "not said". A `Job` is
+complete: everything that decides the pixels, next to the checkpoint itself.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from glmimg.errors import SizeError, UsageError
+from glmimg.tokens.grid import check_size
+
+MAX_STEPS = 1000
+"""More denoising steps than the training schedule of the model has timesteps make no sense."""
+
+MAX_PROMPT = 20_000
+"""Characters; the model's context ends long before."""
+
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
+
+
+class Wish(BaseModel):
+    """What to draw, as far as somebody said it; `None` leaves it to the next in line.
+
+    Order of precedence: flag, environment, preset, checkpoint.
+    size: `WxH` in pixels, multiples of 32
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    prompt: str | None = None
+    size: str | None = None
+    seed: Seed | None = None
+    dit_seed: Seed | None = None
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
+    guidance: Annotated[float, Field(ge=1, le=100)] | None = None
+    temperature: Annotated[float, Field(gt=0, le=100)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @field_validator("size")
+    @classmethod
+    def _is_size(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                parse_size(value)
+            except SizeError as error:
+                raise ValueError(f"{error.message}. {error.hint}") from error
+        return value
+
+    def over(self, other: Wish) -> Wish:
+        """This wish, completed by another where it says nothing."""
+        return other.model_copy(update=self.model_dump(exclude_none=True))
+
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> Self:
+        """A wish from values of the command line.
+
+        raises: UsageError (exit 2), SizeError (exit 2), naming the option
+        """
+        if (size := fields.get("size")) is not None:
+            parse_size(size)
+        try:
+            return cls.model_validate(dict(fields))
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            name = "--" + str(problem["loc"][0]).replace("_", "-")
+            raise UsageError(
+                f"{name}: {problem['msg']}, got {problem['input']!r}", "See --help for the range."
+            ) from error
+
+
+class Sampling(BaseModel):
+    """How the AR stage draws a token from its logits.
+
+    temperature: > 0, divides the logits
+    top_p:       in (0, 1], nucleus sampling
+    top_k:       >= 1, keep the k most likely ids; None keeps all
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int | None = None
+
+
+class Job(BaseModel):
+    """One picture, completely said.
+
+    height, width: pixels, multiples of 32
+    seed:          of stage 1, and of stage 2 unless dit_seed says otherwise
+    steps:         denoising steps, 1 to 1000
+    guidance:      classifier-free guidance scale; 1 turns it off
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prompt: str
+    height: int
+    width: int
+    seed: Seed
+    dit_seed: Seed
+    steps: int
+    guidance: float
+    sampling: Sampling
+
+    @property
+    def size(self) -> str:
+        return f"{self.width}x{self.height}"
+
+    @property
+    def painting(self) -> PaintSettings:
+        return PaintSettings(self.dit_seed, self.steps, self.guidance)
+
+
+@dataclass(frozen=True)
+class PaintSettings:
+    """How stage 2 paints a dump.
+
+    seed:     of the noise to start from
+    steps:    denoising steps, 1 to 1000
+    guidance: classifier-free guidance scale, >= 1; 1 turns it off
+    """
+
+    seed: int
+    steps: int
+    guidance: float
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Which model to load and where to put it.
+
+    model:  a hub id, a directory in the diffusers layout, or "demo"
+    device: "auto", "cpu", "cuda", "cuda:1", "mps", ...
+    dtype:  "auto", "fp32", "bf16" or "fp16"
+    """
+
+    model: str
+    revision: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`WxH` in pixels to (height, width). Raises SizeError (exit 2)."""
+    width, cross, height = text.lower().replace("×", "x").partition("x")
+    if not (
+        cross
+        and width.strip().isascii()
+        and width.strip().isdecimal()
+        and height.strip().isascii()
+        and height.strip().isdecimal()
+        and max(len(width), len(height)) <= 9
+    ):
+        raise SizeError(f"size {text!r} is not of the form WIDTHxHEIGHT", "For example --size 1152x768.")
+    check_size(int(height), int(width))
+    return int(height), int(width)
+
+
+def check_prompt(prompt: str) -> str:
+    """The prompt, if it says something. Raises UsageError (exit 2)."""
+    if not prompt.strip():
+        raise UsageError("the prompt is empty", "Say what to draw, for example: glmimg t2i 'a red circle'.")
+    if len(prompt) > MAX_PROMPT:
+        raise UsageError(f"the prompt has {len(prompt)} characters, more than {MAX_PROMPT}", "Shorten it.")
+    if "\0" in prompt or any("\ud800" <= char <= "\udfff" for char in prompt):
+        raise UsageError("the prompt is not text (NUL or broken UTF-8 in it)", "Pass the prompt as UTF-8.")
+    return prompt
+
+
+def random_seed() -> int:
+    """A fresh seed, short enough to be typed again."""
+    return secrets.randbelow(1 << 31)

@@ -1,0 +1,61 @@
+"""From what the user calls a model to a checkpoint on this machine. Never touches the network."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from glmimg.errors import ModelMissing, UsageError
+from glmimg.runtime.checkpoint import Checkpoint
+
+DEFAULT_MODEL = "zai-org/GLM-Image"
+DEMO = "demo"
+KNOWN_SIZES = {DEFAULT_MODEL: "35.8 GB"}
+"""What a download takes, where we know it."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+
+
+def resolve(model: str | None = None, revision: str | None = None) -> Checkpoint:
+    """The checkpoint meant by `model`: "demo", a directory, or a hub id in the local cache.
+
+    model:  None stands for the environment's GLMIMG_MODEL, else zai-org/GLM-Image
+    raises: ModelMissing (exit 4) with how to fetch it; UsageError (exit 2) for no possible name
+    """
+    name = model or os.environ.get("GLMIMG_MODEL") or DEFAULT_MODEL
+    if name == DEMO:
+        from glmimg.demo import demo_path
+
+        return Checkpoint(DEMO, demo_path())
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return Checkpoint(name, folder)
+    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise ModelMissing(f"model {name}: there is no such directory", "Give a directory, a hub id, or --model demo.")
+    if not is_hub_id(name):
+        raise UsageError(
+            f"model {name!r} is no directory and no hub id", f"For example --model {DEFAULT_MODEL}, or --model demo."
+        )
+    return _cached(name, revision)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form `owner/name` of the model hub."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
+def _cached(hub_id: str, revision: str | None) -> Checkpoint:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, FileNotFoundError, ValueError) as error:
+        size = f" ({KNOWN_SIZES[hub_id]})" if hub_id in KNOWN_SIZES else ""
+        at = f" --revision {revision}" if revision else ""
+        raise ModelMissing(
+            f"model {hub_id}{size} is not on this machine",
+            f"Fetch it: glmimg models pull {hub_id}{at}   Or try --model demo, which needs no download.",
+        ) from error
+    return Checkpoint(hub_id, folder, folder.name)

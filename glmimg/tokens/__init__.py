@@ -1,0 +1,1 @@
+"""The token dump: grids, file format, pictures and comparisons of it."""

@@ -1,0 +1,248 @@
+"""The token dump: what stage 1 leaves on disk and stage 2 paints from, as UTF-8 JSON.
+
+One dump is one picture. Ids are d32 ids, one per 32x32 px, never upsampled; nothing is padded or
+guessed (0 is a real code). Reading checks the structure here; whether a dump fits the model about
+to decode it is `check_fits_model`, whether its sources are still there is the sources' own check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from glmimg.atomic import write_atomically
+from glmimg.errors import BadDump
+from glmimg.tokens.grid import CELL_PX, GridShape, preview_shape, target_shape
+
+FORMAT = "glmimg.tokens"
+VERSION = 1
+MAX_BYTES = 64 * 1024 * 1024
+"""A 4096-token dump is about 30 kB; embedded sources add megabytes, never this many."""
+
+Role = Literal["preview", "target", "source"]
+Side = Annotated[int, Field(ge=1, le=1 << 16)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 64)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Grid(_Record):
+    """A rectangle of visual tokens, row by row."""
+
+    role: Role
+    height: Side
+    width: Side
+    tokens: list[list[Annotated[int, Field(ge=0)]]]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if len(self.tokens) != self.height:
+            raise ValueError(f"{self.role} grid says {self.height} rows and has {len(self.tokens)}")
+        for number, row in enumerate(self.tokens):
+            if len(row) != self.width:
+                raise ValueError(f"{self.role} grid, row {number}: {len(row)} tokens instead of {self.width}")
+        return self
+
+    @property
+    def shape(self) -> GridShape:
+        return GridShape(self.height, self.width)
+
+    @classmethod
+    def from_flat(cls, role: Role, shape: GridShape, ids: Sequence[int]) -> Grid:
+        """Fold `shape.cells` ids, row after row, into a grid. Raises ValueError if the count is another."""
+        rows = [list(ids[start : start + shape.columns]) for start in range(0, len(ids), shape.columns)]
+        return cls(role=role, height=shape.rows, width=shape.columns, tokens=rows)
+
+    def flat(self) -> list[int]:
+        """The ids row after row, `height * width` of them."""
+        return [token for row in self.tokens for token in row]
+
+
+class Source(_Record):
+    """A source picture of an edit: where it was, what it was, and its codes."""
+
+    path: str
+    sha256: Sha256
+    height: Side
+    width: Side
+    grid: Grid
+    embedded: str | None = None
+    """The prepared pixels as a base64 PNG, so that the dump travels alone."""
+
+
+class ModelRef(_Record):
+    """The model that wrote a dump."""
+
+    id: str
+    revision: str | None
+    codebook_size: Annotated[int, Field(ge=1)]
+    fingerprint: str
+
+
+class SamplingRecord(_Record):
+    """How the tokens were drawn."""
+
+    temperature: Annotated[float, Field(gt=0)]
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    method: str = "sequential"
+
+
+class Stats(_Record):
+    """What drawing the tokens took."""
+
+    seconds: Annotated[float, Field(ge=0)]
+    tokens: Annotated[int, Field(ge=0)]
+    forward_passes: Annotated[int, Field(ge=0)]
+
+
+class TokenDump(_Record):
+    """One picture as visual tokens, with everything needed to paint it and to know where it came from."""
+
+    format: Literal["glmimg.tokens"] = "glmimg.tokens"
+    version: Literal[1] = 1
+    prompt: str
+    height: Side
+    width: Side
+    seed: Seed
+    grids: list[Grid]
+    sources: list[Source] = []
+    model: ModelRef
+    sampling: SamplingRecord
+    stats: Stats
+    glmimg: str
+
+    @model_validator(mode="after")
+    def _grids_fit(self) -> Self:
+        if self.height % CELL_PX or self.width % CELL_PX:
+            raise ValueError(f"size {self.width}x{self.height} is no multiple of {CELL_PX}")
+        roles = [grid.role for grid in self.grids]
+        expected = ["target"] if self.sources else ["preview", "target"]
+        if roles != expected:
+            raise ValueError(f"grids are {roles or 'missing'}, should be {expected}")
+        target = target_shape(self.height, self.width)
+        shapes = {"target": target} if self.sources else {"target": target, "preview": preview_shape(target)}
+        for grid in self.grids:
+            if grid.shape != shapes[grid.role]:
+                rows, columns = shapes[grid.role]
+                raise ValueError(
+                    f"the {grid.role} grid is {grid.height}x{grid.width}, "
+                    f"a {self.width}x{self.height} px picture needs {rows}x{columns} (rows x columns)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _ids_in_codebook(self) -> Self:
+        size = self.model.codebook_size
+        for grid in [*self.grids, *(source.grid for source in self.sources)]:
+            for number, row in enumerate(grid.tokens):
+                if row and max(row) >= size:
+                    column = next(index for index, token in enumerate(row) if token >= size)
+                    raise ValueError(
+                        f"{grid.role} grid, row {number}, column {column}: "
+                        f"id {row[column]} is outside the codebook of {size}"
+                    )
+        return self
+
+    @property
+    def target(self) -> Grid:
+        return next(grid for grid in self.grids if grid.role == "target")
+
+    @property
+    def preview(self) -> Grid | None:
+        return next((grid for grid in self.grids if grid.role == "preview"), None)
+
+    def to_json(self) -> str:
+        """The dump as it stands in a file: a row of tokens a line, so that `diff` shows cells."""
+        text = self.model_dump_json(indent=1, exclude_none=False)
+        return _rows_on_one_line(text) + "\n"
+
+
+def read_dump(path: Path) -> TokenDump:
+    """Read and check a dump.
+
+    raises: BadDump (exit 3) for anything that is not a whole, valid dump of a known version
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BadDump(path, f"cannot be read: {error.strerror}") from error
+    if len(raw) > MAX_BYTES:
+        raise BadDump(path, f"is over {MAX_BYTES // 2**20} MiB, no token dump is that large")
+    return parse_dump(raw, path)
+
+
+def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
+    """A dump from its bytes; `name` stands in the error message. Raises BadDump (exit 3)."""
+    if not raw.strip():
+        raise BadDump(name, "is empty, not a token dump")
+    head = _parse_head(raw, name)
+    if head.format != FORMAT:
+        raise BadDump(name, "is JSON, but not a token dump (no 'format': 'glmimg.tokens')")
+    if isinstance(head.version, int) and head.version > VERSION:
+        raise BadDump(
+            name,
+            f"is of version {head.version}, this glmimg reads up to {VERSION}",
+            "Update glmimg: pip install --upgrade glmimg",
+        )
+    try:
+        return TokenDump.model_validate_json(raw)
+    except ValidationError as error:
+        raise BadDump(name, f"is not a valid token dump: {first_problem(error)}") from error
+
+
+def write_dump(dump: TokenDump, path: Path) -> None:
+    """Write a dump whole or not at all. Raises WriteError (exit 1)."""
+    write_atomically(path, dump.to_json().encode())
+
+
+def check_fits_model(dump: TokenDump, path: Path | str, *, codebook_size: int) -> None:
+    """Refuse a dump whose codes mean nothing to the model about to decode it.
+
+    codebook_size: of the decoder, ids it can embed
+    raises: BadDump (exit 3)
+    """
+    if dump.model.codebook_size != codebook_size:
+        raise BadDump(
+            path,
+            f"was written by {dump.model.id} with a codebook of {dump.model.codebook_size}, "
+            f"this model has {codebook_size}",
+            f"Decode it with the model that wrote it: --model {dump.model.id}",
+        )
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing pydantic found wrong, as `where: what`."""
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    what = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {what}" if where else what
+
+
+class _Head(BaseModel):
+    format: object = None
+    version: object = None
+
+
+def _parse_head(raw: bytes, name: Path | str) -> _Head:
+    try:
+        return _Head.model_validate_json(raw)
+    except ValidationError as error:
+        kind = error.errors(include_url=False)[0]["type"]
+        if kind == "json_invalid":
+            raise BadDump(name, f"is not whole JSON ({first_problem(error)})") from error
+        raise BadDump(name, "is JSON, but not a token dump") from error
+
+
+def _rows_on_one_line(text: str) -> str:
+    """Fold the innermost lists of numbers of indented JSON onto one line each."""
+    import re
+
+    return re.sub(r"\[\s+(\d[\d,\s]*?)\s+\]", lambda row: "[" + re.sub(r"\s+", " ", row.group(1)) + "]", text)

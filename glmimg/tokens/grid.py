@@ -1,0 +1,86 @@
+"""Shapes of token grids: how many d32 cells (32x32 px each) a picture and its preview have."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from glmimg.errors import SizeError
+
+CELL_PX = 32
+"""Side in pixels of the square one visual token stands for (`GlmImageProcessor`: factor 32)."""
+
+PREVIEW_SIDE = 16
+"""A square preview is 16x16 cells, and every preview keeps about that area."""
+
+MAX_CELLS = 128 * 128
+"""More cells than any GLM-Image draws (4096x4096 px); guards against absurd sizes."""
+
+
+class GridShape(NamedTuple):
+    """Rows and columns of a token grid, in d32 cells."""
+
+    rows: int
+    columns: int
+
+    @property
+    def cells(self) -> int:
+        return self.rows * self.columns
+
+
+def target_shape(height_px: int, width_px: int) -> GridShape:
+    """Shape of the target grid of a picture.
+
+    height_px, width_px: multiples of 32, each >= 32
+    raises: SizeError (exit 2, names the nearest size that works)
+    source: transformers, `GlmImageProcessor._get_target_shape`
+    """
+    check_size(height_px, width_px)
+    return GridShape(height_px // CELL_PX, width_px // CELL_PX)
+
+
+def preview_shape(target: GridShape) -> GridShape:
+    """Shape of the preview grid that precedes a text-to-image target grid.
+
+    target:  rows and columns in d32 cells, each >= 1
+    returns: about 16x16 cells in the target's aspect; (36, 24) gives (19, 13)
+    raises:  SizeError (exit 2) if a side would be 0
+    source:  transformers, `GlmImageProcessor._get_target_shape`
+    """
+    ratio = target.rows / target.columns
+    shape = GridShape(int(math.sqrt(ratio) * PREVIEW_SIDE), int(math.sqrt(1 / ratio) * PREVIEW_SIDE))
+    if min(shape) < 1:
+        raise SizeError(
+            f"size {_wxh(target.rows * CELL_PX, target.columns * CELL_PX)} is too narrow: its preview would be empty",
+            "Keep the aspect ratio under 256:1.",
+        )
+    return shape
+
+
+def check_size(height_px: int, width_px: int) -> None:
+    """Refuse sizes no grid can have, before anything loads.
+
+    raises: SizeError (exit 2) for sides under 32 px or no multiple of 32, and for more than 4096x4096 px in all
+    """
+    if min(height_px, width_px) < 1:
+        raise SizeError(f"size {_wxh(height_px, width_px)}: both sides must be positive", "Try --size 1024x1024.")
+    near = (nearest_side(height_px), nearest_side(width_px))
+    if near != (height_px, width_px):
+        raise SizeError(
+            f"size {_wxh(height_px, width_px)}: both sides must be multiples of {CELL_PX}",
+            f"The nearest size that works is --size {_wxh(*near)}.",
+        )
+    if (height_px // CELL_PX) * (width_px // CELL_PX) > MAX_CELLS:
+        raise SizeError(
+            f"size {_wxh(height_px, width_px)} is larger than any GLM-Image draws",
+            "The model was made for 1024x1024 to 2048x2048; the limit is 4096x4096 pixels in all.",
+        )
+
+
+def nearest_side(side_px: int) -> int:
+    """The multiple of 32 nearest to a side in pixels, at least 32."""
+    return max(CELL_PX, (side_px + CELL_PX // 2) // CELL_PX * CELL_PX)
+
+
+def _wxh(height_px: int, width_px: int) -> str:
+    return f"{width_px}x{height_px}"

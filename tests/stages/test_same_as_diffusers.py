@@ -1,0 +1,49 @@
+"""Promise 1: the same seed gives diffusers' own tokens and pixels, bit for bit (CPU, fp32)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from glmimg.engine.local import LocalEngine, Order
+from glmimg.job import Job, ModelChoice, Sampling
+from glmimg.runtime.checkpoint import Checkpoint
+from tests.stages.stock import stock_pipeline, stock_tokens
+
+CASES = [
+    ("a red circle", 128, 128, 1, 1.5),
+    ("a red circle on a blue background", 96, 160, 2, 2.5),
+    ("一只红色的猫", 192, 64, 3, 1.0),
+    ("a sign that says 'OPEN'", 64, 64, 4, 1.5),
+    ("海报：“你好”、「世界」 and 'two' \"words\"", 160, 96, 5, 2.5),
+    ("an 'even' \"number\" of quotations", 128, 64, 6, 1.0),
+]
+
+
+@pytest.mark.parametrize(("prompt", "height", "width", "seed", "guidance"), CASES)
+def test_tokens_and_pixels(tiny: Path, prompt: str, height: int, width: int, seed: int, guidance: float) -> None:
+    job = Job(
+        prompt=prompt,
+        height=height,
+        width=width,
+        seed=seed,
+        dit_seed=seed,
+        steps=4,
+        guidance=guidance,
+        sampling=Sampling(temperature=0.9, top_p=0.75, top_k=80),
+    )
+    painted = next(LocalEngine(Checkpoint("tiny", tiny), ModelChoice("tiny")).draw([Order(job)]))
+    assert painted.order.dump.target.tokens == stock_tokens(tiny, prompt, height, width, seed)
+    stock = stock_pipeline(tiny)(
+        prompt,
+        height=height,
+        width=width,
+        num_inference_steps=4,
+        guidance_scale=guidance,
+        generator=torch.Generator().manual_seed(seed),
+    ).images[0]
+    assert stock.size == (width, height)
+    assert np.array_equal(np.asarray(stock), np.asarray(painted.picture.image))
