@@ -43,7 +43,7 @@ def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) 
         pattern = own_name
     elif pattern.endswith("/") or Path(pattern).is_dir():
         pattern = pattern.rstrip("/") + "/" + own_name
-    if len(names) > 1 and not any(field for _, field, *_ in _parse(pattern)):
+    if not any(field for _, field, *_ in _parse(pattern)) and len(names) > 1:
         path = Path(pattern)
         stem, ending = split_suffix(path)
         pattern = str(path.with_name(f"{stem}-{{index}}{ending}"))
@@ -113,7 +113,7 @@ def _parse(pattern: str) -> list[tuple[str, str | None, str | None, str | None]]
         parts = list(string.Formatter().parse(pattern))
     except ValueError as error:
         raise OutputError(f"--out {pattern}: {error}", "Write {{ and }} for braces.") from error
-    for _, field, *_ in parts:
+    for _text, field, _format, _conversion in parts:
         if field is not None and field not in FIELDS:
             raise OutputError(f"--out {pattern}: unknown field {{{field}}}", "There are {seed}, {index} and {prompt}.")
     return parts

@@ -7,6 +7,7 @@ to decode it is `check_fits_model`, whether its sources are still there is the s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -38,7 +39,7 @@ class Grid(_Record):
     role: Role
     height: Side
     width: Side
-    tokens: list[list[Annotated[int, Field(ge=0)]]]
+    tokens: list[list[Annotated[int, Field(ge=0, lt=1 << 31)]]]
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -242,7 +243,8 @@ def _parse_head(raw: bytes, name: Path | str) -> _Head:
 
 
 def _rows_on_one_line(text: str) -> str:
-    """Fold the innermost lists of numbers of indented JSON onto one line each."""
-    import re
+    """Fold the innermost lists of numbers of indented JSON onto one line each.
 
-    return re.sub(r"\[\s+(\d[\d,\s]*?)\s+\]", lambda row: "[" + re.sub(r"\s+", " ", row.group(1)) + "]", text)
+    A real line break never stands inside a JSON string, so text of the prompt is never touched.
+    """
+    return re.sub(r"\[\n[\d,\s]+\]", lambda row: "[" + " ".join(row.group()[1:-1].split()) + "]", text)

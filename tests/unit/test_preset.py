@@ -1,0 +1,68 @@
+"""Presets: the shipped ones load, later ones win, wrong ones are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from glmimg.errors import BadPreset
+from glmimg.job import parse_size
+from glmimg.preset import list_presets, load_preset, load_stack
+
+SHIPPED = {"default", "fast", "quality", "poster", "wide", "square", "2k", "draft"}
+
+
+def test_the_shipped_presets_load_and_say_what_they_are_for() -> None:
+    presets = list_presets()
+    assert set(presets) >= SHIPPED
+    assert next(iter(presets)) == "default"
+    assert all(preset.description for preset in presets.values())
+    assert presets["default"].steps == 50
+    assert presets["default"].guidance == 1.5
+    assert parse_size(presets["poster"].size or "") == (1152, 768)
+
+
+def test_later_presets_win_and_templates_nest(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("steps: 3\nguidance: 2\ntemplate: 'A {prompt} {x}'\n")
+    (tmp_path / "b.yaml").write_text("steps: 4\ntemplate: 'B [{prompt}]'\n")
+    stack = load_stack([str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")])
+    assert (stack.wish.steps, stack.wish.guidance) == (4, 2.0)
+    assert stack.fill("cat {prompt}") == "B [A cat {prompt} {x}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "hint"),
+    [
+        ("stepz: 3", "unknown key 'stepz'", "steps"),
+        ("flavour: 3", "unknown key 'flavour'", "may hold"),
+        ("steps: many", "steps", ""),
+        ("steps: 0", "steps", ""),
+        ("size: 100x100", "96x96", ""),
+        ("template: no place", "{prompt}", ""),
+        ("- a list", "key: value", ""),
+        ("a: [", "not YAML", ""),
+        ("", "key: value", ""),
+        ("steps: !!python/object/apply:os.system [ls]", "not YAML", ""),
+    ],
+)
+def test_wrong_presets_are_named(tmp_path: Path, text: str, reason: str, hint: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(BadPreset) as caught:
+        load_preset(str(path))
+    assert reason in caught.value.message
+    assert str(path) in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_unknown_names_suggest_near_ones() -> None:
+    with pytest.raises(BadPreset) as caught:
+        load_preset("psoter")
+    assert "poster" in caught.value.hint
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"\xff\xfe\0")
+    with pytest.raises(BadPreset, match="UTF-8"):
+        load_preset(str(tmp_path / "x.yaml"))
