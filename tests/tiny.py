@@ -42,6 +42,12 @@ class Sizes:
     seed: int = 0
 
 
+MID_SIZE = Sizes(
+    codebook=1024, vision_vocab=1088, hidden=1024, layers=8, ffn=3072, dit_heads=12, dit_head_dim=64, dit_layers=13
+)
+"""About 400 MB each half in fp32: large enough that weights, not libraries, decide."""
+
+
 def build_checkpoint(folder: Path, sizes: Sizes = Sizes(), spoil_ar: Callable[[Any], None] | None = None) -> Path:
     """Write a checkpoint into `folder` and return it; `spoil_ar` may change the AR model before it is saved."""
     import torch

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from glmimg import __version__
 from glmimg.cli.console import Console
 from glmimg.cli.decode import decode
 from glmimg.cli.inspect import inspect
@@ -33,15 +34,20 @@ app.add_typer(models, name="models")
 INTERRUPTED = 130
 
 
-@app.callback()
-def version_option(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
-) -> None:
-    if version:
-        from glmimg import __version__
-
-        sys.stdout.write(f"glmimg {__version__}\n")
+def print_version(wanted: bool) -> None:
+    """Print the version and leave, if wanted."""
+    if wanted:
+        Console().result(f"glmimg {__version__}", {})
         raise typer.Exit
+
+
+@app.callback()
+def top_level(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    """Options of glmimg itself."""
 
 
 def main() -> NoReturn:

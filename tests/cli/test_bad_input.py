@@ -1,0 +1,227 @@
+"""A user's mistakes: the exit status of the design, one message, no traceback, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Outcome, run_program
+
+Glmimg = Callable[..., Outcome]
+
+
+def assert_refused(outcome: Outcome, status: int, *words: str) -> None:
+    assert outcome.status == status, outcome
+    assert outcome.out == ""
+    assert "Traceback" not in outcome.err
+    assert outcome.err.count("error:") <= 1
+    for word in words:
+        assert word in outcome.err, outcome.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["t2i"], 2, ["no prompt"]),
+        (["t2i", ""], 2, ["empty"]),
+        (["t2i", "   "], 2, ["empty"]),
+        (["t2i", "x", "-s", "1000x1000"], 2, ["multiples of 32", "--size 992x992"]),
+        (["t2i", "x", "-s", "0x0"], 2, ["positive"]),
+        (["t2i", "x", "-s", "64"], 2, ["WIDTHxHEIGHT"]),
+        (["t2i", "x", "-s", "320000x320000"], 2, ["larger than"]),
+        (["t2i", "x", "--steps", "0"], 2, ["steps"]),
+        (["t2i", "x", "--steps", "10000"], 2, ["steps"]),
+        (["t2i", "x", "--guidance", "nan"], 2, ["guidance"]),
+        (["t2i", "x", "--seed", "-1"], 2, ["seed"]),
+        (["t2i", "x", "--seed", "99999999999999999999"], 2, ["seed"]),
+        (["t2i", "x", "-n", "0"], 2, ["count"]),
+        (["t2i", "x", "--nonsense"], 2, ["nonsense"]),
+        (["t2i", "x", "-p", "psoter"], 3, ["psoter", "poster"]),
+        (["t2i", "x", "--device", "toaster", "-m", "demo"], 2, ["toaster"]),
+        (["t2i", "x", "--dtype", "int3", "-m", "demo"], 2, ["int3"]),
+        (["t2i", "x", "-m", "./no/such/dir"], 4, ["no such directory"]),
+        (["t2i", "x", "-m", "some body/x"], 2, ["hub id"]),
+        (["t2i", "--prompts", "no-such-file"], 3, ["no-such-file"]),
+        (["t2i", "--prompts", "/"], 3, ["cannot be read"]),
+        (["t2i", "--from", "no-such.png"], 3, ["no-such.png"]),
+        (["decode", "no-such.tokens.json"], 3, ["no-such.tokens.json"]),
+        (["inspect", "no-such.tokens.json"], 3, ["no-such.tokens.json"]),
+        (["presets", "nothing"], 3, ["nothing"]),
+        (["models", "check", "/"], 4, ["model_index.json"]),
+        (["models", "pull", "demo"], 2, ["ships with"]),
+        (["models", "pull", "not a hub id"], 2, ["hub id"]),
+        (["nonsense"], 2, ["nonsense"]),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
+)
+def test_refused_before_anything_loads(glmimg: Glmimg, arguments: list[str], status: int, words: list[str]) -> None:
+    assert_refused(glmimg(*arguments), status, *words)
+
+
+def test_outputs(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
+    there = tmp_path / "there.png"
+    there.write_bytes(b"precious")
+    draw = ["t2i", "x", "-m", tiny]
+    assert_refused(glmimg(*draw, "-o", there), 2, "exists already", "--force")
+    assert_refused(glmimg(*draw, "-o", tmp_path / "no" / "x.png"), 2, "does not exist", "mkdir")
+    assert_refused(glmimg(*draw, "-o", tmp_path / "{what}.png"), 2, "{what}")
+    assert_refused(glmimg(*draw, "-n", "2", "-o", "-"), 2, "one picture")
+    assert_refused(glmimg(*draw, "--json", "-o", "-"), 2, "--json")
+    assert there.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [there]
+
+
+def test_a_dump_beside_the_picture_is_not_overwritten_either(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "x.tokens.json").write_text("precious")
+    assert_refused(glmimg("t2i", "x", "-m", tiny, "-o", tmp_path / "x.png"), 2, "exists already")
+    assert (tmp_path / "x.tokens.json").read_text() == "precious"
+
+
+def test_a_full_disk(glmimg: Glmimg, tiny: Path) -> None:
+    assert_refused(glmimg("tokens", "x", "-m", tiny, "-o", "/dev/full"), 1, "No space left")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(b"", ["no prompts"]), (b"\n  \n", ["no prompts"]), (b"good\n\xff\xfe\n", ["line 2", "UTF-8"])],
+)
+def test_prompt_files(glmimg: Glmimg, tmp_path: Path, text: bytes, words: list[str]) -> None:
+    (tmp_path / "prompts.txt").write_bytes(text)
+    assert_refused(glmimg("t2i", "--prompts", tmp_path / "prompts.txt", "-m", "demo"), 3, *words)
+
+
+def test_a_missing_model_is_said_at_once_and_offline(tmp_path: Path) -> None:
+    started = time.monotonic()
+    done = run_program("t2i", "x", env={"HF_HOME": str(tmp_path), "PATH": "", "HF_HUB_OFFLINE": "1"})
+    assert time.monotonic() - started < 20, "5 s on an idle machine"
+    assert done.returncode == 4
+    assert done.stdout == ""
+    for words in ("zai-org/GLM-Image", "35.8 GB", "glmimg models pull zai-org/GLM-Image", "--model demo"):
+        assert words in done.stderr
+
+
+def broken(tiny: Path, folder: Path) -> Path:
+    shutil.copytree(tiny, folder)
+    return folder
+
+
+def lose_weights(folder: Path) -> None:
+    (folder / "vision_language_encoder" / "model.safetensors").unlink()
+
+
+def cut_weights(folder: Path) -> None:
+    file = folder / "vision_language_encoder" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def empty_weights(folder: Path) -> None:
+    (folder / "transformer" / "diffusion_pytorch_model.safetensors").write_bytes(b"")
+
+
+def spoil_header(folder: Path) -> None:
+    file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    raw = bytearray(file.read_bytes())
+    raw[8:40] = b"\xff" * 32
+    file.write_bytes(raw)
+
+
+def lose_shard(folder: Path) -> None:
+    part = folder / "transformer"
+    (part / "diffusion_pytorch_model.safetensors").unlink()
+    index = {"weight_map": {"a": "diffusion_pytorch_model-00001-of-00002.safetensors"}}
+    (part / "diffusion_pytorch_model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def pickle_weights(folder: Path) -> None:
+    part = folder / "text_encoder"
+    (part / "model.safetensors").rename(part / "pytorch_model.bin")
+
+
+def wrong_class(folder: Path) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    index["transformer"] = ["diffusers", "FluxTransformer2DModel"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+
+
+def wrong_config(folder: Path) -> None:
+    (folder / "vae" / "config.json").write_text("{not json")
+
+
+def other_codebook(folder: Path) -> None:
+    file = folder / "transformer" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"prior_vq_quantizer_codebook_size": 63}))
+
+
+def other_width(folder: Path) -> None:
+    file = folder / "vision_language_encoder" / "config.json"
+    config = json.loads(file.read_text())
+    config["text_config"]["hidden_size"] = 64
+    file.write_text(json.dumps(config))
+
+
+FAULTS: list[tuple[Callable[[Path], None], str]] = [
+    (lose_weights, "no weights"),
+    (cut_weights, "damaged"),
+    (empty_weights, "damaged"),
+    (spoil_header, "damaged"),
+    (lose_shard, "00001-of-00002.safetensors is missing"),
+    (pickle_weights, "safetensors only"),
+    (wrong_class, "FluxTransformer2DModel"),
+    (wrong_config, "vae/config.json is not JSON"),
+    (other_codebook, "do not belong together"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "words"), FAULTS, ids=lambda value: getattr(value, "__name__", None))
+def test_unfit_checkpoints(
+    glmimg: Glmimg, tiny: Path, tmp_path: Path, spoil: Callable[[Path], None], words: str
+) -> None:
+    folder = broken(tiny, tmp_path / "model")
+    spoil(folder)
+    out = tmp_path / "x.png"
+    assert_refused(glmimg("t2i", "x", "-m", folder, "-o", out), 4, words)
+    assert_refused(glmimg("models", "check", folder), 4, words)
+    assert not out.exists()
+
+
+def test_weights_that_do_not_fit_their_config(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
+    folder = broken(tiny, tmp_path / "model")
+    other_width(folder)
+    assert_refused(glmimg("tokens", "x", "-m", folder, "-o", tmp_path / "x.json"), 4, "vision_language_encoder")
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_lacking_weights_are_never_replaced_by_random_ones(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = broken(tiny, tmp_path / "model")
+    file = folder / "vision_language_encoder" / "model.safetensors"
+    weights = load_file(file)
+    del weights["lm_head.weight"]
+    save_file(weights, file, metadata={"format": "pt"})
+    assert_refused(glmimg("tokens", "x", "-m", folder, "-o", tmp_path / "x.json"), 4, "lm_head")
+
+
+def test_a_dump_of_another_model(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
+    from tests.tiny import Sizes, build_checkpoint
+
+    dump = tmp_path / "x.tokens.json"
+    assert glmimg("tokens", "x", "-m", tiny, "-o", dump, "-q").status == 0
+    small = build_checkpoint(tmp_path / "small", Sizes(codebook=32, vision_vocab=48))
+    assert_refused(glmimg("decode", dump, "-m", small), 3, "codebook of 64")
+    twin = build_checkpoint(tmp_path / "twin", Sizes(seed=1))
+    assert_refused(glmimg("decode", dump, "-m", twin), 3, "other weights", "--any-model")
+    assert glmimg("decode", dump, "-m", twin, "--any-model", "--steps", "1", "-q").status == 0
+    raw = dump.read_text()
+    dump.write_text(raw[:-60])
+    assert_refused(glmimg("decode", dump, "-m", tiny, "-f"), 3, "not whole JSON")
+
+
+def test_markers_of_the_model_in_a_prompt(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
+    outcome = glmimg("tokens", "a <|image|> b", "-m", tiny, "-o", tmp_path / "x.json", "-q")
+    assert_refused(outcome, 2, "<|image|>")
