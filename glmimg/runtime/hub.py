@@ -23,7 +23,7 @@ def pull_model(hub_id: str, revision: str | None, *, show_progress: bool) -> Che
     if not is_hub_id(hub_id):
         raise UsageError(f"{hub_id!r} is not a hub id", "For example: glmimg models pull zai-org/GLM-Image")
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import RepositoryNotFoundError
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
     (enable_progress_bars if show_progress else disable_progress_bars)()
@@ -31,8 +31,8 @@ def pull_model(hub_id: str, revision: str | None, *, show_progress: bool) -> Che
         folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=PATTERNS))
     except RepositoryNotFoundError as error:
         raise ModelMissing(f"the hub has no model {hub_id}", "Check the name; a private one needs HF_TOKEN.") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except _transport_errors() as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelMissing(
             f"{hub_id} could not be fetched: {reason}",
             "Run the same command again when the network is there: what has come so far is kept.",
@@ -40,3 +40,10 @@ def pull_model(hub_id: str, revision: str | None, *, show_progress: bool) -> Che
     checkpoint = Checkpoint(hub_id, folder, folder.name)
     checkpoint.check()
     return checkpoint
+
+
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What a broken connection raises: with the HTTP library's own base error, whichever the hub client uses."""
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    return (LocalEntryNotFoundError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
