@@ -14,7 +14,7 @@ from pathlib import Path
 from glmimg.atomic import write_atomically
 from glmimg.engine.versions import versions
 from glmimg.errors import BadDump, GlmimgError, Interrupted, OutOfMemory
-from glmimg.events import JobStarted, Saved, Watch, unwatched
+from glmimg.events import JobStarted, Loading, Saved, Watch, unwatched
 from glmimg.image_io import Making, Picture, encode_png
 from glmimg.job import Job, ModelChoice, PaintSettings, Sampling
 from glmimg.runtime.checkpoint import Checkpoint
@@ -91,6 +91,7 @@ class LocalEngine:
         self.checkpoint.check("ar")
         kept: list[Path] = []
         with _kept_on_failure(kept):
+            self.watch(Loading("AR model"))  # before the import: that alone takes seconds
             from glmimg.ar.stage import ARStage
 
             stage = ARStage.load(self.checkpoint, self._place(), self.watch)
@@ -115,6 +116,7 @@ class LocalEngine:
             check_fits_model(order.dump, order.name, codebook_size=self.checkpoint.decoder_codebook_size)
         kept = [Path(order.name) for order in orders if Path(order.name).suffix == ".json"]
         with _kept_on_failure(kept):
+            self.watch(Loading("decoder"))
             from glmimg.dit.stage import DiTStage
 
             placement = self._place()
