@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from glmimg.tokens.dump import Role
-from glmimg.tokens.grid import GridShape
+from glmimg.tokens.grid import GridShape, Role
 
 
 @dataclass(frozen=True)

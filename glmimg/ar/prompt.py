@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from glmimg.errors import UsageError
-from glmimg.tokens.dump import Role
-from glmimg.tokens.grid import GridShape, preview_shape, target_shape
+from glmimg.tokens.grid import GridShape, Role, preview_shape, target_shape
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor

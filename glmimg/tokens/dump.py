@@ -16,14 +16,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadDump
-from glmimg.tokens.grid import CELL_PX, GridShape, preview_shape, target_shape
+from glmimg.tokens.grid import CELL_PX, GridShape, Role, preview_shape, target_shape
 
 FORMAT = "glmimg.tokens"
 VERSION = 1
 MAX_BYTES = 64 * 1024 * 1024
 """A 4096-token dump is about 30 kB; embedded sources add megabytes, never this many."""
 
-Role = Literal["preview", "target", "source"]
 Side = Annotated[int, Field(ge=1, le=1 << 16)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 64)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from glmimg.errors import SizeError
+
+Role = Literal["preview", "target", "source"]
+"""What a grid is of: a first sketch, the picture itself, or a source picture of an edit."""
 
 CELL_PX = 32
 """Side in pixels of the square one visual token stands for (`GlmImageProcessor`: factor 32)."""

@@ -137,3 +137,12 @@ def test_light_commands_import_no_torch(arguments: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stderr.endswith("HEAVY:"), done.stderr
+
+
+def test_help_imports_none_of_our_own_models() -> None:
+    """`--help` stays fast: pydantic and yaml come with the first command that needs them."""
+    script = (
+        "import sys, glmimg.cli.main\nprint({'pydantic', 'yaml', 'PIL', 'numpy', 'huggingface_hub'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
