@@ -9,12 +9,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from glmimg.errors import SizeError, UsageError
-from glmimg.tokens.grid import check_size
+from glmimg.tokens.grid import CELL_PX, check_size
 
 MAX_STEPS = 1000
 """More denoising steps than the training schedule of the model has timesteps make no sense."""
@@ -23,6 +23,7 @@ MAX_PROMPT = 20_000
 """Characters; the model's context ends long before."""
 
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
+Fit = Literal["pad", "crop"]
 
 
 class Wish(BaseModel):
@@ -90,6 +91,26 @@ class Sampling(BaseModel):
     top_k: int | None = None
 
 
+class SourceRef(BaseModel):
+    """A source picture of an edit: which file it is, and how it becomes the picture both stages read.
+
+    path:          as it was given
+    sha256:        of the file's bytes
+    height, width: of the prepared picture in pixels, multiples of 32; the file's own may be others
+    fit:           how an aspect the model cannot read was changed; None if it needed no change
+    background:    colour under transparent and around padded pixels, `#rrggbb`
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    height: Annotated[int, Field(ge=CELL_PX, multiple_of=CELL_PX)]
+    width: Annotated[int, Field(ge=CELL_PX, multiple_of=CELL_PX)]
+    fit: Fit | None = None
+    background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = "#ffffff"
+
+
 class Job(BaseModel):
     """One picture, completely said.
 
@@ -97,6 +118,7 @@ class Job(BaseModel):
     seed:          of stage 1, and of stage 2 unless dit_seed says otherwise
     steps:         denoising steps, 1 to 1000
     guidance:      classifier-free guidance scale; 1 turns it off
+    sources:       the pictures an edit starts from; empty for text-to-image
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -109,6 +131,7 @@ class Job(BaseModel):
     steps: int
     guidance: float
     sampling: Sampling
+    sources: tuple[SourceRef, ...] = ()
 
     @property
     def size(self) -> str:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glmimg.errors import ModelUnfit
+from glmimg.sources.fitting import SourceBounds
+from glmimg.tokens.grid import CELL_PX
 
 Half = Literal["ar", "dit"]
 
@@ -54,6 +56,9 @@ WEIGHT_STEMS = {
 GENERATE_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "top_k": 50}
 """What transformers' `generate` takes where a checkpoint says nothing (`GenerationConfig`)."""
 
+_BOUNDS = (("shortest", "min_pixels"), ("longest", "max_pixels"))
+"""Two generations of names for the processor's bounds; the values are pixels in all."""
+
 _PROBES = 16
 _PROBE_BYTES = 4096
 _DEFAULT_SAMPLE_PX = 1024
@@ -91,6 +96,26 @@ class Checkpoint:
         """(height, width) in pixels drawn when nobody says a size: the one the VAE was made for."""
         side = int(self.config("vae").get("sample_size") or _DEFAULT_SAMPLE_PX)
         return side, side
+
+    @cached_property
+    def source_bounds(self) -> SourceBounds:
+        """Which source pictures the AR half's processor leaves unscaled. Raises ModelUnfit (exit 4)."""
+        nested = self.folder / "processor" / "processor_config.json"
+        config = self._read_json(nested).get("image_processor") if nested.exists() else None
+        config = config if isinstance(config, dict) else self.config("processor", "preprocessor_config.json")
+        size = config.get("size") or {}
+        least, most = (size.get(f"{side}_edge") or config.get(name) for side, name in _BOUNDS)
+        cell = 2 * int(config.get("patch_size", 0)) * int(config.get("merge_size", 1))
+        if not (least and most) or cell != CELL_PX:
+            raise self.unfit(f"its image processor has no pixel bounds, or codes of {cell} px instead of {CELL_PX}")
+        return SourceBounds.of_pixels(int(least), int(most))
+
+    @cached_property
+    def context_length(self) -> int | None:
+        """Tokens the AR half can read and write in all, None if its configuration does not say."""
+        text = self.config("vision_language_encoder").get("text_config") or {}
+        limit = text.get("max_position_embeddings")
+        return int(limit) if limit else None
 
     @cached_property
     def generation_config(self) -> dict[str, Any]:

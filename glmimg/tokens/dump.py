@@ -15,13 +15,14 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from glmimg.atomic import write_atomically
-from glmimg.errors import BadDump
+from glmimg.errors import BadDump, SizeError
+from glmimg.job import Fit, SourceRef
 from glmimg.tokens.grid import CELL_PX, GridShape, Role, preview_shape, target_shape
 
 FORMAT = "glmimg.tokens"
 VERSION = 1
-MAX_BYTES = 64 * 1024 * 1024
-"""A 4096-token dump is about 30 kB; embedded sources add megabytes, never this many."""
+MAX_BYTES = 256 * 1024 * 1024
+"""A 4096-token dump is about 30 kB; an embedded source adds 16 MB at the most."""
 
 Side = Annotated[int, Field(ge=1, le=1 << 16)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 64)]
@@ -65,15 +66,43 @@ class Grid(_Record):
 
 
 class Source(_Record):
-    """A source picture of an edit: where it was, what it was, and its codes."""
+    """A source picture of an edit: where it was, what it was, and its codes.
+
+    path:          of the file, as it was given
+    sha256:        of the file's bytes
+    height, width: of the prepared picture in pixels, which is what both stages saw
+    fit:           "pad" or "crop" if the file's aspect had to be changed for that, else None
+    background:    colour under transparent and around padded pixels, `#rrggbb`
+    grid:          one code per 32x32 px of the prepared picture
+    embedded:      the prepared pixels as a base64 PNG, so that the dump travels alone
+    """
 
     path: str
     sha256: Sha256
     height: Side
     width: Side
+    fit: Fit | None = None
+    background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = "#ffffff"
     grid: Grid
     embedded: str | None = None
-    """The prepared pixels as a base64 PNG, so that the dump travels alone."""
+
+    @model_validator(mode="after")
+    def _grid_fits(self) -> Self:
+        try:
+            cells = target_shape(self.height, self.width)
+        except SizeError as error:
+            raise ValueError(error.message) from error
+        if self.grid.role != "source" or self.grid.shape != cells:
+            raise ValueError(
+                f"its grid is a {self.grid.role} of {self.grid.height}x{self.grid.width}, a {self.width}x{self.height} "
+                f"px picture has a source grid of {cells.rows}x{cells.columns} (rows x columns)"
+            )
+        return self
+
+    @property
+    def ref(self) -> SourceRef:
+        """The source as jobs refer to it."""
+        return SourceRef(**self.model_dump(exclude={"grid", "embedded"}))
 
 
 class ModelRef(_Record):

@@ -20,6 +20,7 @@ FLOORS = {
     "dit": 3,
     "image_io": 2,
     "preset": 2,
+    "sources": 2,
     "tokens": 2,
     "runtime": 2,
     "demo": 2,
@@ -87,7 +88,7 @@ def test_stage_one_never_names_diffusers() -> None:
         assert not [name for name, _ in imports(path) if room(name) == "diffusers"], path
 
 
-@pytest.mark.parametrize("folder", ["cli", "runtime", "tokens", "."])
+@pytest.mark.parametrize("folder", ["cli", "runtime", "sources", "tokens", "."])
 def test_light_rooms_import_heavy_libraries_lazily(folder: str) -> None:
     for path in sorted((PACKAGE / folder).glob("*.py")):
         at_top = {room(name) for name, top_level in imports(path) if top_level}

@@ -1,0 +1,100 @@
+"""Any pixel mode to 8-bit sRGB: profiles, transparency, 16 bits, floats, CMYK."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from glmimg.sources.opening import METADATA_FAULTS
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+OPAQUE_MODES = {"LA": "L", "RGBA": "RGB"}
+PROFILED_MODES = ("L", "RGB", "CMYK", "LAB")
+"""Modes a colour profile is written for; others are turned into RGB first."""
+
+
+def to_srgb(image: Image, background: str) -> tuple[Image, tuple[str, ...]]:
+    """The picture as RGB in sRGB, transparent pixels over a background.
+
+    image:      any mode Pillow has; an RGB one without profile and transparency is returned as it is
+    background: `#rrggbb`
+    returns:    the picture, and notes on what had to be guessed
+    """
+    profile = image.info.get("icc_profile")
+    notes: list[str] = []
+    if image.mode in ("I", "F") or image.mode.startswith(("I;16", "F;")):
+        image, note = _to_8_bit(image)
+        notes.append(note)
+    opaque, alpha = _split_alpha(image)
+    if profile:
+        opaque, note = _apply_profile(opaque, profile)
+        notes.append(note)
+    if opaque.mode != "RGB":
+        opaque = opaque.convert("RGB")
+    if alpha is not None:
+        opaque = _over(opaque, alpha, background)
+    return opaque, tuple(filter(None, notes))
+
+
+def _split_alpha(image: Image) -> tuple[Image, Image | None]:
+    """The picture without its transparency, and the transparency as an L picture."""
+    if image.has_transparency_data:
+        if image.mode == "La":
+            image = image.convert("LA")
+        if image.mode != "LA":
+            image = image.convert("RGBA")
+        return image.convert(OPAQUE_MODES[image.mode]), image.getchannel("A")
+    if image.mode == "1":
+        image = image.convert("L")
+    return (image if image.mode in PROFILED_MODES else image.convert("RGB")), None
+
+
+def _over(image: Image, alpha: Image, background: str) -> Image:
+    from PIL import Image as pillow
+
+    canvas = pillow.new("RGB", image.size, background)
+    canvas.paste(image, mask=alpha)
+    return canvas
+
+
+def _apply_profile(image: Image, profile: bytes) -> tuple[Image, str]:
+    """From the embedded colour profile to sRGB; a picture that is sRGB already stays bit for bit."""
+    from PIL import ImageCms
+
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        name = ImageCms.getProfileDescription(source).strip()
+        if image.mode == "RGB" and ("srgb" in name.lower() or name == "c2"):
+            return image, ""
+        target = ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+    except (ImageCms.PyCMSError, *METADATA_FAULTS):
+        return image, "its colour profile cannot be used, taken as sRGB"
+    return (image, "") if converted is None else (converted, "")
+
+
+def _to_8_bit(image: Image) -> tuple[Image, str]:
+    """Pictures of one channel of 16-bit, 32-bit or float numbers to L.
+
+    16-bit files say what white is (65535). For the others it is read off the values: 1 for floats up
+    to 1, else 255, else 65535, else the largest value, and then the smallest is black.
+    """
+    import numpy as np
+    from PIL import Image as pillow
+
+    precise = np.float32 if image.mode.startswith("I;16") else np.float64
+    values = np.nan_to_num(np.asarray(image).astype(precise), posinf=np.inf, neginf=-np.inf)
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    black, note = 0.0, ""
+    if image.mode.startswith("I;16"):
+        white = 65535.0
+    elif low >= 0 and high <= 65535:
+        white = 1.0 if image.mode == "F" and high <= 1 else 255.0 if high <= 255 else 65535.0
+    else:
+        black, white = low, high
+        note = f"values from {low:g} to {high:g}, taken as black to white"
+    unit = np.clip((values - black) / max(white - black, 1e-300), 0, 1)
+    return pillow.fromarray((unit * 255).round().astype(np.uint8)), note

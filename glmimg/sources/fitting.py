@@ -1,0 +1,96 @@
+"""The size at which the AR half's processor and the VAE agree, and bringing a picture to it.
+
+The processor halves a picture and rounds to 16 px patches, the VAE works on multiples of 16: both see
+the same grid only when each side is a multiple of 32 and the processor has no reason to scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from glmimg.job import Fit
+from glmimg.tokens.grid import CELL_PX
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MAX_ASPECT = 4.0
+"""Longer side over shorter: what the processor refuses to exceed (transformers, `smart_resize`)."""
+
+
+@dataclass(frozen=True)
+class SourceBounds:
+    """What the AR half's processor leaves unscaled.
+
+    shortest, longest: sides in pixels, multiples of 32
+    """
+
+    shortest: int
+    longest: int
+
+    @classmethod
+    def of_pixels(cls, min_pixels: int, max_pixels: int) -> SourceBounds:
+        """From the processor's bounds on height times width, which it reads as bounds on sides."""
+        shortest, longest = round(min_pixels**0.5), round(max_pixels**0.5)
+        return cls(max(-(-shortest // CELL_PX), 1) * CELL_PX, longest // CELL_PX * CELL_PX)
+
+    @property
+    def max_aspect(self) -> float:
+        return min(MAX_ASPECT, self.longest / self.shortest)
+
+    def admit(self, height: int, width: int) -> bool:
+        """Whether a picture of this size needs no preparation but its colours."""
+        short, long = sorted((height, width))
+        whole = height % CELL_PX == 0 and width % CELL_PX == 0
+        return whole and short >= self.shortest and long <= self.longest and long / short <= self.max_aspect
+
+
+def choose_size(height: int, width: int, bounds: SourceBounds, fit: Fit) -> tuple[int, int, Fit | None]:
+    """The nearest size both halves can read.
+
+    height, width: of the picture, pixels, each >= 1
+    returns:       height and width within the bounds, multiples of 32, and `fit` if the aspect had to change
+    """
+    short, long = float(min(height, width)), float(max(height, width))
+    used: Fit | None = None
+    if long > short * bounds.max_aspect:
+        used = fit
+        short, long = (long / bounds.max_aspect, long) if fit == "pad" else (short, short * bounds.max_aspect)
+    scale = max(1.0, bounds.shortest / short)
+    scale = min(scale, bounds.longest / long)
+    short_px, long_px = (
+        min(max(round(side * scale / CELL_PX) * CELL_PX, bounds.shortest), bounds.longest) for side in (short, long)
+    )
+    long_px = min(long_px, int(short_px * bounds.max_aspect) // CELL_PX * CELL_PX)
+    return (short_px, long_px, used) if height <= width else (long_px, short_px, used)
+
+
+def fit_picture(image: Image, height: int, width: int, fit: Fit | None, background: str) -> Image:
+    """Bring an RGB picture to a size, padding or cropping it about its middle where `fit` says so.
+
+    Without `fit` it is stretched, by less than a cell. A picture of that size comes back as it is.
+    """
+    from PIL import Image as pillow
+
+    if image.size == (width, height):
+        return image
+    if fit == "pad":
+        scale = min(width / image.width, height / image.height)
+        inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        canvas = pillow.new("RGB", (width, height), background)
+        canvas.paste(
+            image.resize(inner, pillow.Resampling.LANCZOS), ((width - inner[0]) // 2, (height - inner[1]) // 2)
+        )
+        return canvas
+    if fit == "crop":
+        image = _crop(image, height / width)
+    return image.resize((width, height), pillow.Resampling.LANCZOS)
+
+
+def _crop(image: Image, ratio: float) -> Image:
+    """Keep the middle of the side that is too long for height / width = ratio."""
+    width = max(1, min(image.width, round(image.height / ratio)))
+    height = max(1, min(image.height, round(image.width * ratio)))
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))

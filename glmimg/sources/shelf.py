@@ -1,0 +1,143 @@
+"""Prepared sources by what they are, so that a picture many jobs use is read once."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glmimg.errors import BadImage, BadInput
+from glmimg.job import Fit, SourceRef
+from glmimg.sources.fitting import SourceBounds
+from glmimg.sources.opening import hash_file
+from glmimg.sources.prepare import WHITE, PreparedSource, prepare_again, prepare_source
+from glmimg.tokens.dump import Source, TokenDump
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CAPACITY = 64
+"""Pictures kept at once; one of 2048x2048 px takes 12 MB. What was dropped is read again."""
+
+Key = tuple[str, int, int, Fit | None, str]
+
+
+def identity(ref: SourceRef) -> Key:
+    """What decides a prepared source's pixels; its path does not."""
+    return ref.sha256, ref.height, ref.width, ref.fit, ref.background
+
+
+class SourceShelf:
+    """Prepared sources of one run.
+
+    elsewhere: files (`--source`) to look among, by hash, for sources that are not where they were
+    """
+
+    def __init__(self, elsewhere: Sequence[Path] = (), capacity: int = CAPACITY) -> None:
+        self._elsewhere = {hash_file(path): path for path in elsewhere}
+        self._capacity = capacity
+        self._shelf: OrderedDict[Key, PreparedSource] = OrderedDict()
+        self._embedded: dict[Key, PreparedSource] = {}
+        self._found: dict[Key, Path] = {}
+
+    def take(self, path: Path, bounds: SourceBounds, fit: Fit = "pad", background: str = WHITE) -> PreparedSource:
+        """Prepare a picture file and keep it. Raises BadImage (exit 3)."""
+        return self._keep(prepare_source(path, bounds, fit, background), path)
+
+    def get(self, ref: SourceRef) -> PreparedSource:
+        """The prepared source a job refers to, read again if it is not here. Raises BadImage (exit 3)."""
+        key = identity(ref)
+        if key in self._embedded:
+            return self._embedded[key]
+        if key in self._shelf:
+            self._shelf.move_to_end(key)
+            return self._shelf[key]
+        path = self._found.get(key, Path(ref.path))
+        return self._keep(prepare_again(path, ref), path)
+
+    def find(self, ref: SourceRef, beside: Path, hint: str = "") -> PreparedSource:
+        """As `get`, for a ref read from a file: its path may be meant from that file's folder, or be old.
+
+        beside: the dump or picture that names the source
+        raises: BadImage (exit 3) that says which source is missing or changed
+        """
+        key = identity(ref)
+        if key in self._embedded or key in self._shelf:
+            return self.get(ref)
+        path = self._elsewhere.get(ref.sha256) or self._first_there(ref, beside)
+        if path is None:
+            raise BadImage(ref.path, f"is not there any more, and {beside} was drawn from it", hint)
+        try:
+            return self._keep(prepare_again(path, ref), path)
+        except BadImage as error:
+            raise BadImage(error.path, error.reason, error.hint or hint) from error
+
+    def find_all(self, dump: TokenDump, beside: Path) -> None:
+        """Make every source of a dump ready for `get`, embedded or from its file. Raises as `find`, BadInput."""
+        hint = f"Point to it again: glmimg decode {beside} --source PATH"
+        for source in dump.sources:
+            if source.embedded is not None:
+                self._embedded[identity(source.ref)] = PreparedSource(source.ref, unpack(source, beside))
+            elif identity(source.ref) not in self._found:
+                self.find(source.ref, beside, hint)
+
+    def check(self, ref: SourceRef) -> None:
+        """Make sure that `get` will work, unless it has worked before. Raises BadImage (exit 3)."""
+        if identity(ref) not in self._found and identity(ref) not in self._embedded:
+            self.get(ref)
+
+    def embed(self, dump: TokenDump) -> TokenDump:
+        """The dump with the pixels of its sources inside."""
+        sources = [source.model_copy(update={"embedded": pack(self.get(source.ref))}) for source in dump.sources]
+        return dump.model_copy(update={"sources": sources})
+
+    def _keep(self, prepared: PreparedSource, path: Path) -> PreparedSource:
+        key = identity(prepared.ref)
+        self._shelf[key] = prepared
+        self._found[key] = path
+        if len(self._shelf) > self._capacity:
+            self._shelf.popitem(last=False)
+        return prepared
+
+    def _first_there(self, ref: SourceRef, beside: Path) -> Path | None:
+        """The path as it was given, or from the folder of the file that names it; the right one if both are there."""
+        there = [path for path in (Path(ref.path), beside.parent / ref.path) if _is_there(path)]
+        for path in there[:-1]:
+            if hash_file(path) == ref.sha256:
+                return path
+        return there[-1] if there else None
+
+
+def pack(prepared: PreparedSource) -> str:
+    """A prepared picture as a base64 PNG."""
+    buffer = io.BytesIO()
+    prepared.image.save(buffer, format="PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def unpack(source: Source, name: Path) -> Image:
+    """The embedded picture of a source. Raises BadInput (exit 3) if it is none of the size the source says."""
+    from PIL import Image as pillow
+
+    what = f"the embedded picture of {source.path}"
+    try:
+        with pillow.open(io.BytesIO(base64.b64decode(source.embedded or "", validate=True)), formats=["PNG"]) as image:
+            if image.mode != "RGB" or image.size != (source.width, source.height):
+                raise BadInput(name, f"{what} is {image.mode} {image.size}, not RGB {source.width}x{source.height}")
+            image.load()
+            return image.copy()
+    except BadInput:
+        raise
+    except (OSError, SyntaxError, ValueError, binascii.Error, pillow.DecompressionBombError) as error:
+        raise BadInput(name, f"{what} is damaged: {error}") from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
