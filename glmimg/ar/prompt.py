@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from glmimg.ar.sources import SourceEncoder
 from glmimg.errors import UsageError
+from glmimg.sources import PreparedSource
+from glmimg.tokens.dump import Grid
 from glmimg.tokens.grid import GridShape, Role, preview_shape, target_shape
 
 if TYPE_CHECKING:
@@ -22,7 +26,8 @@ class ARPrompt:
     attention_mask:    [1, length], int64
     prefill_positions: [3, 1, length]: time, row and column of each prompt token
     decode_positions:  [3, 1, tokens]: the same for every token to be written
-    grids:             (role, shape) in the order of writing: preview, then target
+    grids:             (role, shape) in the order of writing: preview, then target; an edit's target alone
+    sources:           the codes of the source pictures, in the order of the prompt
     """
 
     input_ids: torch.Tensor
@@ -30,6 +35,7 @@ class ARPrompt:
     prefill_positions: torch.Tensor
     decode_positions: torch.Tensor
     grids: tuple[tuple[Role, GridShape], ...]
+    sources: tuple[Grid, ...] = ()
 
     @property
     def new_tokens(self) -> int:
@@ -43,32 +49,62 @@ def build_prompt(
     width_px: int,
     processor: GlmImageProcessor,
     model: GlmImageForConditionalGeneration,
+    sources: Sequence[PreparedSource] = (),
+    encoder: SourceEncoder | None = None,
 ) -> ARPrompt:
-    """Encode a text-to-image prompt.
+    """Encode the prompt of a picture, or of an edit of source pictures.
 
+    encoder: needed for sources
     raises: UsageError (exit 2) for text holding the tokenizer's own image markers
     source: the prompt form is `GlmImageProcessor`'s, prefill positions are `GlmImageModel.get_rope_index`'s
     """
     check_markers(text, processor)
-    messages = [{"role": "user", "content": [{"type": "text", "text": text}]}]
-    chat = processor.apply_chat_template([messages], tokenize=False)
-    inputs: Any = processor(text=chat, target_h=height_px, target_w=width_px, return_tensors="pt")
-    inputs = inputs.to(model.device)
+    inputs = _read(text, height_px, width_px, processor, sources).to(model.device)
+    grids = _grids(target_shape(height_px, width_px), edit=bool(sources))
+    codes: list[Grid] = []
+    if encoder is not None and sources:
+        refs = [source.ref for source in sources]
+        codes = encoder.encode(refs, inputs["pixel_values"], inputs["image_grid_thw"][: len(sources)])
+    input_ids = _fill_in(inputs["input_ids"], codes, model.config.image_token_id)
     positions, _ = model.model.get_rope_index(
-        inputs["input_ids"],
+        input_ids,
         image_grid_thw=inputs["image_grid_thw"],
         images_per_sample=inputs.get("images_per_sample"),
         attention_mask=inputs["attention_mask"],
     )
-    target = target_shape(height_px, width_px)
-    grids: tuple[tuple[Role, GridShape], ...] = (("preview", preview_shape(target)), ("target", target))
     return ARPrompt(
-        input_ids=inputs["input_ids"],
+        input_ids=input_ids,
         attention_mask=inputs["attention_mask"],
         prefill_positions=positions,
         decode_positions=grid_positions(int(positions.max()) + 1, [shape for _, shape in grids]).to(model.device),
         grids=grids,
+        sources=tuple(codes),
     )
+
+
+def _read(text: str, height_px: int, width_px: int, processor: Any, sources: Sequence[PreparedSource]) -> Any:
+    """Ids of the prompt, with a placeholder for each code of a source; patches and grids of the sources."""
+    content = [*({"type": "image", "image": source.image} for source in sources), {"type": "text", "text": text}]
+    chat = processor.apply_chat_template([[{"role": "user", "content": content}]], tokenize=False)
+    inputs: dict[str, Any] = {"text": chat, "target_h": height_px, "target_w": width_px, "return_tensors": "pt"}
+    if sources:
+        inputs["images"] = [[source.image for source in sources]]
+        # The chat starts with an image marker, which is also the tokenizer's beginning of text.
+        inputs["add_special_tokens"] = not chat[0].startswith(processor.tokenizer.bos_token)
+    return processor(**inputs)
+
+
+def _grids(target: GridShape, *, edit: bool) -> tuple[tuple[Role, GridShape], ...]:
+    """What is to be written: an edit has the sources before its eyes and writes no preview."""
+    return (("target", target),) if edit else (("preview", preview_shape(target)), ("target", target))
+
+
+def _fill_in(input_ids: torch.Tensor, sources: Sequence[Grid], placeholder: int) -> torch.Tensor:
+    """The codes of the sources in place of their placeholders. input_ids: [1, length]"""
+    if not sources:
+        return input_ids
+    codes = torch.tensor([code for grid in sources for code in grid.flat()], device=input_ids.device)
+    return input_ids.masked_scatter(input_ids == placeholder, codes)
 
 
 def grid_positions(start: int, shapes: list[GridShape]) -> torch.Tensor:

@@ -12,13 +12,15 @@ from glmimg import __version__
 from glmimg.ar.decode_loop import write_tokens
 from glmimg.ar.prompt import ARPrompt, build_prompt
 from glmimg.ar.sampling import TokenSampler
+from glmimg.ar.sources import SourceEncoder
 from glmimg.errors import UsageError
 from glmimg.events import Loading, TokensWritten, Watch
 from glmimg.job import Job
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.load import load_part
-from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Stats, TokenDump
+from glmimg.sources import SourceShelf
+from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Source, Stats, TokenDump
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
@@ -35,10 +37,13 @@ class ARStage:
         model: GlmImageForConditionalGeneration,
         processor: GlmImageProcessor,
         checkpoint: Checkpoint,
+        shelf: SourceShelf | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
         self.checkpoint = checkpoint
+        self.shelf = shelf or SourceShelf()
+        self.encoder = SourceEncoder(model)
         self.model_ref = ModelRef(
             id=checkpoint.id,
             revision=checkpoint.revision,
@@ -47,9 +52,10 @@ class ARStage:
         )
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, placement: Placement, watch: Watch) -> Self:
+    def load(cls, checkpoint: Checkpoint, placement: Placement, watch: Watch, shelf: SourceShelf | None = None) -> Self:
         """Load processor, text model, vision encoder and VQ.
 
+        shelf:  where the sources of edits are
         raises: ModelUnfit (exit 4)
         """
         from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
@@ -58,15 +64,17 @@ class ARStage:
         processor = load_part(GlmImageProcessor, checkpoint, "processor")
         model = load_part(GlmImageForConditionalGeneration, checkpoint, "vision_language_encoder", placement)
         watch(Loading("AR model", done=True))
-        return cls(model, processor, checkpoint)
+        return cls(model, processor, checkpoint, shelf)
 
     @torch.inference_mode()
     def write(self, job: Job, watch: Watch) -> TokenDump:
         """Draw the token grids of one job.
 
-        raises: UsageError (exit 2) if prompt and grids exceed the model's context
+        raises: UsageError (exit 2) if prompt and grids exceed the model's context;
+                BadImage (exit 3) if a source's file is gone
         """
-        prompt = build_prompt(job.prompt, job.height, job.width, self.processor, self.model)
+        sources = [self.shelf.get(ref) for ref in job.sources]
+        prompt = build_prompt(job.prompt, job.height, job.width, self.processor, self.model, sources, self.encoder)
         self._check_context(prompt)
         sampler = TokenSampler(
             job.sampling,
@@ -85,7 +93,7 @@ class ARStage:
 
     def close(self) -> None:
         """Free the weights."""
-        del self.model
+        del self.model, self.encoder
         gc.collect()
         if torch.accelerator.is_available():
             torch.accelerator.memory.empty_cache()
@@ -109,6 +117,9 @@ class ARStage:
             width=job.width,
             seed=job.seed,
             grids=grids,
+            sources=[
+                Source(**ref.model_dump(), grid=grid) for ref, grid in zip(job.sources, prompt.sources, strict=True)
+            ],
             model=self.model_ref,
             sampling=SamplingRecord(**job.sampling.model_dump()),
             stats=Stats(seconds=round(seconds, 3), tokens=len(ids), forward_passes=len(ids)),

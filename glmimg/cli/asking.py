@@ -11,7 +11,7 @@ from glmimg.errors import BadPrompts, UsageError
 
 if TYPE_CHECKING:
     from glmimg.image_io import Making
-    from glmimg.job import Job, Wish
+    from glmimg.job import Job, SourceRef, Wish
     from glmimg.runtime.checkpoint import Checkpoint
 
 STANDARD_INPUT = "-"
@@ -55,13 +55,15 @@ def ask(
     return [wish.model_copy(update={"prompt": text}) for text in texts]
 
 
-def build_jobs(wishes: Sequence[Wish], checkpoint: Checkpoint, count: int) -> list[Job]:
-    """`count` jobs for each wish, with seeds seed, seed + 1, ... Raises as `complete`."""
+def build_jobs(
+    wishes: Sequence[Wish], checkpoint: Checkpoint, count: int, sources: Sequence[SourceRef] = ()
+) -> list[Job]:
+    """`count` jobs for each wish, with seeds seed, seed + 1, ... and the same sources. Raises as `complete`."""
     from glmimg.engine.complete import complete
 
     jobs = []
     for wish in wishes:
-        first = complete(wish, checkpoint)
+        first = complete(wish, checkpoint, sources)
         jobs += [_with_seed(first, wish.dit_seed, first.seed + offset) for offset in range(count)]
     return jobs
 

@@ -23,6 +23,7 @@ def decode(
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     any_model: o.AnyModel = False,
+    elsewhere: o.Elsewhere = None,
     no_metadata: o.NoMetadata = False,
     json: o.Json = False,
     force: o.Force = False,
@@ -46,6 +47,7 @@ def decode(
     from glmimg.preset import load_stack
     from glmimg.runtime.device import check_names
     from glmimg.runtime.resolve import resolve
+    from glmimg.sources import SourceShelf
     from glmimg.tokens.dump import check_fits_model, read_dump
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
@@ -60,6 +62,7 @@ def decode(
         check_fits_model(dump, path, codebook_size=checkpoint.decoder_codebook_size)
         if not any_model:
             check_fingerprint(dump, str(path), checkpoint)
+    shelf = SourceShelf(elsewhere or ())
     paths: list[Path | None]
     if out == STANDARD_OUTPUT:
         if json or len(read) > 1:
@@ -81,6 +84,6 @@ def decode(
         for dump, path, name in zip(read, paths, dumps, strict=True)
     ]
     with ProgressLine(console.err, shown=console.shows_progress) as progress:
-        engine = LocalEngine(checkpoint, choice, metadata=not no_metadata, watch=progress)
+        engine = LocalEngine(checkpoint, choice, metadata=not no_metadata, watch=progress, shelf=shelf)
         for painted in engine.paint(orders):
             report_picture(painted, Path(painted.order.name), console, metadata=not no_metadata)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from glmimg.engine.local import Order, Painted
     from glmimg.job import Job, ModelChoice
     from glmimg.runtime.checkpoint import Checkpoint
+    from glmimg.sources import SourceShelf
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,20 @@ class Destination:
     keep_tokens: bool = True
     metadata: bool = True
     force: bool = False
+    embed_sources: bool = False
 
 
 def draw_jobs(
-    jobs: Sequence[Job], checkpoint: Checkpoint, choice: ModelChoice, destination: Destination, console: Console
+    jobs: Sequence[Job],
+    checkpoint: Checkpoint,
+    choice: ModelChoice,
+    destination: Destination,
+    console: Console,
+    shelf: SourceShelf | None = None,
 ) -> None:
     """Draw every job and report each picture as it is finished.
 
+    shelf:  the sources of edits
     raises: OutputError (exit 2) before anything loads; else as `LocalEngine.draw`
     """
     from glmimg.engine.local import LocalEngine
@@ -40,7 +48,14 @@ def draw_jobs(
     orders = place_orders(jobs, destination, json=console.json)
     report_seeds(jobs, console)
     with ProgressLine(console.err, shown=console.shows_progress) as progress:
-        engine = LocalEngine(checkpoint, choice, metadata=destination.metadata, watch=progress)
+        engine = LocalEngine(
+            checkpoint,
+            choice,
+            metadata=destination.metadata,
+            watch=progress,
+            shelf=shelf,
+            embed=destination.embed_sources,
+        )
         for order, painted in zip(orders, engine.draw(orders), strict=True):
             report_picture(painted, order.dump_path, console, metadata=destination.metadata)
 

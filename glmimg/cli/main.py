@@ -11,6 +11,7 @@ import typer
 from glmimg import __version__
 from glmimg.cli.console import Console
 from glmimg.cli.decode import decode
+from glmimg.cli.edit import edit
 from glmimg.cli.inspect import inspect
 from glmimg.cli.models import models
 from glmimg.cli.presets import presets
@@ -27,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (t2i, tokens, decode, inspect, presets):
+for command in (t2i, edit, tokens, decode, inspect, presets):
     app.command()(command)
 app.add_typer(models, name="models")
 

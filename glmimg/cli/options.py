@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-DRAW, MODEL, OUTPUT = "What to draw", "Model and machine", "Output"
+DRAW, SOURCES, MODEL, OUTPUT = "What to draw", "Source pictures", "Model and machine", "Output"
 
 Prompts = Annotated[
     list[str] | None,
@@ -163,6 +163,51 @@ Replay = Annotated[
         metavar="PNG",
         help="Make a picture of glmimg again, from its own metadata; other options override.",
         rich_help_panel=DRAW,
+    ),
+]
+Images = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--image",
+        "-i",
+        metavar="PATH",
+        help="A source picture, any that Pillow opens; repeatable, in the order the prompt speaks of them.",
+        rich_help_panel=SOURCES,
+    ),
+]
+Fit = Annotated[
+    str | None,
+    typer.Option(
+        "--fit",
+        metavar="WAY",
+        help="What to do with a source longer than 4:1: pad it or crop it. [default: pad]",
+        rich_help_panel=SOURCES,
+    ),
+]
+Background = Annotated[
+    str | None,
+    typer.Option(
+        "--background",
+        metavar="COLOUR",
+        help="Colour under transparent and around padded pixels of a source. [default: white]",
+        rich_help_panel=SOURCES,
+    ),
+]
+Elsewhere = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--source",
+        metavar="PATH",
+        help="Where a source is now that is not where the picture or dump says; repeatable, told apart by hash.",
+        rich_help_panel=SOURCES,
+    ),
+]
+EmbedSources = Annotated[
+    bool,
+    typer.Option(
+        "--embed-sources",
+        help="Put the source pixels into the dump, so that it travels alone.",
+        rich_help_panel=SOURCES,
     ),
 ]
 Device = Annotated[

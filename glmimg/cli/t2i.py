@@ -46,6 +46,7 @@ def t2i(
     glmimg t2i --from out.png -o again.png
     """
     from glmimg.cli.asking import ask, build_jobs, read_prompts
+    from glmimg.cli.sourcing import Replayed, SourceWish, gather_sources
     from glmimg.image_io import read_making
     from glmimg.job import ModelChoice
     from glmimg.runtime.device import check_names
@@ -63,8 +64,10 @@ def t2i(
     choice = ModelChoice(model or "", revision, device, dtype)
     check_names(choice)
     checkpoint = resolve(model, revision)
-    jobs = build_jobs(wishes, checkpoint, count)
+    again = Replayed(replay, replayed) if replay and replayed else None
+    sources, shelf = gather_sources(SourceWish(), checkpoint, console, again)
+    jobs = build_jobs(wishes, checkpoint, count, sources)
     if replayed is not None and checkpoint.fingerprint() != replayed.model.fingerprint:
         console.note(f"{replay} was made with other weights than {checkpoint.id}: the new picture will differ")
     destination = Destination(out, tokens_out, keep_tokens=not no_tokens, metadata=not no_metadata, force=force)
-    draw_jobs(jobs, checkpoint, choice, destination, console)
+    draw_jobs(jobs, checkpoint, choice, destination, console, shelf)

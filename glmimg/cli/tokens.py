@@ -13,33 +13,40 @@ if TYPE_CHECKING:
 
 def tokens(
     prompts: o.Prompts = None,
+    images: o.Images = None,
     prompt_file: o.PromptFile = None,
     out: o.Out = None,
     model: o.Model = None,
     revision: o.Revision = None,
     preset: o.Presets = None,
     size: o.Size = None,
+    fit: o.Fit = None,
+    background: o.Background = None,
     count: o.Count = 1,
     seed: o.Seed = None,
     temperature: o.Temperature = None,
     top_p: o.TopP = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    embed_sources: o.EmbedSources = False,
     json: o.Json = False,
     force: o.Force = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Draw token grids from a prompt (stage 1 alone).
+    """Draw token grids from a prompt, and from source pictures if there are any (stage 1 alone).
 
-    Example:
+    Examples:
 
     glmimg tokens "a red circle on a blue background" --model demo -o x.tokens.json
+
+    glmimg tokens "make the background green" -i x.png --model demo -o y.tokens.json
     """
     from glmimg.cli.asking import ask, build_jobs, read_prompts
     from glmimg.cli.drawing import report_seeds
     from glmimg.cli.outputs import STANDARD_OUTPUT, NameFields, check_outputs, name_outputs
     from glmimg.cli.progress import ProgressLine
+    from glmimg.cli.sourcing import SourceWish, gather_sources
     from glmimg.engine.local import LocalEngine, Order
     from glmimg.errors import UsageError
     from glmimg.job import ModelChoice
@@ -53,7 +60,8 @@ def tokens(
     choice = ModelChoice(model or "", revision, device, dtype)
     check_names(choice)
     checkpoint = resolve(model, revision)
-    jobs = build_jobs(wishes, checkpoint, count)
+    sources, shelf = gather_sources(SourceWish(images or (), fit, background), checkpoint, console)
+    jobs = build_jobs(wishes, checkpoint, count, sources)
     to_stdout = out == STANDARD_OUTPUT
     if to_stdout and json:
         raise UsageError("--out - already writes JSON to standard output", "Leave out --json.")
@@ -62,7 +70,8 @@ def tokens(
     report_seeds(jobs, console)
     orders = [Order(job, path) for job, path in zip(jobs, paths, strict=True)]
     with ProgressLine(console.err, shown=console.shows_progress) as progress:
-        for written in LocalEngine(checkpoint, choice, watch=progress).write(orders):
+        engine = LocalEngine(checkpoint, choice, watch=progress, shelf=shelf, embed=embed_sources)
+        for written in engine.write(orders):
             if to_stdout:
                 console.raw(written.dump.to_json().encode())
             else:
@@ -78,6 +87,7 @@ def dump_fields(written: Written) -> dict[str, Any]:
         "size": written.order.job.size,
         "seed": dump.seed,
         "grids": {grid.role: [grid.height, grid.width] for grid in dump.grids},
+        "sources": [source.ref.model_dump() for source in dump.sources],
         "sampling": dump.sampling.model_dump(),
         "model": dump.model.id,
         "fingerprint": dump.model.fingerprint,

@@ -11,18 +11,21 @@ from glmimg.tokens.dump import Grid
 
 if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
+    from diffusers.models.transformers.transformer_glm_image import GlmImageKVCache
 
 
 @dataclass(frozen=True)
 class Branch:
     """One side of classifier-free guidance.
 
-    glyphs: [1, glyph tokens, width], projected embeddings of the quoted words
-    prior:  [1, patches, width], projected embeddings of the visual tokens
+    glyphs:  [1, glyph tokens, width], projected embeddings of the quoted words
+    prior:   [1, patches, width], projected embeddings of the visual tokens
+    sources: keys and values of the source pictures by block; None without sources
     """
 
     glyphs: torch.Tensor
     prior: torch.Tensor
+    sources: GlmImageKVCache | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Conditioning:
     """Everything the DiT is told besides latents and time.
 
     conditional:   with tokens and quoted words
-    unconditional: without either; None when guidance is off
+    unconditional: without either, and without sources; None when guidance is off
     size:          [1, time width], embedding of target size and crop
     rotary:        cos and sin, each [patches, head width], of the patches' places
     """
@@ -48,12 +51,14 @@ def prepare_conditioning(
     no_glyphs: torch.Tensor | None,
     latents: torch.Tensor,
     size_px: tuple[int, int],
+    sources: GlmImageKVCache | None = None,
 ) -> Conditioning:
     """Run the parts of the DiT that do not depend on the step.
 
     glyphs, no_glyphs: [1, tokens, glyph encoder width]; no_glyphs None turns guidance off
     latents:           [1, channels, height, width], for their shape, device and dtype
     size_px:           (height, width) of the picture
+    sources:           what the DiT kept of the source pictures
     """
     prior_ids = upsample_tokens(grid).to(latents.device)
     embedded = transformer.prior_token_embedding(prior_ids)
@@ -63,7 +68,7 @@ def prepare_conditioning(
         unconditional = Branch(transformer.glyph_projector(no_glyphs), transformer.prior_projector(embedded * 0.0))
     cos, sin = transformer.rope(latents)
     return Conditioning(
-        conditional=Branch(transformer.glyph_projector(glyphs), transformer.prior_projector(embedded)),
+        conditional=Branch(transformer.glyph_projector(glyphs), transformer.prior_projector(embedded), sources),
         unconditional=unconditional,
         size=embed_size(transformer, size_px, latents),
         rotary=(cos.to(latents.device), sin.to(latents.device)),

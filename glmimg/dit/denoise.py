@@ -66,8 +66,9 @@ def predict_noise(
     """
     hidden = transformer.image_projector(latents.to(transformer.dtype)) + branch.prior
     glyphs = branch.glyphs
-    for block in transformer.transformer_blocks:
-        hidden, glyphs = block(hidden, glyphs, time, rotary)
+    for layer, block in enumerate(transformer.transformer_blocks):
+        sources = branch.sources[layer] if branch.sources is not None else None
+        hidden, glyphs = block(hidden, glyphs, time, rotary, kv_cache=sources)
     hidden = transformer.proj_out(transformer.norm_out(hidden, time))
     return unpatchify(hidden, latents.shape, transformer.config.patch_size).float()
 

@@ -13,11 +13,13 @@ from glmimg.dit.denoise import denoise
 from glmimg.dit.glyph import embed_glyphs
 from glmimg.dit.pixels import decode_latents
 from glmimg.dit.schedule import set_timesteps
+from glmimg.dit.sources import SourceReader
 from glmimg.events import Loading, StepDone, Watch
 from glmimg.job import PaintSettings
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.load import load_part
+from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump
 
 if TYPE_CHECKING:
@@ -40,13 +42,17 @@ class DecoderParts:
 class DiTStage:
     """The decoding half of a checkpoint, ready to paint dumps."""
 
-    def __init__(self, parts: DecoderParts, placement: Placement) -> None:
+    def __init__(self, parts: DecoderParts, placement: Placement, shelf: SourceShelf | None = None) -> None:
         self.parts = parts
         self.placement = placement
+        self.sources = SourceReader(parts.vae, parts.transformer, shelf or SourceShelf())
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, placement: Placement, watch: Watch) -> Self:
-        """Load glyph encoder, DiT and VAE. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""
+    def load(cls, checkpoint: Checkpoint, placement: Placement, watch: Watch, shelf: SourceShelf | None = None) -> Self:
+        """Load glyph encoder, DiT and VAE; `shelf` is where the sources of edits are.
+
+        raises: ModelUnfit (exit 4), OutOfMemory (exit 5)
+        """
         from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, GlmImageTransformer2DModel
         from transformers import ByT5Tokenizer, T5EncoderModel
 
@@ -59,7 +65,7 @@ class DiTStage:
             vae=load_part(AutoencoderKL, checkpoint, "vae", placement),
         )
         watch(Loading("decoder", done=True))
-        return cls(parts, placement)
+        return cls(parts, placement, shelf)
 
     @torch.inference_mode()
     def paint(self, dump: TokenDump, settings: PaintSettings, watch: Watch) -> Image:
@@ -73,6 +79,7 @@ class DiTStage:
             self._glyphs("") if guided else None,
             latents,
             (dump.height, dump.width),
+            self.sources.read(dump.sources, self.placement.dtype),
         )
         patches = conditioning.rotary[0].shape[0]
         timesteps = set_timesteps(parts.scheduler, settings.steps, patches, latents.device)
@@ -80,11 +87,12 @@ class DiTStage:
         for number, denoised in enumerate(steps, start=1):
             latents = denoised
             watch(StepDone(number, settings.steps))
+        del conditioning, steps  # the sources' keys and values, before the VAE needs room
         return decode_latents(parts.vae, latents)
 
     def close(self) -> None:
         """Free the weights."""
-        del self.parts
+        del self.parts, self.sources
         gc.collect()
         if torch.accelerator.is_available():
             torch.accelerator.memory.empty_cache()

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from glmimg.errors import UsageError
-from glmimg.job import Job, Sampling, Wish, check_prompt, parse_size, random_seed
+from collections.abc import Sequence
+
+from glmimg.errors import BadImage, UsageError
+from glmimg.job import Job, Sampling, SourceRef, Wish, check_prompt, parse_size, random_seed
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.tokens.grid import preview_shape, target_shape
 
+MARKERS = 2
+"""Tokens around a source's codes: image start and image end."""
 
-def complete(wish: Wish, checkpoint: Checkpoint) -> Job:
-    """The job a wish asks for.
 
-    raises: UsageError, SizeError (exit 2) for an empty prompt or a size no grid can have
+def complete(wish: Wish, checkpoint: Checkpoint, sources: Sequence[SourceRef] = ()) -> Job:
+    """The job a wish asks for. An edit is as large as its first source unless the wish says a size.
+
+    raises: UsageError, SizeError (exit 2) for an empty prompt or a size no grid can have;
+            BadImage (exit 3) for more sources than fit the model's context
     """
     if wish.prompt is None:
         raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
     if wish.steps is None or wish.guidance is None:
         raise UsageError("steps and guidance are not said", "Start from the preset `default`, or pass both.")
-    height, width = parse_size(wish.size) if wish.size else checkpoint.default_size
-    preview_shape(target_shape(height, width))
+    default = (sources[0].height, sources[0].width) if sources else checkpoint.default_size
+    height, width = parse_size(wish.size) if wish.size else default
+    target = target_shape(height, width)
+    if sources:
+        check_sources_fit(sources, target.cells, checkpoint)
+    else:
+        preview_shape(target)
     seed = random_seed() if wish.seed is None else wish.seed
     return Job(
         prompt=check_prompt(wish.prompt),
@@ -29,7 +40,27 @@ def complete(wish: Wish, checkpoint: Checkpoint) -> Job:
         steps=wish.steps,
         guidance=float(wish.guidance),
         sampling=complete_sampling(wish, checkpoint),
+        sources=tuple(sources),
     )
+
+
+def check_sources_fit(sources: Sequence[SourceRef], target_cells: int, checkpoint: Checkpoint) -> None:
+    """Refuse more sources than the AR half can read, as far as that is known without its tokenizer.
+
+    raises: BadImage (exit 3), says how many fit
+    """
+    if checkpoint.context_length is None:
+        return
+    taken = target_cells + MARKERS
+    for number, source in enumerate(sources):
+        taken += target_shape(source.height, source.width).cells + MARKERS
+        if taken > checkpoint.context_length:
+            raise BadImage(
+                source.path,
+                f"is one source too many: the model reads {checkpoint.context_length} tokens, "
+                f"and {number} of the {len(sources)} sources fit beside the new picture",
+                f"Give at most {number} sources, or smaller ones." if number else "Ask for a smaller --size.",
+            )
 
 
 def complete_sampling(wish: Wish, checkpoint: Checkpoint) -> Sampling:

@@ -19,6 +19,7 @@ from glmimg.image_io import Making, Picture, encode_png
 from glmimg.job import Job, ModelChoice, PaintSettings, Sampling
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement, check_names, place
+from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump, check_fits_model, write_dump
 
 
@@ -63,16 +64,27 @@ class LocalEngine:
 
     metadata: whether pictures carry their making
     watch:    is told what happens
+    shelf:    where the sources of edits are; what is not there is read from its file
+    embed:    whether dumps carry the pixels of their sources
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, choice: ModelChoice, *, metadata: bool = True, watch: Watch = unwatched
+        self,
+        checkpoint: Checkpoint,
+        choice: ModelChoice,
+        *,
+        metadata: bool = True,
+        watch: Watch = unwatched,
+        shelf: SourceShelf | None = None,
+        embed: bool = False,
     ) -> None:
         check_names(choice)
         self.checkpoint = checkpoint
         self.choice = choice
         self.metadata = metadata
         self.watch = watch
+        self.shelf = shelf or SourceShelf()
+        self.embed = embed
 
     def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
         """Both stages: every dump, then every picture. Yields each picture when it is on disk."""
@@ -86,18 +98,24 @@ class LocalEngine:
     def write(self, orders: Sequence[Order]) -> Iterator[Written]:
         """Stage 1. Yields each dump when it is on disk.
 
-        raises: ModelUnfit (exit 4), OutOfMemory (exit 5), WriteError (exit 1), Interrupted (exit 130)
+        raises: BadImage (exit 3) for a source that is not there, before weights load;
+                ModelUnfit (exit 4), OutOfMemory (exit 5), WriteError (exit 1), Interrupted (exit 130)
         """
         self.checkpoint.check("ar")
+        for order in orders:
+            for ref in order.job.sources:
+                self.shelf.check(ref)
         kept: list[Path] = []
         with _kept_on_failure(kept):
             self.watch(Loading("AR model"))  # before the import: that alone takes seconds
             from glmimg.ar.stage import ARStage
 
-            stage = ARStage.load(self.checkpoint, self._place(), self.watch)
+            stage = ARStage.load(self.checkpoint, self._place(), self.watch, self.shelf)
             for number, order in enumerate(orders, start=1):
                 self.watch(JobStarted("tokens", number, len(orders)))
                 dump = stage.write(order.job, self.watch)
+                if self.embed:
+                    dump = self.shelf.embed(dump)
                 if order.dump_path is not None:
                     write_dump(dump, order.dump_path)
                     kept.append(order.dump_path)
@@ -108,19 +126,21 @@ class LocalEngine:
     def paint(self, orders: Iterable[PaintOrder]) -> Iterator[Painted]:
         """Stage 2. Yields each picture when it is on disk.
 
-        raises: BadDump (exit 3) for a dump of another codebook, before weights load; then as `write`
+        raises: BadDump (exit 3) for a dump of another codebook, BadImage (exit 3) for a source that is gone or
+                another, before weights load; then as `write`
         """
         self.checkpoint.check("dit")
         orders = list(orders)
         for order in orders:
             check_fits_model(order.dump, order.name, codebook_size=self.checkpoint.decoder_codebook_size)
+            self.shelf.find_all(order.dump, Path(order.name))
         kept = [Path(order.name) for order in orders if Path(order.name).suffix == ".json"]
         with _kept_on_failure(kept):
             self.watch(Loading("decoder"))
             from glmimg.dit.stage import DiTStage
 
             placement = self._place()
-            stage = DiTStage.load(self.checkpoint, placement, self.watch)
+            stage = DiTStage.load(self.checkpoint, placement, self.watch, self.shelf)
             for number, order in enumerate(orders, start=1):
                 self.watch(JobStarted("picture", number, len(orders)))
                 started = time.perf_counter()
@@ -157,6 +177,7 @@ def painted_job(dump: TokenDump, settings: PaintSettings) -> Job:
         steps=settings.steps,
         guidance=settings.guidance,
         sampling=Sampling(temperature=dump.sampling.temperature, top_p=dump.sampling.top_p, top_k=dump.sampling.top_k),
+        sources=tuple(source.ref for source in dump.sources),
     )
 
 
