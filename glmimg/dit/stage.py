@@ -73,6 +73,7 @@ class DiTStage:
             self._glyphs("") if guided else None,
             latents,
             (dump.height, dump.width),
+            settings.dropped.cells if settings.dropped else None,
         )
         patches = conditioning.rotary[0].shape[0]
         timesteps = set_timesteps(parts.scheduler, settings.steps, patches, latents.device)
