@@ -16,8 +16,8 @@ from glmimg.ar.stage import REPORT_EVERY, ARStage
 from glmimg.errors import UsageError
 from glmimg.events import TokensWritten, Watch
 from glmimg.tokens.change import FROM_IMAGE, REDRAW, Reading, Redraw
-from glmimg.tokens.dump import Grid, Role, SamplingRecord, Stats, TokenDump
-from glmimg.tokens.grid import GridShape, preview_shape, target_shape
+from glmimg.tokens.dump import Grid, SamplingRecord, Stats, TokenDump
+from glmimg.tokens.grid import GridShape, Role, preview_shape, target_shape
 
 
 @torch.inference_mode()
