@@ -27,6 +27,7 @@ class Making(BaseModel):
     """How a picture was made: enough to make it again, bit for bit on the same machine.
 
     versions: of glmimg, torch, transformers and diffusers
+    beyond:   what made the picture besides the job, so that the job alone would not make it again; empty for nothing
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +38,7 @@ class Making(BaseModel):
     device: str
     dtype: str
     versions: dict[str, str]
+    beyond: str = ""
 
     def parameters(self) -> str:
         """The widespread one-line form, as AUTOMATIC1111's web UI introduced it."""
@@ -74,6 +76,24 @@ def encode_png(picture: Picture, *, metadata: bool = True) -> bytes:
     buffer = io.BytesIO()
     picture.image.save(buffer, format="PNG", pnginfo=chunks)
     return buffer.getvalue()
+
+
+def read_rgb(path: Path) -> Image:
+    """A picture file as RGB pixels, upright, transparent parts on white.
+
+    raises: BadImage (exit 3): no picture, damaged, or too large to be one
+    """
+    from PIL import Image as pillow
+    from PIL import ImageOps, UnidentifiedImageError
+
+    try:
+        with pillow.open(path) as image:
+            upright = ImageOps.exif_transpose(image).convert("RGBA")
+    except UnidentifiedImageError as error:
+        raise BadImage(path, "is not a picture") from error
+    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
+        raise BadImage(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    return pillow.alpha_composite(pillow.new("RGBA", upright.size, "white"), upright).convert("RGB")
 
 
 def read_making(path: Path) -> Making:

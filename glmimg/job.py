@@ -143,17 +143,31 @@ class Job(BaseModel):
 
 
 @dataclass(frozen=True)
+class DroppedCells:
+    """Cells of a target grid that are painted as if they had no token.
+
+    said:  the box or mask file that was asked for
+    cells: rows of flags, one for each token
+    """
+
+    said: str
+    cells: tuple[tuple[bool, ...], ...]
+
+
+@dataclass(frozen=True)
 class PaintSettings:
     """How stage 2 paints a dump.
 
     seed:     of the noise to start from
     steps:    denoising steps, 1 to 1000
     guidance: classifier-free guidance scale, >= 1; 1 turns it off
+    dropped:  cells painted without their tokens
     """
 
     seed: int
     steps: int
     guidance: float
+    dropped: DroppedCells | None = None
 
 
 @dataclass(frozen=True)

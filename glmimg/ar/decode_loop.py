@@ -7,21 +7,24 @@ the number of tokens is known, and never waits for the device.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from transformers import DynamicCache
 
 from glmimg.ar.prompt import ARPrompt
-from glmimg.ar.sampling import TokenSampler
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration
 
 
-def write_tokens(
-    model: GlmImageForConditionalGeneration, prompt: ARPrompt, sampler: TokenSampler
-) -> Iterator[torch.Tensor]:
+class Sampler(Protocol):
+    """Chooses the next token of each row, [rows, vocabulary] to [rows]."""
+
+    def draw(self, logits: torch.Tensor) -> torch.Tensor: ...
+
+
+def write_tokens(model: GlmImageForConditionalGeneration, prompt: ARPrompt, sampler: Sampler) -> Iterator[torch.Tensor]:
     """Yield the visual tokens of `prompt`, one [rows] int64 tensor at a time, `prompt.new_tokens` of them."""
     decoder = TextDecoder(model, prompt.decode_positions)
     token = sampler.draw(decoder.prefill(prompt))

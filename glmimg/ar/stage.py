@@ -75,7 +75,7 @@ class ARStage:
         """
         sources = [self.shelf.get(ref) for ref in job.sources]
         prompt = build_prompt(job.prompt, job.height, job.width, self.processor, self.model, sources, self.encoder)
-        self._check_context(prompt)
+        self.check_context(prompt)
         sampler = TokenSampler(
             job.sampling,
             [torch.Generator(self.model.device).manual_seed(job.seed)],
@@ -98,7 +98,8 @@ class ARStage:
         if torch.accelerator.is_available():
             torch.accelerator.memory.empty_cache()
 
-    def _check_context(self, prompt: ARPrompt) -> None:
+    def check_context(self, prompt: ARPrompt) -> None:
+        """Raise UsageError (exit 2) if prompt and grids exceed what the model can read."""
         needed = prompt.input_ids.shape[1] + prompt.new_tokens
         limit = self.model.config.text_config.max_position_embeddings
         if needed > limit:

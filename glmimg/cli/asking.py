@@ -44,6 +44,11 @@ def ask(
     from glmimg.job import Wish
     from glmimg.preset import load_stack
 
+    if replayed is not None and replayed.beyond:
+        raise UsageError(
+            f"this picture cannot be made again from its metadata alone: {replayed.beyond}",
+            "Paint its token dump instead: glmimg decode X.tokens.json.",
+        )
     stack = load_stack(presets)
     below = stack.wish if replayed is None else wish_of(replayed).over(stack.wish)
     wish = Wish.of(flags).over(below)

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
+PIPE_WIDTH = 10_000
+"""Columns of a table that no terminal shows: nothing is cut or wrapped for a pipe."""
+
+
 @dataclass
 class Console:
     """Knows whether somebody wants JSON, quiet or more.
@@ -39,7 +43,10 @@ class Console:
     def out(self) -> rich.console.Console:
         from rich.console import Console as RichConsole
 
-        return RichConsole(highlight=False, soft_wrap=True)
+        console = RichConsole(highlight=False, soft_wrap=True)
+        if not console.is_terminal:
+            console.width = PIPE_WIDTH
+        return console
 
     def result(self, text: str, fields: Mapping[str, Any]) -> None:
         """One result: `text` for people and pipes, or `fields` as a line of JSON."""

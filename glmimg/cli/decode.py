@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from glmimg.cli import options as o
 from glmimg.cli.console import Console
+
+if TYPE_CHECKING:
+    from glmimg.job import PaintSettings, Wish
+    from glmimg.tokens.dump import TokenDump
 
 
 def decode(
@@ -20,6 +24,8 @@ def decode(
     dit_seed: o.DitSeed = None,
     steps: o.Steps = None,
     guidance: o.Guidance = None,
+    vary: o.Vary = 1,
+    drop: o.Drop = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     any_model: o.AnyModel = False,
@@ -34,16 +40,18 @@ def decode(
 
     The model is the one that wrote the first dump, unless --model says otherwise.
 
-    Example:
+    Examples:
 
     glmimg decode x.tokens.json -o x.png
+
+    glmimg decode x.tokens.json --vary 4 -o "x-{seed}.png"
     """
     from glmimg.cli.drawing import report_picture
     from glmimg.cli.outputs import STANDARD_OUTPUT, NameFields, check_outputs, name_outputs, split_suffix
     from glmimg.cli.progress import ProgressLine
     from glmimg.engine.local import LocalEngine, PaintOrder, check_fingerprint
     from glmimg.errors import UsageError
-    from glmimg.job import ModelChoice, PaintSettings, Wish
+    from glmimg.job import ModelChoice, Wish
     from glmimg.preset import load_stack
     from glmimg.runtime.device import check_names
     from glmimg.runtime.resolve import resolve
@@ -63,27 +71,50 @@ def decode(
         if not any_model:
             check_fingerprint(dump, str(path), checkpoint)
     shelf = SourceShelf(elsewhere or ())
+    paintings = [
+        (path, dump, settings)
+        for path, dump in zip(dumps, read, strict=True)
+        for settings in paint_variants(dump, wish, vary, drop)
+    ]
     paths: list[Path | None]
     if out == STANDARD_OUTPUT:
-        if json or len(read) > 1:
+        if json or len(paintings) > 1:
             raise UsageError("--out - takes one picture, and no --json", "Write to files instead.")
         paths = [None]
     elif out is None:
-        paths = [path.with_name(split_suffix(path)[0] + ".png") for path in dumps]
+        ends = ["" if vary == 1 else f"-{settings.seed}" for _, _, settings in paintings]
+        stems = [path.with_name(split_suffix(path)[0]) for path, _, _ in paintings]
+        paths = [stem.with_name(f"{stem.name}{end}.png") for stem, end in zip(stems, ends, strict=True)]
     else:
-        names = [NameFields(dump.prompt, dump.seed, index) for index, dump in enumerate(read, start=1)]
+        names = [
+            NameFields(dump.prompt, dump.seed if vary == 1 else settings.seed, index)
+            for index, (_, dump, settings) in enumerate(paintings, start=1)
+        ]
         paths = list(name_outputs(out, names, ".png"))
     check_outputs([path for path in paths if path], force=force)
     orders = [
-        PaintOrder(
-            dump,
-            PaintSettings(dump.seed if wish.dit_seed is None else wish.dit_seed, wish.steps or 0, wish.guidance or 0),
-            path,
-            str(name),
-        )
-        for dump, path, name in zip(read, paths, dumps, strict=True)
+        PaintOrder(dump, settings, path, str(name))
+        for (name, dump, settings), path in zip(paintings, paths, strict=True)
     ]
     with ProgressLine(console.err, shown=console.shows_progress) as progress:
         engine = LocalEngine(checkpoint, choice, metadata=not no_metadata, watch=progress, shelf=shelf)
         for painted in engine.paint(orders):
             report_picture(painted, Path(painted.order.name), console, metadata=not no_metadata)
+
+
+def paint_variants(dump: TokenDump, wish: Wish, vary: int, drop: str | None) -> list[PaintSettings]:
+    """How to paint a dump `vary` times: the same but for the decoder's seeds, which count on.
+
+    drop:   a box `x0,y0,x1,y1` or a mask file: cells painted without their tokens
+    raises: UsageError (exit 2) for a box outside the picture, BadImage (exit 3) for an unfit mask
+    """
+    from glmimg.job import DroppedCells, PaintSettings
+    from glmimg.tokens.region import region_of
+
+    first = dump.seed if wish.dit_seed is None else wish.dit_seed
+    dropped = None
+    if drop is not None:
+        region = region_of(drop, (dump.height, dump.width), dump.target.shape)
+        dropped = DroppedCells(region.said, region.cells(dump.target.shape))
+    seeds = [(first + offset) % (1 << 63) for offset in range(vary)]
+    return [PaintSettings(seed, wish.steps or 0, wish.guidance or 0, dropped) for seed in seeds]

@@ -26,6 +26,15 @@ def tokens(
     seed: o.Seed = None,
     temperature: o.Temperature = None,
     top_p: o.TopP = None,
+    logprobs: o.LogProbs = False,
+    redraw: o.Redraw = None,
+    mask: o.Mask = None,
+    keep_from: o.KeepFrom = None,
+    new_prompt: o.NewPrompt = None,
+    paste: o.Paste = None,
+    box: o.PasteBox = None,
+    at: o.PasteAt = None,
+    from_image: o.FromImage = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     embed_sources: o.EmbedSources = False,
@@ -34,18 +43,28 @@ def tokens(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Draw token grids from a prompt, and from source pictures if there are any (stage 1 alone).
+    """Draw token grids (stage 1 alone) from a prompt and source pictures if there are any, or change part of a dump.
+
+    With --redraw, --mask or --paste the argument is a token dump instead of a prompt.
+
+    With --from-image it is the text that goes into the dump, if any.
 
     Examples:
 
     glmimg tokens "a red circle on a blue background" --model demo -o x.tokens.json
 
     glmimg tokens "make the background green" -i x.png --model demo -o y.tokens.json
+    glmimg tokens --redraw 0,0,128,128 x.tokens.json --prompt "a green circle" -o y.tokens.json
+
+    glmimg tokens --from-image a.png -o a.tokens.json
+
+    glmimg tokens --paste a.tokens.json --box 0,0,64,64 --at 128,0 x.tokens.json -o y.tokens.json
     """
     from glmimg.cli.asking import ask, build_jobs, read_prompts
     from glmimg.cli.drawing import report_seeds
     from glmimg.cli.outputs import STANDARD_OUTPUT, NameFields, check_outputs, name_outputs
     from glmimg.cli.progress import ProgressLine
+    from glmimg.cli.reworking import Drawing, Output, Rework, rework
     from glmimg.cli.sourcing import SourceWish, gather_sources
     from glmimg.engine.local import LocalEngine, Order
     from glmimg.errors import UsageError
@@ -54,6 +73,13 @@ def tokens(
     from glmimg.runtime.resolve import resolve
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
+    asked = Rework(redraw, mask, keep_from, new_prompt, paste, box, at, from_image)
+    asked.check(size=size)
+    if asked.asked:
+        said = dict(seed=seed, temperature=temperature, top_p=top_p)
+        drawing = Drawing(said, preset or [], count, ModelChoice(model or "", revision, device, dtype), size)
+        rework(prompts or [], asked, drawing, Output(out, force, logprobs), console)
+        return
     texts = read_prompts(prompts or [], prompt_file)
     flags = dict(size=size, seed=seed, temperature=temperature, top_p=top_p)
     wishes = ask(texts, flags=flags, presets=preset or [])
@@ -68,7 +94,7 @@ def tokens(
     paths = [None] * len(jobs) if to_stdout else name_outputs(out, NameFields.of(jobs), ".tokens.json")
     check_outputs([path for path in paths if path], force=force)
     report_seeds(jobs, console)
-    orders = [Order(job, path) for job, path in zip(jobs, paths, strict=True)]
+    orders = [Order(job, path, logprobs=logprobs) for job, path in zip(jobs, paths, strict=True)]
     with ProgressLine(console.err, shown=console.shows_progress) as progress:
         engine = LocalEngine(checkpoint, choice, watch=progress, shelf=shelf, embed=embed_sources)
         for written in engine.write(orders):

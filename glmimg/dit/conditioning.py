@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,7 @@ def prepare_conditioning(
     latents: torch.Tensor,
     size_px: tuple[int, int],
     sources: GlmImageKVCache | None = None,
+    dropped: Sequence[Sequence[bool]] | None = None,
 ) -> Conditioning:
     """Run the parts of the DiT that do not depend on the step.
 
@@ -59,6 +61,7 @@ def prepare_conditioning(
     latents:           [1, channels, height, width], for their shape, device and dtype
     size_px:           (height, width) of the picture
     sources:           what the DiT kept of the source pictures
+    dropped:           rows of flags, one for each token: those cells get no prior even in the conditional branch
     """
     prior_ids = upsample_tokens(grid).to(latents.device)
     embedded = transformer.prior_token_embedding(prior_ids)
@@ -68,7 +71,9 @@ def prepare_conditioning(
         unconditional = Branch(transformer.glyph_projector(no_glyphs), transformer.prior_projector(embedded * 0.0))
     cos, sin = transformer.rope(latents)
     return Conditioning(
-        conditional=Branch(transformer.glyph_projector(glyphs), transformer.prior_projector(embedded), sources),
+        conditional=Branch(
+            transformer.glyph_projector(glyphs), transformer.prior_projector(drop_prior(embedded, dropped)), sources
+        ),
         unconditional=unconditional,
         size=embed_size(transformer, size_px, latents),
         rotary=(cos.to(latents.device), sin.to(latents.device)),
@@ -77,8 +82,23 @@ def prepare_conditioning(
 
 def upsample_tokens(grid: Grid) -> torch.Tensor:
     """Each id twice in each direction, one per 16x16 px, which is one DiT patch: [1, 4 * cells], int64."""
-    ids = torch.tensor(grid.tokens)
-    return ids.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1).reshape(1, -1)
+    return _upsample(torch.tensor(grid.tokens))
+
+
+def drop_prior(embedded: torch.Tensor, dropped: Sequence[Sequence[bool]] | None) -> torch.Tensor:
+    """The prior embeddings without those of the dropped cells: [1, patches, width].
+
+    source: diffusers, `GlmImageTransformer2DModel.forward` (`prior_token_drop`), there for whole pictures
+    """
+    if dropped is None:
+        return embedded
+    mask = _upsample(torch.tensor(dropped)).to(embedded.device)
+    return torch.where(mask[..., None], embedded * 0.0, embedded)
+
+
+def _upsample(cells: torch.Tensor) -> torch.Tensor:
+    """[rows, columns] to [1, 4 * cells], each cell four times."""
+    return cells.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1).reshape(1, -1)
 
 
 def embed_size(transformer: GlmImageTransformer2DModel, size_px: tuple[int, int], like: torch.Tensor) -> torch.Tensor:

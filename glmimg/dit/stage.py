@@ -80,6 +80,7 @@ class DiTStage:
             latents,
             (dump.height, dump.width),
             self.sources.read(dump.sources, self.placement.dtype),
+            settings.dropped.cells if settings.dropped else None,
         )
         patches = conditioning.rotary[0].shape[0]
         timesteps = set_timesteps(parts.scheduler, settings.steps, patches, latents.device)

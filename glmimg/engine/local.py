@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from glmimg.atomic import write_atomically
 from glmimg.engine.versions import versions
@@ -22,14 +23,18 @@ from glmimg.runtime.device import Placement, check_names, place
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump, check_fits_model, write_dump
 
+if TYPE_CHECKING:
+    from glmimg.ar.stage import ARStage
+
 
 @dataclass(frozen=True)
 class Order:
-    """A job and where its two files go; None keeps that one off the disk."""
+    """A job and where its two files go; None keeps that one off the disk. logprobs: whether its tokens are scored."""
 
     job: Job
     dump_path: Path | None = None
     picture_path: Path | None = None
+    logprobs: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,12 +113,15 @@ class LocalEngine:
         kept: list[Path] = []
         with _kept_on_failure(kept):
             self.watch(Loading("AR model"))  # before the import: that alone takes seconds
+            from glmimg.ar.rework import score_dump
             from glmimg.ar.stage import ARStage
 
             stage = ARStage.load(self.checkpoint, self._place(), self.watch, self.shelf)
             for number, order in enumerate(orders, start=1):
                 self.watch(JobStarted("tokens", number, len(orders)))
                 dump = stage.write(order.job, self.watch)
+                if order.logprobs:
+                    dump = score_dump(stage, dump)
                 if self.embed:
                     dump = self.shelf.embed(dump)
                 if order.dump_path is not None:
@@ -153,6 +161,18 @@ class LocalEngine:
                 yield Painted(order, picture, seconds)
             stage.close()
 
+    @contextmanager
+    def open_ar(self) -> Iterator[ARStage]:
+        """The loaded AR stage, for work on dumps rather than jobs. Raises as `write`."""
+        self.checkpoint.check("ar")
+        with _kept_on_failure([]):
+            self.watch(Loading("AR model"))
+            from glmimg.ar.stage import ARStage
+
+            stage = ARStage.load(self.checkpoint, self._place(), self.watch)
+            yield stage
+            stage.close()
+
     def _place(self) -> Placement:
         return place(self.choice)
 
@@ -163,6 +183,7 @@ class LocalEngine:
             device=placement.device.type,
             dtype=placement.dtype_name,
             versions=versions(),
+            beyond=beyond_the_job(order),
         )
 
 
@@ -179,6 +200,16 @@ def painted_job(dump: TokenDump, settings: PaintSettings) -> Job:
         sampling=Sampling(temperature=dump.sampling.temperature, top_p=dump.sampling.top_p, top_k=dump.sampling.top_k),
         sources=tuple(source.ref for source in dump.sources),
     )
+
+
+def beyond_the_job(order: PaintOrder) -> str:
+    """What a picture owes to more than its job: a changed dump, tokens left out. Empty for nothing."""
+    said = []
+    if order.dump.parents:
+        said.append(f"its tokens were changed ({order.dump.sampling.method})")
+    if order.settings.dropped is not None:
+        said.append(f"it was painted without the tokens of {order.settings.dropped.said}")
+    return " and ".join(said)
 
 
 def check_fingerprint(dump: TokenDump, name: str, checkpoint: Checkpoint) -> None:

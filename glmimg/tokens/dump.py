@@ -13,42 +13,86 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.types import FailFast as _FailFast
+from pydantic_core import from_json
 
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadDump, SizeError
 from glmimg.job import Fit, SourceRef
 from glmimg.tokens.grid import CELL_PX, GridShape, Role, preview_shape, target_shape
+from glmimg.tokens.guard import MAX_BYTES, check_bounds, count_keys, excerpt
 
 FORMAT = "glmimg.tokens"
 VERSION = 1
-MAX_BYTES = 256 * 1024 * 1024
-"""A 4096-token dump is about 30 kB; an embedded source adds 16 MB at the most."""
 
 Side = Annotated[int, Field(ge=1, le=1 << 16)]
-Seed = Annotated[int, Field(ge=0, lt=1 << 64)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
+Prompt = Annotated[str, Field(max_length=1 << 17)]
+Name = Annotated[str, Field(max_length=4096)]
+Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
+class FailFast(_FailFast):
+    """Stop at the first bad item: a list of a hundred thousand faults needs one message. Hashable, for unions."""
+
+    __hash__ = object.__hash__
+
+
+Ids = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 31)]], FailFast()]
+LogProbs = Annotated[list[Annotated[float, Field(le=0)]], FailFast()]
+Entropies = Annotated[list[Annotated[float, Field(ge=0)]], FailFast()]
+
+
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # defer_build: only the outermost record's validator is ever needed, and building one takes milliseconds.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+
+    def count_keys(self) -> int:
+        """How many keys were said, in this record and in those inside it."""
+        values = (getattr(self, name) for name in self.model_fields_set)
+        items = [item for value in values for item in (value if isinstance(value, list) else [value])]
+        return len(self.model_fields_set) + sum(item.count_keys() for item in items if isinstance(item, _Record))
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+def _is_empty(value: Sequence[object]) -> bool:
+    return not value
 
 
 class Grid(_Record):
-    """A rectangle of visual tokens, row by row."""
+    """A rectangle of visual tokens, row by row.
+
+    logprobs: natural logarithm of the probability the model gave each token among all codes, before
+              temperature, top-k and top-p; None where nobody asked
+    entropy:  of the same distribution in nats, how undecided the model was there
+    """
 
     role: Role
     height: Side
     width: Side
-    tokens: list[list[Annotated[int, Field(ge=0, lt=1 << 31)]]]
+    tokens: Annotated[list[Ids], FailFast()]
+    logprobs: Annotated[Annotated[list[LogProbs], FailFast()] | None, Field(exclude_if=_is_none)] = None
+    entropy: Annotated[Annotated[list[Entropies], FailFast()] | None, Field(exclude_if=_is_none)] = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        if len(self.tokens) != self.height:
-            raise ValueError(f"{self.role} grid says {self.height} rows and has {len(self.tokens)}")
-        for number, row in enumerate(self.tokens):
-            if len(row) != self.width:
-                raise ValueError(f"{self.role} grid, row {number}: {len(row)} tokens instead of {self.width}")
+        self._check_rows("tokens", self.tokens)
+        self._check_rows("logprobs", self.logprobs)
+        self._check_rows("entropy values", self.entropy)
         return self
+
+    def _check_rows(self, what: str, rows: Sequence[Sequence[float]] | None) -> None:
+        if rows is None:
+            return
+        if len(rows) != self.height:
+            raise ValueError(f"{self.role} grid says {self.height} rows and has {len(rows)} of {what}")
+        for number, row in enumerate(rows):
+            if len(row) != self.width:
+                raise ValueError(f"{self.role} grid, row {number}: {len(row)} {what} instead of {self.width}")
 
     @property
     def shape(self) -> GridShape:
@@ -77,14 +121,14 @@ class Source(_Record):
     embedded:      the prepared pixels as a base64 PNG, so that the dump travels alone
     """
 
-    path: str
+    path: Name
     sha256: Sha256
     height: Side
     width: Side
     fit: Fit | None = None
     background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = "#ffffff"
     grid: Grid
-    embedded: str | None = None
+    embedded: Base64 | None = None
 
     @model_validator(mode="after")
     def _grid_fits(self) -> Self:
@@ -108,10 +152,10 @@ class Source(_Record):
 class ModelRef(_Record):
     """The model that wrote a dump."""
 
-    id: str
-    revision: str | None
+    id: Name
+    revision: Name | None
     codebook_size: Annotated[int, Field(ge=1)]
-    fingerprint: str
+    fingerprint: Name
 
 
 class SamplingRecord(_Record):
@@ -120,7 +164,7 @@ class SamplingRecord(_Record):
     temperature: Annotated[float, Field(gt=0)]
     top_p: Annotated[float, Field(gt=0, le=1)]
     top_k: Annotated[int, Field(ge=0)] | None = None
-    method: str = "sequential"
+    method: Name = "sequential"
 
 
 class Stats(_Record):
@@ -131,21 +175,39 @@ class Stats(_Record):
     forward_passes: Annotated[int, Field(ge=0)]
 
 
+class Parent(_Record):
+    """A file some of a dump's tokens were taken from.
+
+    role:   base (the dump that was changed), kept (gave the cells kept in a redraw), pasted (gave the
+            region pasted in), picture (whose codes these are)
+    sha256: of the file
+    cells:  of the target grid that came from it
+    region: what was redrawn or pasted, as it was said; None for all
+    """
+
+    role: Literal["base", "kept", "pasted", "picture"]
+    path: Name
+    sha256: Sha256
+    cells: Annotated[int, Field(ge=0)]
+    region: Name | None = None
+
+
 class TokenDump(_Record):
     """One picture as visual tokens, with everything needed to paint it and to know where it came from."""
 
     format: Literal["glmimg.tokens"] = "glmimg.tokens"
     version: Literal[1] = 1
-    prompt: str
+    prompt: Prompt
     height: Side
     width: Side
     seed: Seed
-    grids: list[Grid]
-    sources: list[Source] = []
+    grids: Annotated[list[Grid], FailFast()]
+    sources: Annotated[list[Source], FailFast()] = []
     model: ModelRef
     sampling: SamplingRecord
     stats: Stats
-    glmimg: str
+    parents: Annotated[list[Parent], FailFast(), Field(exclude_if=_is_empty)] = []
+    glmimg: Name
 
     @model_validator(mode="after")
     def _grids_fit(self) -> Self:
@@ -155,8 +217,13 @@ class TokenDump(_Record):
         expected = ["target"] if self.sources else ["preview", "target"]
         if roles != expected:
             raise ValueError(f"grids are {roles or 'missing'}, should be {expected}")
-        target = target_shape(self.height, self.width)
-        shapes = {"target": target} if self.sources else {"target": target, "preview": preview_shape(target)}
+        if any(source.grid.role != "source" for source in self.sources):
+            raise ValueError("the grid of a source should have the role 'source'")
+        try:
+            target = target_shape(self.height, self.width)
+            shapes = {"target": target} if self.sources else {"target": target, "preview": preview_shape(target)}
+        except SizeError as error:
+            raise ValueError(error.message) from error
         for grid in self.grids:
             if grid.shape != shapes[grid.role]:
                 rows, columns = shapes[grid.role]
@@ -189,7 +256,8 @@ class TokenDump(_Record):
 
     def to_json(self) -> str:
         """The dump as it stands in a file: a row of tokens a line, so that `diff` shows cells."""
-        text = self.model_dump_json(indent=1, exclude_none=False)
+        embeds = any(source.embedded for source in self.sources)
+        text = self.model_dump_json(indent=1, ensure_ascii=embeds)  # large files are read only as ASCII: see guard.py
         return _rows_on_one_line(text) + "\n"
 
 
@@ -203,28 +271,35 @@ def read_dump(path: Path) -> TokenDump:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadDump(path, f"cannot be read: {error.strerror}") from error
-    if len(raw) > MAX_BYTES:
-        raise BadDump(path, f"is over {MAX_BYTES // 2**20} MiB, no token dump is that large")
     return parse_dump(raw, path)
 
 
 def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
     """A dump from its bytes; `name` stands in the error message. Raises BadDump (exit 3)."""
-    if not raw.strip():
+    check_bounds(raw, name)
+    if not raw or raw.isspace():
         raise BadDump(name, "is empty, not a token dump")
-    head = _parse_head(raw, name)
-    if head.format != FORMAT:
+    # Parsed once and then checked as Python objects: checking JSON text copies the faulty part into every fault.
+    try:
+        document = from_json(raw)
+    except ValueError as error:
+        raise BadDump(name, f"is not whole JSON ({excerpt(str(error))})") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BadDump(name, "is JSON, but not a token dump (no 'format': 'glmimg.tokens')")
-    if isinstance(head.version, int) and head.version > VERSION:
+    version = document.get("version")
+    if isinstance(version, int) and version > VERSION:
         raise BadDump(
             name,
-            f"is of version {head.version}, this glmimg reads up to {VERSION}",
+            f"is of version {excerpt(str(version), 20)}, this glmimg reads up to {VERSION}",
             "Update glmimg: pip install --upgrade glmimg",
         )
     try:
-        return TokenDump.model_validate_json(raw)
+        dump = TokenDump.model_validate(document)
     except ValidationError as error:
         raise BadDump(name, f"is not a valid token dump: {first_problem(error)}") from error
+    if count_keys(raw) > dump.count_keys():
+        raise BadDump(name, "says a key twice: readers would differ in which one they believe")
+    return dump
 
 
 def write_dump(dump: TokenDump, path: Path) -> None:
@@ -250,24 +325,9 @@ def check_fits_model(dump: TokenDump, path: Path | str, *, codebook_size: int) -
 def first_problem(error: ValidationError) -> str:
     """The first thing pydantic found wrong, as `where: what`."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    what = problem["msg"].removeprefix("Value error, ")
+    where = ".".join(excerpt(str(part)) for part in problem["loc"])
+    what = excerpt(problem["msg"].removeprefix("Value error, "))
     return f"{where}: {what}" if where else what
-
-
-class _Head(BaseModel):
-    format: object = None
-    version: object = None
-
-
-def _parse_head(raw: bytes, name: Path | str) -> _Head:
-    try:
-        return _Head.model_validate_json(raw)
-    except ValidationError as error:
-        kind = error.errors(include_url=False)[0]["type"]
-        if kind == "json_invalid":
-            raise BadDump(name, f"is not whole JSON ({first_problem(error)})") from error
-        raise BadDump(name, "is JSON, but not a token dump") from error
 
 
 def _rows_on_one_line(text: str) -> str:
@@ -275,4 +335,4 @@ def _rows_on_one_line(text: str) -> str:
 
     A real line break never stands inside a JSON string, so text of the prompt is never touched.
     """
-    return re.sub(r"\[\n[\d,\s]+\]", lambda row: "[" + " ".join(row.group()[1:-1].split()) + "]", text)
+    return re.sub(r"\[\n[-+.\deE,\s]+\]", lambda row: "[" + " ".join(row.group()[1:-1].split()) + "]", text)

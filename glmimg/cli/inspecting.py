@@ -1,0 +1,209 @@
+"""The work behind `glmimg inspect`: read, look, compare, list, and draw into files."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glmimg.cli.console import Console
+from glmimg.errors import BadDump, ModelError, UsageError
+from glmimg.tokens.dump import TokenDump, check_fits_model, read_dump
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from glmimg.tokens.checks import Check
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Which picture file was asked for: the grid alone, or laid over a decoded picture."""
+
+    picture: Path | None = None
+    over: Path | None = None
+    force: bool = False
+
+    def path(self) -> Path | None:
+        """Where the picture goes. Raises OutputError (exit 2)."""
+        from glmimg.cli.outputs import check_outputs, split_suffix
+
+        path = self.picture
+        if path is None and self.over is not None:
+            path = self.over.with_name(split_suffix(self.over)[0] + ".grid.png")
+        if path is not None:
+            check_outputs([path], force=self.force)
+        return path
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Which model says how likely the tokens were, and where the scored dump goes, if anywhere."""
+
+    model: str | None
+    revision: str | None
+    device: str
+    dtype: str
+    out: Path | None
+
+
+def expand(names: Sequence[str]) -> list[Path]:
+    """Paths, and the files a glob stands for, in order.
+
+    raises: UsageError (exit 2) for none at all, BadDump (exit 3) for a glob nothing matches
+    """
+    if not names:
+        raise UsageError("there is no dump", "Name one: glmimg inspect x.tokens.json.")
+    paths: list[Path] = []
+    for name in names:
+        if Path(name).exists() or not glob.has_magic(name):
+            paths.append(Path(name))
+            continue
+        found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 (the pattern may be absolute)
+        if not found:
+            raise BadDump(name, "matches no file")
+        paths += map(Path, found)
+    return paths
+
+
+def look(path: Path, console: Console, drawing: Drawing, model: str | None, scoring: Scoring | None) -> None:
+    """Say what a dump is, whether it is sound and what its tokens say.
+
+    raises: BadDump (exit 3) if it cannot be read, and after it was shown if a check failed
+    """
+    from glmimg.cli import inspect_view as view
+    from glmimg.tokens.checks import check_dump
+    from glmimg.tokens.statistics import describe
+
+    dump = read_dump(path)
+    picture_path = drawing.path()
+    if scoring is not None:
+        dump = score(dump, path, scoring, console, force=drawing.force)
+    checks = [*check_dump(dump, path), check_model(dump, path, model)]
+    statistics = describe(dump)
+    if picture_path is not None:
+        _draw(picture_path, _draw_one(dump, drawing.over), console)
+    if console.json:
+        console.result("", {"dump": str(path), **view.dump_fields(dump, checks, statistics)})
+    else:
+        console.show(view.show_dump(dump, checks, statistics, console.out))
+    failed = [check for check in checks if check.state == "failed"]
+    if failed:
+        raise BadDump(path, f"is not sound: {failed[0].name}: {failed[0].detail}")
+
+
+def compare(one_path: Path, other_path: Path, console: Console, drawing: Drawing) -> bool:
+    """Show where two dumps differ. Returns whether their tokens are equal."""
+    from glmimg.cli import inspect_view as view
+    from glmimg.tokens.compare import compare_dumps
+
+    one, other = read_dump(one_path), read_dump(other_path)
+    picture_path = drawing.path()
+    comparison = compare_dumps(one, other)
+    names = str(one_path), str(other_path)
+    if picture_path is not None:
+        from glmimg.tokens.picture import draw_comparison
+
+        _draw(picture_path, draw_comparison(one, other, comparison), console)
+    if console.json:
+        console.result("", view.comparison_fields(names, comparison))
+    else:
+        console.show(view.show_comparison(one, other, names, comparison, console.out))
+    return comparison.equal
+
+
+def list_dumps(paths: Sequence[Path], console: Console) -> None:
+    """A table over many dumps; files that are none are named, and make the exit status 3."""
+    from glmimg.cli import inspect_view as view
+    from glmimg.tokens.checks import check_dump
+    from glmimg.tokens.statistics import describe
+
+    rows, refused = [], []
+    for path in paths:
+        try:
+            dump = read_dump(path)
+        except BadDump as error:
+            refused.append(error)
+            continue
+        statistics = describe(dump)
+        if console.json:
+            fields = view.dump_fields(dump, check_dump(dump, path), statistics)
+            console.result("", {"dump": str(path), "digest": tokens_digest(dump), **fields})
+        else:
+            rows.append((str(path), dump, statistics, tokens_digest(dump)))
+    if rows:
+        console.show(view.show_table(rows))
+    for refusal in refused[:-1]:
+        console.error(refusal)
+    if refused:
+        raise refused[-1]
+
+
+def publish_schema(console: Console) -> None:
+    """The JSON Schema of a dump, on standard output."""
+    from glmimg.tokens.schema import read_schema
+
+    console.raw(read_schema().encode())
+
+
+def tokens_digest(dump: TokenDump) -> str:
+    """Hex digest of the target grid: dumps with equal pictures-to-be share it."""
+    return hashlib.sha256(repr(dump.target.tokens).encode()).hexdigest()
+
+
+def check_model(dump: TokenDump, path: Path, model: str | None) -> Check:
+    """Whether the dump fits the model about to decode it, as far as that model is known and here."""
+    from glmimg.tokens.checks import Check
+
+    if model is None:
+        return Check("model", "unchecked", "say --model to check the codebook and the decoder's weights")
+    from glmimg.engine.local import check_fingerprint
+    from glmimg.runtime.resolve import resolve
+
+    try:
+        checkpoint = resolve(model)
+        check_fits_model(dump, path, codebook_size=checkpoint.decoder_codebook_size)
+        check_fingerprint(dump, str(path), checkpoint)
+    except ModelError as error:
+        return Check("model", "unchecked", error.message)
+    except BadDump as error:
+        return Check("model", "failed", error.reason)
+    return Check("model", "ok", f"codebook and decoder weights are those of {checkpoint.id}")
+
+
+def score(dump: TokenDump, path: Path, scoring: Scoring, console: Console, *, force: bool) -> TokenDump:
+    """The dump with every token's log-probability. Raises as `LocalEngine`."""
+    from glmimg.cli.outputs import check_outputs
+    from glmimg.cli.progress import ProgressLine
+    from glmimg.engine import rework
+    from glmimg.engine.local import LocalEngine
+    from glmimg.job import ModelChoice
+    from glmimg.runtime.resolve import resolve
+    from glmimg.tokens.dump import write_dump
+
+    if scoring.out is not None:
+        check_outputs([scoring.out], force=force)
+    choice = ModelChoice(scoring.model or dump.model.id, scoring.revision, scoring.device, scoring.dtype)
+    checkpoint = resolve(choice.model, choice.revision)
+    rework.check_same_ar_half(dump, str(path), checkpoint)
+    with ProgressLine(console.err, shown=console.shows_progress) as progress:
+        scored = rework.score(LocalEngine(checkpoint, choice, watch=progress), dump)
+    if scoring.out is not None:
+        write_dump(scored, scoring.out)
+    return scored
+
+
+def _draw_one(dump: TokenDump, over: Path | None) -> Image:
+    from glmimg.tokens.picture import draw_dump, draw_over
+
+    return draw_dump(dump) if over is None else draw_over(dump, over)
+
+
+def _draw(path: Path, image: Image, console: Console) -> None:
+    from glmimg.tokens.picture import write_picture
+
+    write_picture(image, path)
+    console.note(f"drew {path}")

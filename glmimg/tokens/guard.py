@@ -1,0 +1,57 @@
+"""What can be seen of a dump without parsing it: that parsing it will stay cheap, and means one thing only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from glmimg.errors import BadDump
+
+MAX_BYTES = 100 * 1024 * 1024
+"""A 4096-token dump is about 30 kB; six large embedded sources are about this."""
+
+MAX_WIDE_BYTES = 40 * 1024 * 1024
+"""The same for text beyond ASCII, of which Python may keep every byte as four. Embedded sources are ASCII."""
+
+MAX_VALUES = 400_000
+"""JSON values in a dump. The largest picture has 16,640 tokens, each with two optional numbers; sources have 4,096."""
+
+MAX_COLONS = 50_000
+"""A dump has some dozens of keys; prompts may hold more colons."""
+
+MAX_EXCERPT = 200
+"""Characters of foreign text (keys, messages) that an error message repeats."""
+
+_QUOTE_COLON = re.compile(rb'"[ \t\r\n]*:')
+
+
+def check_bounds(raw: bytes, name: Path | str) -> None:
+    """Refuse files that would take long or much memory to parse.
+
+    A parser's memory grows with the number of values, and every value but the innermost of a nest
+    follows a comma or an opening bracket; the faults it can find grow with the keys, each before a
+    colon. Counting those bytes bounds both.
+    raises: BadDump (exit 3)
+    """
+    if len(raw) > MAX_BYTES:
+        raise BadDump(name, f"is over {MAX_BYTES // 2**20} MiB, no token dump is that large")
+    if len(raw) > MAX_WIDE_BYTES and not raw.isascii():
+        raise BadDump(name, f"is over {MAX_WIDE_BYTES // 2**20} MiB and no ASCII, no token dump has that much text")
+    if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise BadDump(name, f"holds over {MAX_VALUES:,} values, no token dump has that many")
+    if raw.count(b":") > MAX_COLONS:
+        raise BadDump(name, f"holds over {MAX_COLONS:,} colons, no token dump has that many keys")
+
+
+def count_keys(raw: bytes) -> int:
+    """How many keys a text in JSON writes, those said twice twice; keys that end in a backslash are not counted.
+
+    A quotation mark that no backslash precedes ends a string, and only a key's end stands before a colon.
+    """
+    return sum(raw[match.start() - 1] != ord("\\") for match in _QUOTE_COLON.finditer(raw))
+
+
+def excerpt(text: str, length: int = MAX_EXCERPT) -> str:
+    """Foreign text as a single line fit for a terminal: cut, and without control characters."""
+    cut = text if len(text) <= length else text[:length] + "..."
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

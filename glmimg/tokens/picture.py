@@ -1,0 +1,172 @@
+"""Grids as picture files: with a legend, as a difference, or laid over the decoded picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from glmimg.atomic import write_atomically
+from glmimg.errors import BadImage
+from glmimg.tokens.compare import Comparison
+from glmimg.tokens.dump import Grid, TokenDump
+from glmimg.tokens.grid import CELL_PX
+from glmimg.tokens.palette import ColourGrid, change_colours, code_colour, code_colours, heat_colour, heat_colours
+from glmimg.tokens.statistics import GridStatistics, describe_grid
+
+PANEL_PX = 512
+"""About the longer side of a drawn grid."""
+
+FONT_PX = 14
+LINE_PX = 20
+MARGIN_PX = 16
+INK, PAPER = (32, 32, 36), (255, 255, 255)
+TINT = 0.4
+"""How much of the codes' colours lies over the picture."""
+
+IDS_UP_TO_PX = 1024
+"""Pictures up to this side are doubled, so that the ids can be written into the cells."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A grid to draw, with its title and the lines of its legend: colour and text."""
+
+    title: str
+    colours: ColourGrid
+    legend: tuple[tuple[tuple[int, int, int], str], ...] = ()
+
+
+def draw_dump(dump: TokenDump) -> Image.Image:
+    """All grids of a dump beside each other with legends, and its surprise where it was kept. RGB."""
+    panels = []
+    for grid in dump.grids:
+        panels.append(_code_panel(grid, describe_grid(grid)))
+        if grid.logprobs is not None:
+            panels.append(_surprise_panel(grid, grid.logprobs))
+    return _compose(panels)
+
+
+def draw_comparison(one: TokenDump, other: TokenDump, comparison: Comparison) -> Image.Image:
+    """Both target grids, and the cells in which they differ in the second one's colours. RGB."""
+    panels = [_code_panel(dump.target, describe_grid(dump.target)) for dump in (one, other)]
+    target = next(grid for grid in comparison.grids if grid.name == "target")
+    if target.changed is not None:
+        colours = change_colours(other.target.tokens, target.changed)
+        panels.append(Panel(f"changed: {target.cells_changed} of {other.target.shape.cells}", colours))
+    return _compose(panels)
+
+
+def draw_over(dump: TokenDump, picture_path: Path) -> Image.Image:
+    """The target grid over the picture painted from it: a tint a code, a line where codes change. RGB.
+
+    raises: BadImage (exit 3): no picture, or one of another size
+    """
+    picture = _read_picture(picture_path, (dump.width, dump.height))
+    scale = 2 if max(picture.size) <= IDS_UP_TO_PX else 1
+    cell = CELL_PX * scale
+    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.LANCZOS)
+    over = Image.blend(picture, _enlarge(code_colours(dump.target.tokens), cell), TINT)
+    pen = ImageDraw.Draw(over)
+    _draw_borders(pen, dump.target.tokens, cell)
+    if scale > 1:
+        font = ImageFont.load_default(FONT_PX)
+        for row, tokens in enumerate(dump.target.tokens):
+            for column, token in enumerate(tokens):
+                at = ((column + 0.5) * cell, (row + 0.5) * cell)
+                pen.text(at, str(token), fill=PAPER, font=font, anchor="mm", stroke_width=2, stroke_fill=INK)
+    return over
+
+
+def write_picture(picture: Image.Image, path: Path) -> None:
+    """Write a PNG whole or not at all. Raises WriteError (exit 1)."""
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())
+
+
+def _code_panel(grid: Grid, statistics: GridStatistics) -> Panel:
+    legend = tuple(
+        (code_colour(each.code), f"{each.code}: {each.cells} ({each.share:.1%})") for each in statistics.most_frequent
+    )
+    title = f"{grid.role} {grid.height}x{grid.width}, {statistics.distinct} codes"
+    return Panel(title, code_colours(grid.tokens), legend)
+
+
+def _surprise_panel(grid: Grid, logprobs: Sequence[Sequence[float]]) -> Panel:
+    high = max(-min(map(min, logprobs)), 1e-9)
+    legend = tuple((heat_colour(part / 4), f"{high * part / 4:.2f} nats") for part in range(5))
+    return Panel(
+        f"{grid.role}: surprise (negative log-probability)",
+        heat_colours([[-v for v in row] for row in logprobs], high),
+        legend,
+    )
+
+
+def _compose(panels: Sequence[Panel]) -> Image.Image:
+    drawn = [_enlarge(panel.colours, _cell_px(panel.colours)) for panel in panels]
+    font = ImageFont.load_default(FONT_PX)
+    widths = [max(grid.width, *_text_widths(panel, font)) for grid, panel in zip(drawn, panels, strict=True)]
+    grids_end = 2 * MARGIN_PX + LINE_PX + max(grid.height for grid in drawn)
+    height = grids_end + LINE_PX * max(len(panel.legend) for panel in panels) + MARGIN_PX
+    canvas = Image.new("RGB", (sum(widths) + MARGIN_PX * (len(panels) + 1), height), PAPER)
+    pen, left = ImageDraw.Draw(canvas), MARGIN_PX
+    for panel, grid, width in zip(panels, drawn, widths, strict=True):
+        pen.text((left, MARGIN_PX), panel.title, fill=INK, font=font)
+        canvas.paste(grid, (left, MARGIN_PX + LINE_PX))
+        for number, (colour, text) in enumerate(panel.legend):
+            top = grids_end + number * LINE_PX
+            pen.rectangle((left, top + 2, left + LINE_PX - 6, top + LINE_PX - 4), fill=colour, outline=INK)
+            pen.text((left + LINE_PX + 2, top), text, fill=INK, font=font)
+        left += width + MARGIN_PX
+    return canvas
+
+
+def _text_widths(panel: Panel, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[int]:
+    legend = [LINE_PX + 2 + round(font.getlength(text)) for _, text in panel.legend]
+    return [round(font.getlength(panel.title)), *legend]
+
+
+def _cell_px(colours: ColourGrid) -> int:
+    return max(PANEL_PX // max(len(colours), len(colours[0])), 4)
+
+
+def _enlarge(colours: ColourGrid, cell_px: int) -> Image.Image:
+    """Each colour as a square."""
+    rows, columns = len(colours), len(colours[0])
+    small = Image.frombytes(
+        "RGB", (columns, rows), bytes(value for row in colours for colour in row for value in colour)
+    )
+    return small.resize((columns * cell_px, rows * cell_px), Image.Resampling.NEAREST)
+
+
+def _draw_borders(pen: ImageDraw.ImageDraw, tokens: Sequence[Sequence[int]], cell: int) -> None:
+    """A line between neighbours of unlike codes."""
+    for row, line in enumerate(tokens):
+        for column, (here, right) in enumerate(pairwise(line), start=1):
+            if here != right:
+                pen.line((column * cell, row * cell, column * cell, (row + 1) * cell), fill=INK)
+    for row, (above, below) in enumerate(pairwise(tokens), start=1):
+        for column, (here, under) in enumerate(zip(above, below, strict=True)):
+            if here != under:
+                pen.line((column * cell, row * cell, (column + 1) * cell, row * cell), fill=INK)
+
+
+def _read_picture(path: Path, size: tuple[int, int]) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            if image.size != size:
+                raise BadImage(
+                    path,
+                    f"is {image.width}x{image.height} pixels, the dump's picture {size[0]}x{size[1]}",
+                    "Lay the grid over the picture decoded from this dump.",
+                )
+            return image.convert("RGB")
+    except UnidentifiedImageError as error:
+        raise BadImage(path, "is not a picture") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadImage(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error

@@ -1,0 +1,107 @@
+"""What changing tokens is worth, on the demo model: `python -m tests.bench.demo_tokens [redraw] [roundtrip] [CASES]`.
+
+redraw:    two shapes, left and right; the right half is redrawn for a prompt in which the right shape has
+           another colour. Counted: left cells untouched, new colour there.
+roundtrip: true pictures to tokens and back to pictures. Counted: background and shape colour still right.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from glmimg.demo.train.captions import caption
+from glmimg.demo.train.scene import COLOUR_NAMES, KINDS, Scene, Shape, draw_scene
+
+from glmimg.ar.rework import read_picture, redraw_dump
+from glmimg.engine.complete import complete
+from glmimg.engine.local import LocalEngine, PaintOrder
+from glmimg.events import unwatched
+from glmimg.job import ModelChoice, PaintSettings, Wish
+from glmimg.runtime.resolve import resolve
+from glmimg.tokens.change import Reading, Redraw, parent
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.region import box_region
+from tests.demo.scorer import held_out_prompts, judge, judge_shape
+
+STEPS, GUIDANCE, SIDE = 20, 1.5, 256
+RIGHT_HALF = "128,0,256,256"
+RESULTS = Path(__file__).with_name("results")
+
+
+def two_shapes(number: int) -> tuple[Scene, Scene, str, str]:
+    """A scene, the same with another colour on the right, and their captions in one phrasing."""
+    dice = random.Random(number)
+    ground, left, right, new = dice.sample(COLOUR_NAMES, 4)
+    one, other = dice.choice(KINDS), dice.choice(KINDS)
+    before = Scene(ground, (Shape(one, left, "plain", "left"), Shape(other, right, "plain", "right")))
+    after = replace(before, shapes=(before.shapes[0], replace(before.shapes[1], colour=new)))
+    return before, after, *(caption(random.Random(number), scene) for scene in (before, after))
+
+
+def paint(engine: LocalEngine, dumps: list[TokenDump]) -> Iterator[Any]:
+    orders = [PaintOrder(dump, PaintSettings(dump.seed, STEPS, GUIDANCE)) for dump in dumps]
+    return (painted.picture.image for painted in engine.paint(orders))
+
+
+def redraw(engine: LocalEngine, cases: int) -> dict[str, int]:
+    """Counts over `cases` pairs of shapes. untouched: every target cell of the left half as before."""
+    found = {"cases": cases, "untouched": 0, "colour": 0, "background_kept": 0}
+    new, scenes = [], []
+    with engine.open_ar() as stage:
+        for number in range(cases):
+            _, after, prompt, changed = two_shapes(number)
+            size = f"{SIDE}x{SIDE}"
+            wish = Wish(prompt=prompt, size=size, seed=number, steps=STEPS, guidance=GUIDANCE)
+            base = stage.write(complete(wish, engine.checkpoint), unwatched)
+            job = complete(wish.model_copy(update={"prompt": changed, "seed": number + 1}), engine.checkpoint)
+            region = box_region(RIGHT_HALF, (SIDE, SIDE))
+            masks = tuple(region.cells(grid.shape) for grid in base.grids)
+            redrawn = redraw_dump(stage, Redraw(job, tuple(base.grids), masks, ()), unwatched)
+            half = base.target.width // 2
+            found["untouched"] += [row[:half] for row in base.target.tokens] == [
+                row[:half] for row in redrawn.target.tokens
+            ]
+            new.append(redrawn)
+            scenes.append(after)
+    for image, scene in zip(paint(engine, new), scenes, strict=True):
+        found["colour"] += judge_shape(image, scene, scene.shapes[1])[0]
+        found["background_kept"] += judge(image, scene).background
+    return found
+
+
+def roundtrip(engine: LocalEngine, cases: int) -> dict[str, int]:
+    """Counts over `cases` true pictures of held-out scenes."""
+    found = {"cases": cases, "background_and_colour": 0}
+    prompts, dumps = held_out_prompts(cases), []
+    with engine.open_ar() as stage, tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x.png"
+        for number, (_, scene) in enumerate(prompts):
+            image = draw_scene(scene, SIDE, SIDE)
+            image.save(path)
+            reading = Reading(image.convert("RGB"), SIDE, SIDE, "", number, parent("picture", path, 64))
+            dumps.append(read_picture(stage, reading))
+    for image, (_, scene) in zip(paint(engine, dumps), prompts, strict=True):
+        verdict = judge(image, scene)
+        found["background_and_colour"] += verdict.background and verdict.colour
+    return found
+
+
+if __name__ == "__main__":
+    words = sys.argv[1:]
+    checkpoint = resolve("demo")
+    for name, measure, usual in (("redraw", redraw, 50), ("roundtrip", roundtrip, 100)):
+        if name in words or not set(words) & {"redraw", "roundtrip"}:
+            count = next((int(word) for word in words if word.isdecimal()), usual)
+            started = time.perf_counter()
+            counts = measure(LocalEngine(checkpoint, ModelChoice("demo")), count)
+            told = {**counts, "model": checkpoint.fingerprint(), "seconds": round(time.perf_counter() - started)}
+            sys.stdout.write(f"{name}: {json.dumps(told)}\n")
+            (RESULTS / f"demo_{name}.json").write_text(json.dumps(told, indent=1) + "\n")

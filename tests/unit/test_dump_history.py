@@ -1,0 +1,55 @@
+"""Version 1 dumps stay readable for good: files kept from the day the format was fixed, and its schema."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from glmimg.tokens.dump import TokenDump, parse_dump, read_dump
+from glmimg.tokens.schema import build_schema, read_schema
+
+KEPT = Path(__file__).parents[1] / "data" / "dumps" / "v1"
+MANIFEST = json.loads((KEPT / "manifest.json").read_text())
+
+
+@pytest.mark.parametrize("name", MANIFEST)
+def test_a_kept_file_reads_as_it_did(name: str) -> None:
+    said, path = MANIFEST[name], KEPT / name
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == said["sha256"], "kept files are never changed"
+    dump = read_dump(path)
+    assert hashlib.sha256(repr(dump.target.tokens).encode()).hexdigest() == said["target"]
+    assert (dump.prompt, dump.seed) == (said["prompt"], said["seed"])
+    assert parse_dump(dump.to_json().encode(), name) == dump
+
+
+def test_every_kept_file_is_in_the_manifest() -> None:
+    assert {path.name for path in KEPT.glob("*.tokens.json")} == set(MANIFEST)
+
+
+def test_the_kept_files_use_every_field() -> None:
+    kept = [read_dump(KEPT / name) for name in MANIFEST]
+    used = set().union(*(dump.model_fields_set for dump in kept))
+    assert used == set(TokenDump.model_fields)
+    grids = [grid for dump in kept for grid in dump.grids]
+    assert any(grid.logprobs and grid.entropy for grid in grids)
+
+
+def test_what_is_not_said_stays_out_of_the_file() -> None:
+    text = read_dump(KEPT / "plain.tokens.json").to_json()
+    assert "parents" not in json.loads(text)
+    assert "logprobs" not in text
+
+
+def test_the_shipped_schema_is_the_code() -> None:
+    assert read_schema() == build_schema(), "write it anew: see glmimg/tokens/schema.py"
+
+
+def test_the_schema_names_every_field_and_forbids_others() -> None:
+    schema = json.loads(read_schema())
+    assert set(schema["properties"]) == set(TokenDump.model_fields)
+    assert schema["additionalProperties"] is False
+    assert {"format", "version", "prompt", "grids", "model"} <= set(schema["required"])
+    assert schema["properties"]["version"]["const"] == 1
