@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from glmimg.errors import BadImage
 from glmimg.job import Job
 from glmimg.tokens.dump import ModelRef, first_problem
+from glmimg.tokens.grid import Role
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,6 +29,7 @@ class Making(BaseModel):
 
     versions: of glmimg, torch, transformers and diffusers
     beyond:   what made the picture besides the job, so that the job alone would not make it again; empty for nothing
+    grid:     which grid of the dump was painted; a draft shows the preview of the job's picture
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +41,7 @@ class Making(BaseModel):
     dtype: str
     versions: dict[str, str]
     beyond: str = ""
+    grid: Role = "target"
 
     def parameters(self) -> str:
         """The widespread one-line form, as AUTOMATIC1111's web UI introduced it."""

@@ -19,11 +19,15 @@ from glmimg.tokens.grid import CELL_PX, check_size
 MAX_STEPS = 1000
 """More denoising steps than the training schedule of the model has timesteps make no sense."""
 
+DRAFT_STEPS = 8
+"""Denoising steps that show what a preview says; the preset `draft` takes as many."""
+
 MAX_PROMPT = 20_000
 """Characters; the model's context ends long before."""
 
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 Fit = Literal["pad", "crop"]
+Method = Literal["sequential", "jacobi"]
 
 
 class Wish(BaseModel):
@@ -43,6 +47,8 @@ class Wish(BaseModel):
     guidance: Annotated[float, Field(ge=1, le=100)] | None = None
     temperature: Annotated[float, Field(gt=0, le=100)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    ar_method: Method | None = None
+    ar_window: Annotated[int, Field(ge=1)] | None = None
 
     @field_validator("size")
     @classmethod
@@ -82,6 +88,8 @@ class Sampling(BaseModel):
     temperature: > 0, divides the logits
     top_p:       in (0, 1], nucleus sampling
     top_k:       >= 1, keep the k most likely ids; None keeps all
+    method:      "sequential" draws one token a forward pass, "jacobi" several, from the same law
+    window:      tokens "jacobi" drafts a pass at most; None leaves it to the program
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,6 +97,8 @@ class Sampling(BaseModel):
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int | None = None
+    method: Method = "sequential"
+    window: Annotated[int, Field(ge=1)] | None = None
 
 
 class SourceRef(BaseModel):
@@ -141,6 +151,11 @@ class Job(BaseModel):
     def painting(self) -> PaintSettings:
         return PaintSettings(self.dit_seed, self.steps, self.guidance)
 
+    @property
+    def drafting(self) -> PaintSettings:
+        """How its preview is painted: fast, without guidance."""
+        return PaintSettings(self.dit_seed, min(self.steps, DRAFT_STEPS), 1.0)
+
 
 @dataclass(frozen=True)
 class DroppedCells:
@@ -183,6 +198,18 @@ class ModelChoice:
     revision: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+
+
+@dataclass(frozen=True)
+class ARChoice:
+    """How stage 1 is run; decides its speed, not what it draws.
+
+    rows:    jobs drawn at once at most; None as many as pay and fit
+    compile: compile the forward pass; None leaves it to the device
+    """
+
+    rows: int | None = None
+    compile: bool | None = None
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -1,21 +1,31 @@
 """The AR decode loop: one prefill, then one forward pass a token, for a length known beforehand.
 
-The layers are transformers'; the loop around them is ours. It never tests for end-of-image, since
-the number of tokens is known, and never waits for the device.
+It never tests for end-of-image, since the number of tokens is known, and never waits for the device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from transformers import DynamicCache
 
+from glmimg.ar.kv_cache import KVCache
+from glmimg.ar.layers import project, rotary_tables, run_layers
 from glmimg.ar.prompt import ARPrompt
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration
+
+
+class Decoder(Protocol):
+    """The AR model after a prompt was read: tokens in, logits of the next ones out."""
+
+    first_logits: torch.Tensor
+
+    def step(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
+        """Read written tokens. See `TextDecoder.step`."""
 
 
 class Sampler(Protocol):
@@ -24,48 +34,79 @@ class Sampler(Protocol):
     def draw(self, logits: torch.Tensor) -> torch.Tensor: ...
 
 
-def write_tokens(model: GlmImageForConditionalGeneration, prompt: ARPrompt, sampler: Sampler) -> Iterator[torch.Tensor]:
-    """Yield the visual tokens of `prompt`, one [rows] int64 tensor at a time, `prompt.new_tokens` of them."""
-    decoder = TextDecoder(model, prompt.decode_positions)
-    token = sampler.draw(decoder.prefill(prompt))
+def write_tokens(decoder: Decoder, sampler: Sampler, new_tokens: int) -> Iterator[torch.Tensor]:
+    """Yield `new_tokens` visual tokens for every row of a batch, one [rows] int64 tensor at a time."""
+    token = sampler.draw(decoder.first_logits)
     yield token
-    for index in range(prompt.new_tokens - 1):
-        token = sampler.draw(decoder.step(token, index))
+    for index in range(new_tokens - 1):
+        token = sampler.draw(decoder.step(token[:, None], index)[:, -1])
         yield token
 
 
 class TextDecoder:
-    """The AR text model as two functions: prefill a prompt, then one token a step.
+    """The AR text model behind a batch of prompts, each row computed as if it were alone.
 
-    decode_positions: [3, rows, tokens], position ids of every token to come
+    prompts:    one a row; all write grids of the same shapes
+    new_tokens: how many tokens will be written at most
     """
 
-    def __init__(self, model: GlmImageForConditionalGeneration, decode_positions: torch.Tensor) -> None:
+    def __init__(self, model: GlmImageForConditionalGeneration, prompts: Sequence[ARPrompt], new_tokens: int) -> None:
         self.text_model = model.model.language_model
         self.lm_head = model.lm_head
-        self.kv_cache = DynamicCache(config=self.text_model.config)
-        like = torch.empty(0, dtype=model.dtype, device=model.device)
-        self.cos, self.sin = self.text_model.rotary_emb(like, position_ids=decode_positions)
+        self.first_logits, prefilled = prefill(model, prompts)
+        self.kv_cache = KVCache(prefilled, new_tokens)
+        self.cos, self.sin = decode_rotary(model, prompts)
 
-    def prefill(self, prompt: ARPrompt) -> torch.Tensor:
-        """Read the prompt. Returns the logits of the first token, [rows, vocabulary]."""
-        output = self.text_model(
+    def step(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
+        """Read written tokens number `index` and following, [rows, count].
+
+        returns: the logits after each, [rows, count, vocabulary]
+        """
+        logits = self.read(tokens, index)
+        self.keep(tokens.shape[1])
+        return logits
+
+    def read(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
+        """As `step`, but what was read is forgotten unless `keep` says otherwise."""
+        count = tokens.shape[1]
+        rotary = self.cos[:, index : index + count], self.sin[:, index : index + count]
+        hidden = run_layers(self.text_model, tokens, rotary, self.kv_cache)
+        return project(self.lm_head, hidden)
+
+    def keep(self, count: int) -> None:
+        """Let the first `count` tokens of the last reading stand."""
+        self.kv_cache.keep(count)
+
+
+def prefill(
+    model: GlmImageForConditionalGeneration, prompts: Sequence[ARPrompt]
+) -> tuple[torch.Tensor, list[DynamicCache]]:
+    """Read the prompts, each by itself and each different one once.
+
+    returns: the logits of the first tokens, [rows, vocabulary]; a filled cache for each row
+    """
+    text_model = model.model.language_model
+    read: dict[int, tuple[torch.Tensor, DynamicCache]] = {}
+    for prompt in prompts:
+        if id(prompt) in read:
+            continue
+        cache = DynamicCache(config=text_model.config)
+        output = text_model(
             input_ids=prompt.input_ids,
             attention_mask=prompt.attention_mask,
             position_ids=prompt.prefill_positions,
-            past_key_values=self.kv_cache,
+            past_key_values=cache,
             use_cache=True,
         )
-        return self._logits(output.last_hidden_state)
+        read[id(prompt)] = model.lm_head(output.last_hidden_state[:, -1:])[:, -1], cache
+    logits = [read[id(prompt)][0] for prompt in prompts]
+    return torch.cat(logits), [read[id(prompt)][1] for prompt in prompts]
 
-    def step(self, token: torch.Tensor, index: int) -> torch.Tensor:
-        """Read written token number `index`, [rows]. Returns the logits of the next, [rows, vocabulary]."""
-        hidden = self.text_model.embed_tokens(token[:, None])
-        rotary = self.cos[:, index : index + 1], self.sin[:, index : index + 1]
-        for layer in self.text_model.layers:
-            hidden = layer(hidden, position_embeddings=rotary, past_key_values=self.kv_cache, use_cache=True)
-        return self._logits(self.text_model.norm(hidden))
 
-    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.lm_head(hidden[:, -1:])
-        return logits[:, -1]
+def decode_rotary(
+    model: GlmImageForConditionalGeneration, prompts: Sequence[ARPrompt]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rotary tables of every token to come, [rows, tokens, 1, rotary dim] each."""
+    like = torch.empty(0, dtype=model.dtype, device=model.device)
+    positions = torch.cat([prompt.decode_positions for prompt in prompts], dim=1)
+    return rotary_tables(model.model.language_model, positions, like)

@@ -42,6 +42,11 @@ class ARPrompt:
         """How many tokens will be written; end-of-image is not among them."""
         return sum(shape.cells for _, shape in self.grids)
 
+    @property
+    def length(self) -> int:
+        """Prompt and grids together, in tokens."""
+        return self.input_ids.shape[1] + self.new_tokens
+
 
 def build_prompt(
     text: str,

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
 
-from glmimg.ar.decode_loop import write_tokens
+from glmimg.ar.decode_loop import TextDecoder, write_tokens
 from glmimg.ar.prompt import ARPrompt
 
 if TYPE_CHECKING:
@@ -65,8 +64,8 @@ def redraw_tokens(
 ) -> Iterator[torch.Tensor]:
     """Yield tokens number `forced.first` to `forced.last`, each [1] int64."""
     rest = read_ahead(prompt, forced.ids[: forced.first])
-    tokens = write_tokens(model, rest, ForcedSampler(sampler, forced))
-    yield from islice(tokens, forced.last - forced.first + 1)
+    count = forced.last - forced.first + 1
+    yield from write_tokens(TextDecoder(model, [rest], count), ForcedSampler(sampler, forced), count)
 
 
 def read_ahead(prompt: ARPrompt, tokens: torch.Tensor) -> ARPrompt:

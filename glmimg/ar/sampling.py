@@ -15,6 +15,12 @@ import torch
 
 from glmimg.job import Sampling
 
+ENOUGH = 64
+"""Likeliest ids that hold a whole nucleus as a rule; laws that are flatter are sorted in full."""
+
+EDGE = 1e-3
+"""More than float32 can be wrong by when it sums the weights of 16,512 ids, one after the other."""
+
 
 class TokenSampler:
     """Draws codes for the rows of a batch, each row from its own random stream.
@@ -35,6 +41,7 @@ class TokenSampler:
         self.generators = generators
         self.codebook_size = codebook_size
         self.suppressed = list(suppressed)
+        self._struck: torch.Tensor | None = None
 
     def draw(self, logits: torch.Tensor) -> torch.Tensor:
         """The next token of each row.
@@ -42,25 +49,64 @@ class TokenSampler:
         logits:  [rows, vocabulary], any float dtype
         returns: [rows], int64, each in [0, codebook_size)
         """
-        scores = logits.to(torch.float32, copy=True)
-        scores[:, self.suppressed] = -torch.inf
-        noise = self._exponential_noise(scores)
+        scores = self.scores(logits)
+        noise = self.noise(logits)
         race = warp(scores, self.sampling).softmax(-1).div_(noise)[:, : self.codebook_size]
         winners = race.argmax(-1)
-        if _host_can_look(race) and race.amax() > 0:
+        if _host_can_look(race) and race.amax(-1).amin() > 0:
             return winners
         return torch.where(race.amax(-1) > 0, winners, self._draw_valid_only(scores, noise))
+
+    def noise(self, like: torch.Tensor) -> torch.Tensor:
+        """The random numbers of the next token: Exp(1) of the shape of `like`, [rows, vocabulary], float32."""
+        noise = torch.empty(like.shape, dtype=torch.float32, device=like.device)
+        for row, generator in zip(noise, self.generators, strict=True):
+            row.exponential_(1, generator=generator)
+        return noise
+
+    def scores(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits as float32, [any, vocabulary], the suppressed ids at -inf."""
+        if not self.suppressed:
+            return logits.to(torch.float32)
+        if self._struck is None:
+            self._struck = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
+            self._struck[self.suppressed] = True
+        return logits.to(torch.float32).masked_fill(self._struck, -torch.inf)
+
+    def law(self, logits: torch.Tensor) -> torch.Tensor:
+        """The distribution `draw` draws from, written out: [any, codebook_size], each row summing to 1."""
+        scores = self.scores(logits)
+        law = warp(scores, self.sampling).softmax(-1)[:, : self.codebook_size]
+        if not law.sum(-1).amin() > 0:
+            valid = warp(scores[:, : self.codebook_size], self.sampling).softmax(-1)
+            law = torch.where(law.sum(-1, keepdim=True) > 0, law, valid)
+        return law / law.sum(-1, keepdim=True)
 
     def _draw_valid_only(self, scores: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """For rows whose nucleus holds no valid code at all: the nucleus of the valid ones."""
         valid = warp(scores[:, : self.codebook_size], self.sampling).softmax(-1)
         return (valid / noise[:, : self.codebook_size]).argmax(-1)
 
-    def _exponential_noise(self, like: torch.Tensor) -> torch.Tensor:
-        noise = torch.empty_like(like)
-        for row, generator in zip(noise, self.generators, strict=True):
-            row.exponential_(1, generator=generator)
-        return noise
+
+class Replay:
+    """A sampler that has already drawn its first tokens: it says them again, then goes on as if it had not stopped.
+
+    sampler: fresh, with the seeds of the first time
+    said:    [rows, count] int64, the tokens of the first time
+    """
+
+    def __init__(self, sampler: TokenSampler, said: torch.Tensor) -> None:
+        self.sampler = sampler
+        self.said = said
+        self.count = 0
+
+    def draw(self, logits: torch.Tensor) -> torch.Tensor:
+        """See `TokenSampler.draw`; the random stream moves on as it did the first time."""
+        self.count += 1
+        if self.count > self.said.shape[1]:
+            return self.sampler.draw(logits)
+        self.sampler.noise(logits)
+        return self.said[:, self.count - 1]
 
 
 def warp(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
@@ -75,11 +121,48 @@ def warp(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         threshold = scores.topk(sampling.top_k).values[:, -1:]
         scores = scores.masked_fill(scores < threshold, -torch.inf)
     if sampling.top_p < 1.0:
-        ascending, order = scores.sort(descending=False)
-        refused = ascending.softmax(-1).cumsum(-1) <= 1 - sampling.top_p
-        refused[:, -1] = False
-        scores = scores.masked_fill(refused.scatter(1, order, refused), -torch.inf)
+        scores = keep_nucleus(scores, sampling.top_p)
     return scores
+
+
+def keep_nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Scores, [rows, ids], with all but the likeliest ids that weigh `top_p` together at -inf.
+
+    `generate` sorts every id. Where the host can look, the few likeliest are looked at first, and that
+    settles a row unless its edge is so close that `generate`'s sums might round to the other side.
+    """
+    if not _host_can_look(scores):
+        return _keep_nucleus_by_sorting(scores, top_p)
+    nucleus, settled = _keep_nucleus_of_likeliest(scores, top_p)
+    for row in (~settled).nonzero().flatten().tolist():
+        nucleus[row] = _keep_nucleus_by_sorting(scores[row : row + 1], top_p)[0]
+    return nucleus
+
+
+def _keep_nucleus_by_sorting(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """source: transformers, `TopPLogitsWarper`, step by step."""
+    ascending, order = scores.sort(descending=False)
+    refused = ascending.softmax(-1).cumsum(-1) <= 1 - top_p
+    refused[:, -1] = False
+    return scores.masked_fill(refused.scatter(1, order, refused), -torch.inf)
+
+
+def _keep_nucleus_of_likeliest(scores: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The nucleus as far as the likeliest ids tell, and for which rows they tell it for certain, [rows] bool.
+
+    An id is in if those before it, in falling order, weigh less than top_p. Not certain: a weight within
+    `EDGE` of top_p, ids of one score on both sides of the edge, an edge beyond the ids looked at.
+    """
+    likeliest, order = scores.topk(min(ENOUGH, scores.shape[-1]))
+    weights = (likeliest - scores.logsumexp(-1, keepdim=True)).exp()
+    before = weights.cumsum(-1) - weights
+    kept = before < top_p
+    last = kept.sum(-1, keepdim=True) - 1
+    beyond = (last + 1).clamp(max=likeliest.shape[-1] - 1)
+    settled = (before - top_p).abs().amin(-1) > EDGE
+    settled &= (likeliest.gather(1, last) > likeliest.gather(1, beyond))[:, 0]
+    nucleus = torch.full_like(scores, -torch.inf)
+    return nucleus.scatter_(1, order, likeliest.masked_fill(~kept, -torch.inf)), settled
 
 
 def _host_can_look(tensor: torch.Tensor) -> bool:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from glmimg.errors import BadPrompts, UsageError
 
 if TYPE_CHECKING:
     from glmimg.image_io import Making
-    from glmimg.job import Job, SourceRef, Wish
+    from glmimg.job import ARChoice, Job, SourceRef, Wish
     from glmimg.runtime.checkpoint import Checkpoint
 
 STANDARD_INPUT = "-"
+MAX_BATCH = 4096
 MAX_PROMPTS_BYTES = 64 * 1024 * 1024
 
 
@@ -73,6 +74,26 @@ def build_jobs(
     return jobs
 
 
+def ar_choice(batch: str, compile: bool | None) -> ARChoice:
+    """How stage 1 is run. Raises UsageError (exit 2) for a batch that is no number of jobs."""
+    from glmimg.job import ARChoice
+
+    if batch == "auto":
+        return ARChoice(None, compile)
+    if not batch.isdecimal() or not 1 <= int(batch) <= MAX_BATCH:
+        raise UsageError(f"--ar-batch {batch}: no such batch", f"Use auto, or a number from 1 to {MAX_BATCH}.")
+    return ARChoice(int(batch), compile)
+
+
+def check_grid_name(option: str, name: str) -> Literal["preview", "target"]:
+    """The grid an option names. Raises UsageError (exit 2)."""
+    if name == "preview":
+        return "preview"
+    if name == "target":
+        return "target"
+    raise UsageError(f"{option} {name}: there is no such grid", "Use preview or target.")
+
+
 def wish_of(making: Making) -> Wish:
     """What somebody would have had to say to get this picture."""
     from glmimg.job import Wish
@@ -87,6 +108,8 @@ def wish_of(making: Making) -> Wish:
         guidance=job.guidance,
         temperature=job.sampling.temperature,
         top_p=job.sampling.top_p,
+        ar_method=job.sampling.method,
+        ar_window=job.sampling.window,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from glmimg.cli import ar_options as a
 from glmimg.cli import options as o
 from glmimg.cli.console import Console
 
@@ -26,6 +27,7 @@ def decode(
     guidance: o.Guidance = None,
     vary: o.Vary = 1,
     drop: o.Drop = None,
+    grid: a.PaintGrid = "target",
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     any_model: o.AnyModel = False,
@@ -45,7 +47,9 @@ def decode(
     glmimg decode x.tokens.json -o x.png
 
     glmimg decode x.tokens.json --vary 4 -o "x-{seed}.png"
+    glmimg decode x.tokens.json --grid preview -o draft.png
     """
+    from glmimg.cli.asking import check_grid_name
     from glmimg.cli.drawing import report_picture
     from glmimg.cli.outputs import STANDARD_OUTPUT, NameFields, check_outputs, name_outputs, split_suffix
     from glmimg.cli.progress import ProgressLine
@@ -57,9 +61,13 @@ def decode(
     from glmimg.runtime.resolve import resolve
     from glmimg.sources import SourceShelf
     from glmimg.tokens.dump import check_fits_model, read_dump
+    from glmimg.tokens.painting import check_has_grid
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
+    painted_grid = check_grid_name("--grid", grid)
     read = [read_dump(path) for path in dumps]
+    for path, dump in zip(dumps, read, strict=True):
+        check_has_grid(dump, path, painted_grid)
     wish = Wish.of(dict(dit_seed=dit_seed, steps=steps, guidance=guidance)).over(load_stack(preset or []).wish)
     choice = ModelChoice(
         model or read[0].model.id, revision or (None if model else read[0].model.revision), device, dtype
@@ -77,6 +85,7 @@ def decode(
         for settings in paint_variants(dump, wish, vary, drop)
     ]
     paths: list[Path | None]
+    ending = ".png" if painted_grid == "target" else ".preview.png"
     if out == STANDARD_OUTPUT:
         if json or len(paintings) > 1:
             raise UsageError("--out - takes one picture, and no --json", "Write to files instead.")
@@ -84,7 +93,7 @@ def decode(
     elif out is None:
         ends = ["" if vary == 1 else f"-{settings.seed}" for _, _, settings in paintings]
         stems = [path.with_name(split_suffix(path)[0]) for path, _, _ in paintings]
-        paths = [stem.with_name(f"{stem.name}{end}.png") for stem, end in zip(stems, ends, strict=True)]
+        paths = [stem.with_name(f"{stem.name}{end}{ending}") for stem, end in zip(stems, ends, strict=True)]
     else:
         names = [
             NameFields(dump.prompt, dump.seed if vary == 1 else settings.seed, index)
@@ -93,7 +102,7 @@ def decode(
         paths = list(name_outputs(out, names, ".png"))
     check_outputs([path for path in paths if path], force=force)
     orders = [
-        PaintOrder(dump, settings, path, str(name))
+        PaintOrder(dump, settings, path, str(name), painted_grid)
         for (name, dump, settings), path in zip(paintings, paths, strict=True)
     ]
     with ProgressLine(console.err, shown=console.shows_progress) as progress:

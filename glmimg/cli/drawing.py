@@ -12,8 +12,10 @@ from glmimg.cli.progress import ProgressLine
 from glmimg.errors import UsageError
 
 if TYPE_CHECKING:
-    from glmimg.engine.local import Order, Painted
-    from glmimg.job import Job, ModelChoice
+    from glmimg.engine.local import LocalEngine, Order, Painted
+    from glmimg.engine.preview import PreviewPainter
+    from glmimg.events import Watch
+    from glmimg.job import ARChoice, Job, ModelChoice
     from glmimg.runtime.checkpoint import Checkpoint
     from glmimg.sources import SourceShelf
 
@@ -28,6 +30,32 @@ class Destination:
     metadata: bool = True
     force: bool = False
     embed_sources: bool = False
+    preview_out: str | None = None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """With what pictures are drawn, and where they go."""
+
+    checkpoint: Checkpoint
+    choice: ModelChoice
+    destination: Destination
+    ar: ARChoice
+    shelf: SourceShelf | None = None
+
+    def engine(self, watch: Watch) -> LocalEngine:
+        """A fresh engine that tells `watch`."""
+        from glmimg.engine.local import LocalEngine
+
+        return LocalEngine(
+            self.checkpoint,
+            self.choice,
+            metadata=self.destination.metadata,
+            watch=watch,
+            shelf=self.shelf,
+            embed=self.destination.embed_sources,
+            ar=self.ar,
+        )
 
 
 def draw_jobs(
@@ -37,27 +65,42 @@ def draw_jobs(
     destination: Destination,
     console: Console,
     shelf: SourceShelf | None = None,
+    ar: ARChoice | None = None,
 ) -> None:
     """Draw every job and report each picture as it is finished.
 
     shelf:  the sources of edits
     raises: OutputError (exit 2) before anything loads; else as `LocalEngine.draw`
     """
-    from glmimg.engine.local import LocalEngine
+    from glmimg.job import ARChoice
 
+    drawing = Drawing(checkpoint, choice, destination, ar or ARChoice(), shelf)
     orders = place_orders(jobs, destination, json=console.json)
+    painter = draft_painter(jobs, drawing)
     report_seeds(jobs, console)
-    with ProgressLine(console.err, shown=console.shows_progress) as progress:
-        engine = LocalEngine(
-            checkpoint,
-            choice,
-            metadata=destination.metadata,
-            watch=progress,
-            shelf=shelf,
-            embed=destination.embed_sources,
-        )
-        for order, painted in zip(orders, engine.draw(orders), strict=True):
+    with ProgressLine(console.err, shown=console.shows_progress, quiet=console.quiet) as progress:
+        if painter is None:
+            paintings = drawing.engine(progress).draw(orders)
+        else:
+            paintings = painter.draw(orders, drawing.engine, progress)
+        for order, painted in zip(orders, paintings, strict=True):
             report_picture(painted, order.dump_path, console, metadata=destination.metadata)
+
+
+def draft_painter(jobs: Sequence[Job], drawing: Drawing) -> PreviewPainter | None:
+    """What paints the previews meanwhile, if --preview-out was said. Raises OutputError (exit 2)."""
+    from glmimg.cli import outputs
+    from glmimg.engine.preview import PreviewPainter
+    from glmimg.events import unwatched
+
+    pattern = drawing.destination.preview_out
+    if pattern is None:
+        return None
+    if pattern == outputs.STANDARD_OUTPUT:
+        raise UsageError("--preview-out - : standard output is for results", "Write drafts to files.")
+    paths = outputs.name_outputs(pattern, outputs.NameFields.of(jobs), ".preview.png")
+    outputs.check_outputs(paths, force=drawing.destination.force)
+    return PreviewPainter(drawing.engine(unwatched), list(zip(jobs, paths, strict=True)))
 
 
 def place_orders(jobs: Sequence[Job], destination: Destination, *, json: bool) -> list[Order]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from glmimg.cli import ar_options as a
 from glmimg.cli import options as o
 from glmimg.cli.console import Console
 from glmimg.cli.drawing import Destination, draw_jobs
@@ -26,10 +27,14 @@ def edit(
     guidance: o.Guidance = None,
     temperature: o.Temperature = None,
     top_p: o.TopP = None,
+    ar_method: a.ARMethod = None,
+    ar_window: a.ARWindow = None,
     replay: o.Replay = None,
     elsewhere: o.Elsewhere = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    ar_batch: a.ARBatch = "auto",
+    compile: a.Compile = None,
     tokens_out: o.TokensOut = None,
     no_tokens: o.NoTokens = False,
     embed_sources: o.EmbedSources = False,
@@ -51,7 +56,7 @@ def edit(
 
     glmimg edit --from out.png -o again.png
     """
-    from glmimg.cli.asking import ask, build_jobs, read_prompts
+    from glmimg.cli.asking import ar_choice, ask, build_jobs, read_prompts
     from glmimg.cli.sourcing import Replayed, SourceWish, gather_sources
     from glmimg.image_io import read_making
     from glmimg.job import ModelChoice
@@ -63,9 +68,9 @@ def edit(
     if not images and not (replayed and replayed.making.job.sources):
         raise UsageError("there is no source picture", "Name one with -i PATH; glmimg t2i draws without.")
     texts = read_prompts(prompts or [], prompt_file)
-    flags = dict(
-        size=size, seed=seed, dit_seed=dit_seed, steps=steps, guidance=guidance, temperature=temperature, top_p=top_p
-    )
+    flags = dict(size=size, seed=seed, dit_seed=dit_seed, steps=steps, guidance=guidance)
+    flags |= dict(temperature=temperature, top_p=top_p, ar_method=ar_method, ar_window=ar_window)
+    ar = ar_choice(ar_batch, compile)
     wishes = ask(texts, flags=flags, presets=preset or [], replayed=replayed.making if replayed else None)
     if replayed is not None:
         model, revision = model or replayed.making.model.id, revision or replayed.making.model.revision
@@ -80,4 +85,4 @@ def edit(
     destination = Destination(
         out, tokens_out, keep_tokens=not no_tokens, metadata=not no_metadata, force=force, embed_sources=embed_sources
     )
-    draw_jobs(jobs, checkpoint, choice, destination, console, shelf)
+    draw_jobs(jobs, checkpoint, choice, destination, console, shelf, ar)

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from glmimg.events import Event, JobStarted, Loading, Saved, StepDone, TokensWritten
+from glmimg.events import Event, JobStarted, Loading, Noted, Saved, StepDone, TokensWritten
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,9 +14,14 @@ if TYPE_CHECKING:
 
 
 class ProgressLine(AbstractContextManager["ProgressLine"]):
-    """Draws the events it is called with; silent when `shown` is off."""
+    """Draws the events it is called with.
 
-    def __init__(self, console: Console, *, shown: bool) -> None:
+    shown: whether there is a line that moves; notes are printed without it too, unless `quiet`
+    """
+
+    def __init__(self, console: Console, *, shown: bool, quiet: bool = False) -> None:
+        self.console = console
+        self.quiet = quiet
         self.progress = _columns(console) if shown else None
         self.task: TaskID | None = None
         self.job = ""
@@ -33,17 +38,19 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
             self.progress.stop()
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Noted) and not self.quiet:
+            self.console.print(event.text, style="dim", markup=False)
         if self.progress is None:
             return
         match event:
             case Loading(what, done):
                 self._line(f"loading {what}", None if not done else 1, 1 if done else 0)
-            case JobStarted(stage, number, total):
-                self.job = f"{stage} {number}/{total}" if total > 1 else stage
+            case JobStarted(stage, number, total, at_once):
+                numbers = f"{number}" if at_once == 1 else f"{number}-{number + at_once - 1}"
+                self.job = f"{stage} {numbers}/{total}" if total > 1 else stage
                 self._forget()
             case TokensWritten():
-                speed = f"{event.count / event.seconds:.0f} tokens/s" if event.seconds else ""
-                self._line(f"{self.job}: {grid_being_written(event)}", event.total, event.count, speed)
+                self._line(f"{self.job}: {grid_being_written(event)}", event.total, event.count, speed(event))
             case StepDone(number, total):
                 self._line(f"{self.job}: denoising", total, number, f"step {number}")
             case Saved(path):
@@ -71,6 +78,12 @@ def grid_being_written(event: TokensWritten) -> str:
         if event.count <= end:
             return f"{role} {shape.rows}x{shape.columns}"
     return ""
+
+
+def speed(event: TokensWritten) -> str:
+    """Tokens a second over all rows, and the forward passes it took, such as `620 tokens/s, 48 passes`."""
+    rate = f"{event.rows * event.count / event.seconds:.0f} tokens/s, " if event.seconds else ""
+    return f"{rate}{event.passes} passes"
 
 
 def _columns(console: Console) -> Progress:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from glmimg.cli import ar_options as a
 from glmimg.cli import options as o
 from glmimg.cli.console import Console
-from glmimg.cli.drawing import Destination, draw_jobs
+from glmimg.cli.drawing import Destination, Drawing, draw_jobs
 
 
 def t2i(
@@ -22,9 +23,16 @@ def t2i(
     guidance: o.Guidance = None,
     temperature: o.Temperature = None,
     top_p: o.TopP = None,
+    ar_method: a.ARMethod = None,
+    ar_window: a.ARWindow = None,
+    candidates: a.Candidates = None,
+    pick: a.Pick = None,
     replay: o.Replay = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    ar_batch: a.ARBatch = "auto",
+    compile: a.Compile = None,
+    preview_out: a.PreviewOut = None,
     tokens_out: o.TokensOut = None,
     no_tokens: o.NoTokens = False,
     no_metadata: o.NoMetadata = False,
@@ -44,9 +52,13 @@ def t2i(
     glmimg t2i "a poster that says 'OPEN'" -p poster -n 4 -o "poster-{seed}.png"
 
     glmimg t2i --from out.png -o again.png
+
+    glmimg t2i "a red circle" --model demo --candidates 16 -o circle.png
     """
-    from glmimg.cli.asking import ask, build_jobs, read_prompts
+    from glmimg.cli.asking import ar_choice, ask, build_jobs, read_prompts
+    from glmimg.cli.candidates import draw_candidates
     from glmimg.cli.sourcing import Replayed, SourceWish, gather_sources
+    from glmimg.errors import UsageError
     from glmimg.image_io import read_making
     from glmimg.job import ModelChoice
     from glmimg.runtime.device import check_names
@@ -55,9 +67,9 @@ def t2i(
     console = Console(json=json, quiet=quiet, verbose=verbose)
     replayed = read_making(replay) if replay else None
     texts = read_prompts(prompts or [], prompt_file)
-    flags = dict(
-        size=size, seed=seed, dit_seed=dit_seed, steps=steps, guidance=guidance, temperature=temperature, top_p=top_p
-    )
+    flags = dict(size=size, seed=seed, dit_seed=dit_seed, steps=steps, guidance=guidance)
+    flags |= dict(temperature=temperature, top_p=top_p, ar_method=ar_method, ar_window=ar_window)
+    ar = ar_choice(ar_batch, compile)
     wishes = ask(texts, flags=flags, presets=preset or [], replayed=replayed)
     if replayed is not None:
         model, revision = model or replayed.model.id, revision or replayed.model.revision
@@ -66,8 +78,24 @@ def t2i(
     checkpoint = resolve(model, revision)
     again = Replayed(replay, replayed) if replay and replayed else None
     sources, shelf = gather_sources(SourceWish(), checkpoint, console, again)
-    jobs = build_jobs(wishes, checkpoint, count, sources)
+    if candidates is not None and (sources or count > 1 or len(wishes) > 1 or preview_out or out == "-"):
+        raise UsageError("--candidates takes one prompt and one --out", "Leave out --count and --preview-out.")
+    if pick is not None and candidates is None:
+        raise UsageError("--pick goes with --candidates", "For example --candidates 16 --pick 3,7.")
+    jobs = build_jobs(wishes, checkpoint, candidates or count, sources)
     if replayed is not None and checkpoint.fingerprint() != replayed.model.fingerprint:
         console.note(f"{replay} was made with other weights than {checkpoint.id}: the new picture will differ")
-    destination = Destination(out, tokens_out, keep_tokens=not no_tokens, metadata=not no_metadata, force=force)
-    draw_jobs(jobs, checkpoint, choice, destination, console, shelf)
+    if replayed is not None and replayed.grid == "preview":
+        console.note(f"{replay} is a draft: drawing the picture it is a preview of")
+    destination = Destination(
+        out,
+        tokens_out,
+        keep_tokens=not no_tokens,
+        metadata=not no_metadata,
+        force=force,
+        preview_out=preview_out,
+    )
+    if candidates is not None:
+        draw_candidates(jobs, pick, Drawing(checkpoint, choice, destination, ar), console)
+    else:
+        draw_jobs(jobs, checkpoint, choice, destination, console, shelf, ar)

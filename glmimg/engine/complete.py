@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from glmimg.errors import BadImage, UsageError
 from glmimg.job import Job, Sampling, SourceRef, Wish, check_prompt, parse_size, random_seed
 from glmimg.runtime.checkpoint import Checkpoint
-from glmimg.tokens.grid import preview_shape, target_shape
+from glmimg.tokens.grid import GridShape, preview_shape, target_shape
 
 MARKERS = 2
 """Tokens around a source's codes: image start and image end."""
@@ -30,6 +30,7 @@ def complete(wish: Wish, checkpoint: Checkpoint, sources: Sequence[SourceRef] = 
         check_sources_fit(sources, target.cells, checkpoint)
     else:
         preview_shape(target)
+    check_window(wish.ar_window, target if sources else max(target, preview_shape(target), key=lambda grid: grid.cells))
     seed = random_seed() if wish.seed is None else wish.seed
     return Job(
         prompt=check_prompt(wish.prompt),
@@ -63,6 +64,15 @@ def check_sources_fit(sources: Sequence[SourceRef], target_cells: int, checkpoin
             )
 
 
+def check_window(window: int | None, largest: GridShape) -> None:
+    """Refuse drafting more tokens than the largest grid has. Raises UsageError (exit 2)."""
+    if window is not None and window > largest.cells:
+        raise UsageError(
+            f"--ar-window {window} is larger than the grid of {largest.cells} tokens",
+            "Leave it out, or try --ar-window 16.",
+        )
+
+
 def complete_sampling(wish: Wish, checkpoint: Checkpoint) -> Sampling:
     """How the AR half samples: as said, else as its generation_config says."""
     default = checkpoint.generation_config
@@ -70,4 +80,6 @@ def complete_sampling(wish: Wish, checkpoint: Checkpoint) -> Sampling:
         temperature=float(default["temperature"] if wish.temperature is None else wish.temperature),
         top_p=float(default["top_p"] if wish.top_p is None else wish.top_p),
         top_k=int(default["top_k"]) or None,
+        method=wish.ar_method or "sequential",
+        window=wish.ar_window,
     )

@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmimg.atomic import write_atomically
+from glmimg.engine.batches import BatchWriter, TokenWork
 from glmimg.engine.versions import versions
 from glmimg.errors import BadDump, GlmimgError, Interrupted, OutOfMemory
 from glmimg.events import JobStarted, Loading, Saved, Watch, unwatched
 from glmimg.image_io import Making, Picture, encode_png
-from glmimg.job import Job, ModelChoice, PaintSettings, Sampling
+from glmimg.job import ARChoice, Job, ModelChoice, PaintSettings, Sampling
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement, check_names, place
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump, check_fits_model, write_dump
+from glmimg.tokens.grid import Role
+from glmimg.tokens.painting import as_target, check_has_grid
 
 if TYPE_CHECKING:
     from glmimg.ar.stage import ARStage
@@ -29,22 +32,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Order:
-    """A job and where its two files go; None keeps that one off the disk. logprobs: whether its tokens are scored."""
+    """A job and where its two files go; None keeps that one off the disk.
+
+    logprobs: whether its tokens are scored
+    begun: a dump of the job's preview, to go on from
+    until: the last grid stage 1 draws
+    """
 
     job: Job
     dump_path: Path | None = None
     picture_path: Path | None = None
     logprobs: bool = False
+    begun: TokenDump | None = None
+    until: Role = "target"
 
 
 @dataclass(frozen=True)
 class PaintOrder:
-    """A dump to paint, how, and where to; `name` is what messages call the dump."""
+    """A dump to paint, how, and where to; `name` is what messages call the dump, `grid` which grid is painted."""
 
     dump: TokenDump
     settings: PaintSettings
     picture_path: Path | None = None
     name: str = "the dump"
+    grid: Role = "target"
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,7 @@ class LocalEngine:
     watch:    is told what happens
     shelf:    where the sources of edits are; what is not there is read from its file
     embed:    whether dumps carry the pixels of their sources
+    ar:       how stage 1 is run
     """
 
     def __init__(
@@ -82,6 +94,7 @@ class LocalEngine:
         watch: Watch = unwatched,
         shelf: SourceShelf | None = None,
         embed: bool = False,
+        ar: ARChoice = ARChoice(),
     ) -> None:
         check_names(choice)
         self.checkpoint = checkpoint
@@ -90,12 +103,16 @@ class LocalEngine:
         self.watch = watch
         self.shelf = shelf or SourceShelf()
         self.embed = embed
+        self.ar = ar
 
     def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
         """Both stages: every dump, then every picture. Yields each picture when it is on disk."""
         self.checkpoint.check("ar", "dit")
-        written = list(self.write(orders))
-        yield from self.paint(
+        yield from self.paint_written(list(self.write(orders)))
+
+    def paint_written(self, written: Iterable[Written]) -> Iterator[Painted]:
+        """Stage 2 for dumps just written, as their orders say. Raises as `paint`."""
+        return self.paint(
             PaintOrder(each.dump, each.order.job.painting, each.order.picture_path, str(each.order.dump_path or "dump"))
             for each in written
         )
@@ -116,10 +133,10 @@ class LocalEngine:
             from glmimg.ar.rework import score_dump
             from glmimg.ar.stage import ARStage
 
-            stage = ARStage.load(self.checkpoint, self._place(), self.watch, self.shelf)
-            for number, order in enumerate(orders, start=1):
-                self.watch(JobStarted("tokens", number, len(orders)))
-                dump = stage.write(order.job, self.watch)
+            stage = ARStage.load(self.checkpoint, self._place(), self.watch, self.shelf, self.ar)
+            writer = BatchWriter(stage, self.watch, _is_out_of_memory)
+            works = [TokenWork(order.job, order.begun, order.until) for order in orders]
+            for order, dump in zip(orders, writer.write(works), strict=True):
                 if order.logprobs:
                     dump = score_dump(stage, dump)
                 if self.embed:
@@ -142,6 +159,7 @@ class LocalEngine:
         for order in orders:
             check_fits_model(order.dump, order.name, codebook_size=self.checkpoint.decoder_codebook_size)
             self.shelf.find_all(order.dump, Path(order.name))
+            check_has_grid(order.dump, order.name, order.grid)
         kept = [Path(order.name) for order in orders if Path(order.name).suffix == ".json"]
         with _kept_on_failure(kept):
             self.watch(Loading("decoder"))
@@ -152,7 +170,7 @@ class LocalEngine:
             for number, order in enumerate(orders, start=1):
                 self.watch(JobStarted("picture", number, len(orders)))
                 started = time.perf_counter()
-                image = stage.paint(order.dump, order.settings, self.watch)
+                image = stage.paint(as_target(order.dump, order.grid), order.settings, self.watch)
                 seconds = time.perf_counter() - started
                 picture = Picture(image, self._making(order, placement))
                 if order.picture_path is not None:
@@ -184,6 +202,7 @@ class LocalEngine:
             dtype=placement.dtype_name,
             versions=versions(),
             beyond=beyond_the_job(order),
+            grid=order.grid,
         )
 
 
@@ -197,7 +216,7 @@ def painted_job(dump: TokenDump, settings: PaintSettings) -> Job:
         dit_seed=settings.seed,
         steps=settings.steps,
         guidance=settings.guidance,
-        sampling=Sampling(temperature=dump.sampling.temperature, top_p=dump.sampling.top_p, top_k=dump.sampling.top_k),
+        sampling=sampling_of(dump),
         sources=tuple(source.ref for source in dump.sources),
     )
 
@@ -210,6 +229,19 @@ def beyond_the_job(order: PaintOrder) -> str:
     if order.settings.dropped is not None:
         said.append(f"it was painted without the tokens of {order.settings.dropped.said}")
     return " and ".join(said)
+
+
+def sampling_of(dump: TokenDump) -> Sampling:
+    """How to draw the tokens of a dump again."""
+    record = dump.sampling
+    jacobi = record.method == "jacobi"
+    return Sampling(
+        temperature=record.temperature,
+        top_p=record.top_p,
+        top_k=record.top_k,
+        method="jacobi" if jacobi else "sequential",
+        window=record.window if jacobi else None,
+    )
 
 
 def check_fingerprint(dump: TokenDump, name: str, checkpoint: Checkpoint) -> None:

@@ -165,6 +165,7 @@ class SamplingRecord(_Record):
     top_p: Annotated[float, Field(gt=0, le=1)]
     top_k: Annotated[int, Field(ge=0)] | None = None
     method: Name = "sequential"
+    window: Annotated[int, Field(ge=1)] | None = None
 
 
 class Stats(_Record):
@@ -215,7 +216,7 @@ class TokenDump(_Record):
             raise ValueError(f"size {self.width}x{self.height} is no multiple of {CELL_PX}")
         roles = [grid.role for grid in self.grids]
         expected = ["target"] if self.sources else ["preview", "target"]
-        if roles != expected:
+        if roles not in (expected, ["preview"]) or (self.sources and roles != expected):
             raise ValueError(f"grids are {roles or 'missing'}, should be {expected}")
         if any(source.grid.role != "source" for source in self.sources):
             raise ValueError("the grid of a source should have the role 'source'")
@@ -247,7 +248,13 @@ class TokenDump(_Record):
         return self
 
     @property
+    def has_target(self) -> bool:
+        """False for a dump that stopped after its preview."""
+        return self.grids[-1].role == "target"
+
+    @property
     def target(self) -> Grid:
+        """The grid to paint. There is none in a dump that stopped after its preview: see `tokens.painting`."""
         return next(grid for grid in self.grids if grid.role == "target")
 
     @property

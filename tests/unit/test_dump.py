@@ -11,6 +11,7 @@ import pytest
 
 from glmimg.errors import BadDump, WriteError
 from glmimg.tokens.dump import TokenDump, check_fits_model, parse_dump, read_dump, write_dump
+from glmimg.tokens.painting import as_target, check_has_grid
 
 GOOD: dict[str, Any] = {
     "format": "glmimg.tokens",
@@ -64,6 +65,15 @@ def test_text_of_the_prompt_is_never_taken_for_a_row() -> None:
     assert parse_dump(dump.to_json().encode(), "x").prompt == "[1,\n 2]\n[ 3 ]"
 
 
+def test_a_dump_may_stop_after_its_preview() -> None:
+    dump = parse_dump(json.dumps(changed("grids", to=GOOD["grids"][:1])).encode(), "x")
+    assert not dump.has_target
+    with pytest.raises(BadDump, match="preview grid only") as caught:
+        check_has_grid(dump, "x", "target")
+    assert "--resume x" in caught.value.hint
+    assert as_target(dump, "preview").target.tokens == dump.grids[0].tokens
+
+
 TARGET = ("grids", 1, "tokens")
 BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "empty"),
@@ -89,7 +99,8 @@ BAD: dict[str, tuple[bytes, str]] = {
     "size against grid": (json.dumps(changed("height", to=96)).encode(), "preview grid is 16x16"),
     "size no multiple": (json.dumps(changed("height", to=65)).encode(), "multiple of 32"),
     "grid against size": (json.dumps(changed(*TARGET, to=[[1]])).encode(), "says 2 rows"),
-    "no target": (json.dumps(changed("grids", to=GOOD["grids"][:1])).encode(), "should be"),
+    "no grids": (json.dumps(changed("grids", to=[])).encode(), "should be"),
+    "no preview": (json.dumps(changed("grids", to=GOOD["grids"][1:])).encode(), "should be"),
     "two targets": (json.dumps(changed("grids", to=[GOOD["grids"][1]] * 2)).encode(), "should be"),
     "unknown role": (json.dumps(changed("grids", 1, "role", to="main")).encode(), "role"),
     "no prompt": (json.dumps(without("prompt")).encode(), "prompt"),

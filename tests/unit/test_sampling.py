@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from glmimg.ar.sampling import TokenSampler, warp
+from glmimg.ar.sampling import TokenSampler, _keep_nucleus_by_sorting, keep_nucleus, warp
 from glmimg.job import Sampling
 
 
@@ -76,3 +76,27 @@ def test_rows_draw_from_their_own_streams() -> None:
 def test_suppressed_ids_are_never_drawn() -> None:
     draw = TokenSampler(Sampling(), [torch.Generator().manual_seed(0)], 4, suppressed=[1, 2])
     assert {int(draw.draw(torch.zeros(1, 6))) for _ in range(100)} == {0, 3}
+
+
+def test_the_likeliest_ids_settle_the_nucleus_as_sorting_all_would() -> None:
+    """Peaked laws, flat ones that have to be sorted, laws with ties at the edge, and an edge hit exactly."""
+    generator = torch.Generator().manual_seed(0)
+    for sharpness in (0.0, 0.1, 1.0, 2.0, 4.0, 8.0):
+        scores = sharpness * torch.randn(60, 300, generator=generator)
+        scores[::3] = scores[::3].round()
+        scores[1] = -torch.inf
+        scores[1, :4] = torch.tensor([0.25] * 4).log()
+        scores[2, 100:] = -torch.inf
+        for top_p in (0.05, 0.5, 0.75, 0.999):
+            assert torch.equal(keep_nucleus(scores, top_p), _keep_nucleus_by_sorting(scores, top_p))
+
+
+def test_the_law_written_out_is_the_law_drawn_from() -> None:
+    sampling = Sampling(temperature=0.8, top_p=0.9)
+    logits = 3.0 * torch.randn(1, 40, generator=torch.Generator().manual_seed(3))
+    law = sampler(sampling, [0], 30).law(logits)[0]
+    draw = sampler(sampling, [0], 30)
+    counts = torch.bincount(torch.cat([draw.draw(logits) for _ in range(4000)]), minlength=30)
+    assert abs(float(law.sum()) - 1) < 1e-6
+    assert set(counts.nonzero().flatten().tolist()) <= set(law.nonzero().flatten().tolist())
+    assert float((counts / 4000 - law).abs().max()) < 0.03

@@ -1,0 +1,150 @@
+"""Speculative Jacobi decoding: many tokens a forward pass, drawn from the law one-by-one drawing has.
+
+A pass reads the last finished token and a window of drafts behind it, and yields the law of every
+place in the window. Drafts are then judged from the left as in speculative sampling: kept with
+probability min(1, p / q), where q is the law the draft was drawn from; the first refused one is
+drawn again from the rest, max(0, p - q), and everything behind it is drafted anew from the laws
+just computed. At least one token a pass is finished, so with a window of 1 this is `write_tokens`.
+
+What is added to the published scheme: a place keeps its random numbers (its exponential race) from
+pass to pass, so a draft changes only as far as its law does, and a window that settles stays settled.
+That changes nothing in the law of the tokens: the laws a place is judged by depend on the random
+numbers of places before it only, so given those, a draft still has the law q.
+source: Teng et al., "Accelerating auto-regressive text-to-image generation with training-free
+speculative Jacobi decoding", 2024; Leviathan et al., "Fast inference from transformers via
+speculative decoding", 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+
+from glmimg.ar.guess import Guesser
+from glmimg.ar.sampling import TokenSampler
+from glmimg.ar.window import Window
+
+OTHER_STREAM = 0x9E3779B97F4A7C15
+"""Added to a seed for the random numbers of judging, which one-by-one drawing has no use for."""
+
+
+class WindowDecoder(Protocol):
+    """The AR model reading several tokens at once, of which it may have to forget some."""
+
+    first_logits: torch.Tensor
+
+    def read(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
+        """Logits after each of `tokens`, [1, count, vocabulary]; see `TextDecoder.read`."""
+
+    def keep(self, count: int) -> None:
+        """Let the first `count` tokens of the last reading stand."""
+
+
+@dataclass(frozen=True)
+class Drafts:
+    """Tokens supposed to follow the finished ones, in order.
+
+    tokens: [count] int64
+    laws:   [count, codebook], the distribution each was drawn from (all on one id for a guess)
+    noise:  [at least count, codebook], the random numbers of these places, and of places behind them
+    """
+
+    tokens: torch.Tensor
+    laws: torch.Tensor
+    noise: torch.Tensor
+
+
+def write_jacobi(
+    decoder: WindowDecoder,
+    sampler: TokenSampler,
+    guesser: Guesser,
+    window: Window,
+    new_tokens: int,
+    said: Sequence[int] = (),
+) -> Iterator[torch.Tensor]:
+    """Yield the visual tokens of one row, as many as each forward pass finished, [1, count] int64.
+
+    said: tokens known from an earlier run of the same seed, which was stopped
+    """
+    judge = _judge_stream(sampler.generators[0])
+    first = sampler.draw(decoder.first_logits)[:, None]
+    if said:
+        first[:] = said[0]
+    yield first
+    finished = first[0].tolist()
+    drafts = _no_drafts(sampler, first.device)
+    while (count := len(finished)) < new_tokens:
+        size = min(window.size, guesser.left_in_grid(count))  # a run that stops after a grid must not differ
+        drafts = _fill_up(drafts, size, guesser.guess(finished, drafts.tokens.tolist(), size - 1), sampler, decoder)
+        tokens = torch.cat((torch.tensor(finished[-1:], device=first.device), drafts.tokens))
+        laws = sampler.law(decoder.read(tokens[None], count - 1)[0])
+        done, following = judge_drafts(laws, drafts, judge)
+        told = _as_said(done.tolist(), said[count : count + len(done)])
+        if told != done.tolist():
+            done = torch.tensor(told, device=first.device)
+            following = replace(_no_drafts(sampler, first.device), noise=drafts.noise[len(told) :])
+        drafts = following
+        decoder.keep(len(told))
+        guesser.learn(finished, told)
+        window.learn(len(told))
+        finished += told
+        yield done[None]
+
+
+def judge_drafts(laws: torch.Tensor, drafts: Drafts, judge: torch.Generator) -> tuple[torch.Tensor, Drafts]:
+    """Keep what may be kept, draw the next token, and draft the rest anew.
+
+    laws:    [count + 1, codebook], of the places of the drafts and of the place behind them
+    returns: the finished tokens, [1 to count + 1]; drafts for the places behind them
+    """
+    size = len(laws)
+    raced = (laws / drafts.noise[:size]).argmax(-1)
+    places = torch.arange(size - 1, device=laws.device)
+    p, q = laws[places, drafts.tokens], drafts.laws[places, drafts.tokens]
+    chance = torch.rand(size - 1, generator=judge, device=laws.device)
+    kept = int((chance * q < p).long().cumprod(0).sum())
+    if kept < size - 1:
+        raced[kept] = _draw_rest(laws[kept], drafts.laws[kept], judge)
+    done = torch.cat((drafts.tokens[:kept], raced[kept : kept + 1]))
+    return done, Drafts(raced[kept + 1 :], laws[kept + 1 :], drafts.noise[kept + 1 :])
+
+
+def _draw_rest(law: torch.Tensor, draft_law: torch.Tensor, judge: torch.Generator) -> torch.Tensor:
+    """One id from max(0, p - q); from p if rounding has left nothing of that."""
+    rest = (law - draft_law).clamp_(min=0)
+    rest = torch.where(rest.sum() > 0, rest, law)
+    return (rest / torch.empty_like(rest).exponential_(1, generator=judge)).argmax()
+
+
+def _fill_up(
+    drafts: Drafts, size: int, guesses: Sequence[int], sampler: TokenSampler, decoder: WindowDecoder
+) -> Drafts:
+    """`size - 1` drafts, guesses where none is left from the last pass, and `size` places' random numbers."""
+    codebook, device = sampler.codebook_size, drafts.tokens.device
+    noise = [drafts.noise]
+    noise += [sampler.noise(decoder.first_logits)[:, :codebook] for _ in range(size - len(drafts.noise))]
+    left = min(len(drafts.tokens), size - 1)
+    new = torch.tensor(list(guesses)[left:], dtype=torch.int64, device=device)
+    certain = torch.zeros(len(new), codebook, device=device)
+    certain[torch.arange(len(new), device=device), new] = 1.0
+    return Drafts(torch.cat((drafts.tokens[:left], new)), torch.cat((drafts.laws[:left], certain)), torch.cat(noise))
+
+
+def _no_drafts(sampler: TokenSampler, device: torch.device) -> Drafts:
+    nothing = torch.empty(0, sampler.codebook_size, device=device)
+    return Drafts(torch.empty(0, dtype=torch.int64, device=device), nothing, nothing)
+
+
+def _judge_stream(generator: torch.Generator) -> torch.Generator:
+    return torch.Generator(generator.device).manual_seed((generator.initial_seed() + OTHER_STREAM) % (1 << 63))
+
+
+def _as_said(tokens: list[int], said: Sequence[int]) -> list[int]:
+    """The tokens up to the first that was another one the first time, and that one."""
+    for place, (token, known) in enumerate(zip(tokens, said, strict=False)):
+        if token != known:
+            return [*tokens[:place], known]
+    return tokens

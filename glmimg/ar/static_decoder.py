@@ -1,0 +1,119 @@
+"""The forward pass with one shape for every token, so that it can be compiled or captured as a graph.
+
+Prepared once for a number of rows and a length, then used again for every batch that fits. Tokens,
+position and mask lie in buffers that stay where they are; a step changes their values only. On CUDA
+the whole pass is captured and one replay draws a token, without the host's help.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from glmimg.ar.decode_loop import decode_rotary, prefill
+from glmimg.ar.kv_cache import StaticKVCache
+from glmimg.ar.layers import is_plain, project, run_layers
+from glmimg.ar.prompt import ARPrompt
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, GlmImageForConditionalGeneration
+
+LENGTH_STEP = 64
+"""Lengths are rounded up to a multiple of it, so that prompts of about one length share a shape."""
+
+
+class StaticDecoder:
+    """The AR text model behind a batch of prompts, one token a step, always of one shape.
+
+    compile: let the inductor compile the pass; its first step takes a minute
+    """
+
+    first_logits: torch.Tensor
+    cos: torch.Tensor
+    sin: torch.Tensor
+
+    def __init__(self, model: GlmImageForConditionalGeneration, *, compile: bool) -> None:
+        self.model = model
+        self.compile = compile
+        self.kv_cache: StaticKVCache | None = None
+        self.longest = 0
+        self.new_tokens = 0
+
+    def fits(self, rows: int, length: int, new_tokens: int) -> bool:
+        """Whether what was prepared serves a batch of this size."""
+        cache = self.kv_cache
+        return cache is not None and cache.rows == rows and length <= cache.capacity and new_tokens == self.new_tokens
+
+    def start(self, prompts: Sequence[ARPrompt], new_tokens: int) -> None:
+        """Read the prompts of a batch; prepare the pass if its shape is new."""
+        self.first_logits, prefilled = prefill(self.model, prompts)
+        cos, sin = (table[:, :new_tokens].contiguous() for table in decode_rotary(self.model, prompts))
+        longest = max(cache.get_seq_length() for cache in prefilled)
+        if self.fits(len(prompts), longest + new_tokens, new_tokens):
+            self.cos.copy_(cos)
+            self.sin.copy_(sin)
+        else:
+            self.cos, self.sin, self.new_tokens = cos, sin, new_tokens
+            self._prepare(prefilled[0], len(prompts), longest + new_tokens)
+        assert self.kv_cache is not None
+        self.kv_cache.fill(prefilled)
+        self.index.zero_()
+
+    def step(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
+        """Read written token number `index`, [rows, 1]. Returns the logits of the next, [rows, 1, vocabulary]."""
+        self.tokens.copy_(tokens)
+        return self.forward()
+
+    def _prepare(self, like: DynamicCache, rows: int, length: int) -> None:
+        capacity = -(-length // LENGTH_STEP) * LENGTH_STEP
+        device = self.model.device
+        self.kv_cache = StaticKVCache(like, rows, capacity)
+        self.tokens = torch.zeros(rows, 1, dtype=torch.int64, device=device)
+        self.index = torch.zeros(1, dtype=torch.int64, device=device)
+        self.forward: Callable[[], torch.Tensor] = self._forward
+        if self.compile:
+            self.forward = torch.compile(self._forward, fullgraph=True, dynamic=False)
+        if device.type == "cuda":
+            self.forward = capture(self.forward, device)
+
+    def _forward(self) -> torch.Tensor:
+        """One token, read from and written to buffers: nothing in it depends on how far writing has come."""
+        assert self.kv_cache is not None
+        rotary = self.cos.index_select(1, self.index), self.sin.index_select(1, self.index)
+        hidden = run_layers(self.model.model.language_model, self.tokens, rotary, self.kv_cache)
+        self.kv_cache.keep(1)
+        self.index += 1
+        return project(self.model.lm_head, hidden)
+
+
+def capture(forward: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], torch.Tensor]:
+    """A CUDA graph of `forward`: its buffers' present values in, always the same output tensor out.
+
+    The runs before the capture, which compile kernels and fill allocators, write into buffers that are
+    filled anew before use.
+    """
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            forward()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = forward()
+
+    def replay() -> torch.Tensor:
+        graph.replay()
+        return output
+
+    return replay
+
+
+def can_be_static(model: GlmImageForConditionalGeneration) -> bool:
+    """Whether all of the text model is plain modules on one device: none quantised, none fetched when needed."""
+    text_model = model.model.language_model
+    known = all(type(module).__module__.startswith(("torch.nn.", "transformers.")) for module in text_model.modules())
+    plain = all(is_plain(module) for module in text_model.modules())
+    return known and plain and all(weight.device == model.device for weight in text_model.parameters())

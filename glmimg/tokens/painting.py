@@ -1,0 +1,36 @@
+"""Which grid of a dump is painted: its target, or another as a draft."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from glmimg.errors import BadDump
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.grid import CELL_PX, Role
+
+
+def check_has_grid(dump: TokenDump, path: Path | str, role: Role) -> None:
+    """Refuse a dump that lacks the grid about to be painted. Raises BadDump (exit 3)."""
+    if any(grid.role == role for grid in dump.grids):
+        return
+    if role == "target":
+        raise BadDump(
+            path,
+            "holds a preview grid only",
+            f"Go on from it: glmimg tokens --resume {path}   Or paint the draft: glmimg decode {path} --grid preview",
+        )
+    raise BadDump(path, f"holds no {role} grid", "Paint its target: leave out --grid.")
+
+
+def as_target(dump: TokenDump, role: Role) -> TokenDump:
+    """The dump with another of its grids in the target's place and the size that goes with it; for painting only."""
+    if role == "target":
+        return dump
+    grid = next(grid for grid in dump.grids if grid.role == role)
+    return dump.model_copy(
+        update={
+            "height": grid.height * CELL_PX,
+            "width": grid.width * CELL_PX,
+            "grids": [grid.model_copy(update={"role": "target"})],
+        }
+    )

@@ -1,0 +1,122 @@
+"""Jacobi against one-by-one drawing on a trained model: same mean log-probability, same scores, within chance.
+
+`python -m tests.bench.lossless [--model demo] [--pictures 200] [--size 256x256] [--paint]`
+
+Both methods draw as many pictures of the same prompts, with different seeds, so that agreement is no
+accident of shared randomness. `--paint` also decodes them and lets the demo's scorer judge the pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from glmimg.ar.decode_loop import TextDecoder
+from glmimg.ar.stage import ARStage
+from glmimg.engine.complete import complete_sampling
+from glmimg.engine.local import LocalEngine, PaintOrder
+from glmimg.events import unwatched
+from glmimg.job import Job, ModelChoice, Wish, parse_size
+from glmimg.runtime.device import place
+from glmimg.runtime.resolve import resolve
+from glmimg.tokens.dump import TokenDump
+from tests.bench.processes import keep
+
+METHODS = ("sequential", "jacobi")
+
+
+@torch.inference_mode()
+def log_probability(stage: ARStage, job: Job, dump: TokenDump) -> float:
+    """Mean natural log-probability a token, of the tokens of a dump under the law they are drawn from.
+
+    The tokens are read in one pass, so both methods are judged by the very same arithmetic. A token at the
+    edge of the nucleus may fall out of it by rounding; it counts with a probability of 1e-6.
+    """
+    prompts = stage._read_prompts([job])
+    tokens = torch.tensor([[token for grid in dump.grids for token in grid.flat()]], device=stage.model.device)
+    decoder = TextDecoder(stage.model, prompts, tokens.shape[1])
+    logits = torch.cat((decoder.first_logits[:, None], decoder.read(tokens[:, :-1], 0)), dim=1)[0]
+    law = stage._sampler([job]).law(logits)
+    return float(law.gather(1, tokens.view(-1, 1)).clamp(min=1e-6).log().mean())
+
+
+def draw(stage: ARStage, jobs: Sequence[Job]) -> tuple[list[TokenDump], dict[str, Any]]:
+    """The dumps of the jobs, and what they say about the method."""
+    dumps = [stage.write(job, unwatched) for job in jobs]
+    means = [log_probability(stage, job, dump) for job, dump in zip(jobs, dumps, strict=True)]
+    passes = sum(dump.stats.forward_passes for dump in dumps) / sum(dump.stats.tokens for dump in dumps)
+    return dumps, {
+        "pictures": len(jobs),
+        "passes_a_token": round(passes, 3),
+        "log_probability": round(statistics.mean(means), 4),
+        "standard_error": round(statistics.stdev(means) / math.sqrt(len(means)), 4),
+    }
+
+
+def score(model: str, dumps: Sequence[TokenDump], scenes: Sequence[Any]) -> int:
+    """How many of the painted dumps the demo's scorer finds wholly right."""
+    from tests.demo.scorer import judge  # the demo's tests hold it
+
+    engine = LocalEngine(resolve(model), ModelChoice(model))
+    jobs = [PaintOrder(dump, _painting(dump)) for dump in dumps]
+    verdicts = [judge(painted.picture.image, scene) for painted, scene in zip(engine.paint(jobs), scenes, strict=True)]
+    return sum(all(vars(verdict).values()) for verdict in verdicts)
+
+
+def _painting(dump: TokenDump) -> Any:
+    from glmimg.job import PaintSettings
+
+    return PaintSettings(dump.seed, 20, 1.5)
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Compare the methods. Returns what was kept."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--size", default="256x256")
+    parser.add_argument("--paint", action="store_true")
+    said = parser.parse_args(arguments)
+    checkpoint = resolve(said.model)
+    height, width = parse_size(said.size)
+    stage = ARStage.load(checkpoint, place(ModelChoice(said.model)), unwatched)
+    if said.paint:
+        from tests.demo.scorer import held_out_prompts
+
+        prompts = held_out_prompts(said.pictures)
+        texts, scenes = [text for text, _ in prompts], [scene for _, scene in prompts]
+    else:
+        texts, scenes = ["a red circle on a blue background"] * said.pictures, []
+    figures: dict[str, Any] = {"size": said.size}
+    for number, method in enumerate(METHODS):
+        sampling = complete_sampling(Wish(ar_method=method), checkpoint)
+        jobs = [
+            Job(
+                prompt=text,
+                height=height,
+                width=width,
+                seed=1_000_000 * number + place_,
+                dit_seed=0,
+                steps=1,
+                guidance=1.0,
+                sampling=sampling,
+            )
+            for place_, text in enumerate(texts)
+        ]
+        dumps, figures[method] = draw(stage, jobs)
+        if said.paint:
+            figures[method]["right"] = score(said.model, dumps, scenes)
+    one, other = (figures[method] for method in METHODS)
+    gap = other["log_probability"] - one["log_probability"]
+    figures["gap_in_standard_errors"] = round(gap / math.hypot(one["standard_error"], other["standard_error"]), 2)
+    keep(f"lossless-{said.size}", figures)
+    return figures
+
+
+if __name__ == "__main__":
+    main()
