@@ -51,7 +51,7 @@ def paint(
     raises: BadDump for a dump of another codebook, else as `write_tokens`
     """
     said = Wish.of(wish).over(load_stack([preset]).wish)
-    orders = [PaintOrder(dump, _painting(said, dump.seed)) for dump in dumps]
+    orders = [PaintOrder(dump, PaintSettings.of(said, dump.seed)) for dump in dumps]
     engine = LocalEngine(resolve(model), ModelChoice(model or ""), watch=watch)
     return [painted.picture for painted in engine.paint(orders)]
 
@@ -84,9 +84,3 @@ def _orders(
     refs = [shelf.take(Path(path), checkpoint.source_bounds).ref for path in sources]
     jobs = [complete(said.model_copy(update={"prompt": stack.fill(prompt)}), checkpoint, refs) for prompt in prompts]
     return LocalEngine(checkpoint, ModelChoice(model or ""), watch=watch, shelf=shelf), [Order(job) for job in jobs]
-
-
-def _painting(wish: Wish, seed: int) -> PaintSettings:
-    assert wish.steps is not None
-    assert wish.guidance is not None
-    return PaintSettings(seed if wish.dit_seed is None else wish.dit_seed, wish.steps, wish.guidance)

@@ -88,9 +88,16 @@ class ModelUnfit(ModelError):
 
 
 class OutOfMemory(GlmimgError):
-    """The device or the host ran out of memory (exit 5)."""
+    """The device or the host ran out of memory (exit 5).
+
+    is_planned: it was foreseen, nothing was tried
+    """
 
     exit_code = 5
+
+    def __init__(self, message: str, hint: str = "", *, is_planned: bool = False) -> None:
+        super().__init__(message, hint)
+        self.is_planned = is_planned
 
 
 class Interrupted(GlmimgError):

@@ -30,6 +30,7 @@ class Making(BaseModel):
     versions: of glmimg, torch, transformers and diffusers
     beyond:   what made the picture besides the job, so that the job alone would not make it again; empty for nothing
     grid:     which grid of the dump was painted; a draft shows the preview of the job's picture
+    changes:  what made stage 2's weights others than the checkpoint's, as `ModelRef.changes` says of stage 1
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,13 +43,14 @@ class Making(BaseModel):
     versions: dict[str, str]
     beyond: str = ""
     grid: Role = "target"
+    changes: list[str] = []
 
     def parameters(self) -> str:
         """The widespread one-line form, as AUTOMATIC1111's web UI introduced it."""
         job = self.job
         pairs = {
             "Steps": job.steps,
-            "Sampler": "Euler",
+            "Sampler": job.scheduler.capitalize(),
             "CFG scale": job.guidance,
             "Seed": job.dit_seed,
             "Size": job.size,

@@ -28,13 +28,16 @@ MAX_PROMPT = 20_000
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 Fit = Literal["pad", "crop"]
 Method = Literal["sequential", "jacobi"]
+Window = tuple[float, float]
+Scheduler = Literal["euler", "heun", "unipc", "dpm"]
 
 
 class Wish(BaseModel):
     """What to draw, as far as somebody said it; `None` leaves it to the next in line.
 
     Order of precedence: flag, environment, preset, checkpoint.
-    size: `WxH` in pixels, multiples of 32
+    size:            `WxH` in pixels, multiples of 32
+    guidance_window: `FROM,TO`, shares of the schedule between which guidance works
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -49,6 +52,16 @@ class Wish(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     ar_method: Method | None = None
     ar_window: Annotated[int, Field(ge=1)] | None = None
+    guidance_window: str | None = None
+    scheduler: Scheduler | None = None
+    cache: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @field_validator("guidance_window")
+    @classmethod
+    def _is_window(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_window(value)
+        return value
 
     @field_validator("size")
     @classmethod
@@ -72,6 +85,8 @@ class Wish(BaseModel):
         """
         if (size := fields.get("size")) is not None:
             parse_size(size)
+        if (window := fields.get("guidance_window")) is not None:
+            parse_window(window)
         try:
             return cls.model_validate(dict(fields))
         except ValidationError as error:
@@ -128,6 +143,7 @@ class Job(BaseModel):
     seed:          of stage 1, and of stage 2 unless dit_seed says otherwise
     steps:         denoising steps, 1 to 1000
     guidance:      classifier-free guidance scale; 1 turns it off
+    guidance_window, scheduler, cache: see `PaintSettings`
     sources:       the pictures an edit starts from; empty for text-to-image
     """
 
@@ -140,6 +156,9 @@ class Job(BaseModel):
     dit_seed: Seed
     steps: int
     guidance: float
+    guidance_window: Window | None = None
+    scheduler: Scheduler = "euler"
+    cache: float | None = None
     sampling: Sampling
     sources: tuple[SourceRef, ...] = ()
 
@@ -149,7 +168,7 @@ class Job(BaseModel):
 
     @property
     def painting(self) -> PaintSettings:
-        return PaintSettings(self.dit_seed, self.steps, self.guidance)
+        return PaintSettings(self.dit_seed, self.steps, self.guidance, self.guidance_window, self.scheduler, self.cache)
 
     @property
     def drafting(self) -> PaintSettings:
@@ -176,13 +195,36 @@ class PaintSettings:
     seed:     of the noise to start from
     steps:    denoising steps, 1 to 1000
     guidance: classifier-free guidance scale, >= 1; 1 turns it off
+    guidance_window: steps of the schedule that are guided, as shares from 0 (noise) to 1; None guides all
+    scheduler: euler is what the model was trained with; the others are of second order
+    cache:    residual threshold under which cache-dit reuses blocks of the step before; None computes all
     dropped:  cells painted without their tokens
     """
 
     seed: int
     steps: int
     guidance: float
+    guidance_window: Window | None = None
+    scheduler: Scheduler = "euler"
+    cache: float | None = None
     dropped: DroppedCells | None = None
+
+    @classmethod
+    def of(cls, wish: Wish, seed: int) -> Self:
+        """How a wish paints a dump of this seed.
+
+        raises: UsageError (exit 2) if it says neither steps nor guidance, or no possible window
+        """
+        if wish.steps is None or wish.guidance is None:
+            raise UsageError("steps and guidance are not said", "Start from the preset `default`, or pass both.")
+        return cls(
+            seed=seed if wish.dit_seed is None else wish.dit_seed,
+            steps=wish.steps,
+            guidance=float(wish.guidance),
+            guidance_window=parse_window(wish.guidance_window) if wish.guidance_window else None,
+            scheduler=wish.scheduler or "euler",
+            cache=wish.cache,
+        )
 
 
 @dataclass(frozen=True)
@@ -192,12 +234,36 @@ class ModelChoice:
     model:  a hub id, a directory in the diffusers layout, or "demo"
     device: "auto", "cpu", "cuda", "cuda:1", "mps", ...
     dtype:  "auto", "fp32", "bf16" or "fp16"
+    memory: "auto", "resident", "stage", "offload" or "stream"
+    quantize: "none", "int8", "fp8", "nf4", or "ar=int8,dit=fp8"
+    loras:  adapters, `PATH_OR_HUB` or `PATH_OR_HUB:SCALE`
     """
 
     model: str
     revision: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    memory: str = "auto"
+    quantize: str = "none"
+    loras: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> list[str]:
+        """What makes the weights others than the checkpoint's, as recorded in dumps and pictures."""
+        compressed = [] if self.quantize == "none" else [f"quantize {self.quantize}"]
+        return [*compressed, *(f"lora {lora}" for lora in self.loras)]
+
+
+def parse_window(text: str) -> Window:
+    """`FROM,TO`, both from 0 to 1, to numbers. Raises UsageError (exit 2)."""
+    hint = "For example --guidance-window 0.1,0.8: guidance from 10 % to 80 % of the schedule."
+    try:
+        start, end = (float(each) for each in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--guidance-window {text!r} is not of the form FROM,TO", hint) from error
+    if not 0 <= start < end <= 1:
+        raise UsageError(f"--guidance-window {text!r}: not within 0 and 1, the smaller first", hint)
+    return start, end
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,16 @@ def build_checkpoint(folder: Path, sizes: Sizes = Sizes(), spoil_ar: Callable[[A
     return folder
 
 
+def store_as(folder: Path, dtype: str) -> None:
+    """Write every weight file of a checkpoint again in another float dtype, such as "bfloat16"."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    for file in folder.rglob("*.safetensors"):
+        weights = {name: tensor.to(getattr(torch, dtype)) for name, tensor in load_file(file).items()}
+        save_file(weights, file, metadata={"format": "pt"})
+
+
 def _save_ar(folder: Path, sizes: Sizes, spoil: Callable[[Any], None] | None) -> None:
     from transformers import GlmImageConfig, GlmImageForConditionalGeneration
 

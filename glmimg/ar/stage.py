@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Self
@@ -12,6 +11,7 @@ import torch
 from glmimg import __version__
 from glmimg.ar.batch_size import rows_that_fit
 from glmimg.ar.decode_loop import Decoder, TextDecoder, write_tokens
+from glmimg.ar.embedding import EmbeddingRows
 from glmimg.ar.guess import Guesser
 from glmimg.ar.jacobi import write_jacobi
 from glmimg.ar.prompt import ARPrompt, build_prompt
@@ -24,13 +24,21 @@ from glmimg.events import Loading, PreviewWritten, TokensWritten, Watch
 from glmimg.job import ARChoice, Job, SourceRef
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
-from glmimg.runtime.load import load_part
+from glmimg.runtime.layout import Layout
+from glmimg.runtime.load import Selection, load_module, load_part
+from glmimg.runtime.lora import put_on
+from glmimg.runtime.release import release_memory
+from glmimg.runtime.weights import WeightFiles
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Source, Stats, TokenDump
 from glmimg.tokens.grid import GridShape, Role
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
+
+EMBEDDING = "model.language_model.embed_tokens"
+EYES = ("model.visual", "model.vqmodel")
+"""What only source pictures need."""
 
 REPORT_EVERY = 16
 """Tokens between two reports of progress: reading the clock is free, drawing a terminal is not."""
@@ -69,17 +77,32 @@ class ARStage:
         watch: Watch,
         shelf: SourceShelf | None = None,
         choice: ARChoice = ARChoice(),
+        layout: Layout = Layout(),
+        *,
+        with_eyes: bool = True,
     ) -> Self:
-        """Load processor, text model, vision encoder and VQ.
+        """Load processor and text model, with `with_eyes` also vision encoder and VQ, for source pictures.
 
         shelf:  where the sources of edits are
-        raises: ModelUnfit (exit 4)
+        raises: ModelUnfit (exit 4), OutOfMemory (exit 5)
         """
         from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
 
         watch(Loading("AR model"))
         processor = load_part(GlmImageProcessor, checkpoint, "processor")
-        model = load_part(GlmImageForConditionalGeneration, checkpoint, "vision_language_encoder", placement)
+        part = "vision_language_encoder"
+        selection = Selection(
+            skip=() if with_eyes else EYES,
+            replaced=(EMBEDDING,),
+            stack="model.language_model.layers",
+            resident=layout.resident,
+            quantize=layout.quantize,
+        )
+        model = load_module(GlmImageForConditionalGeneration, checkpoint, part, placement, selection)
+        table = WeightFiles(checkpoint, part).map(f"{EMBEDDING}.weight")
+        rows = model.config.text_config.vision_vocab_size
+        model.model.language_model.embed_tokens = EmbeddingRows(table, rows, placement)
+        put_on(model, layout.loras)
         watch(Loading("AR model", done=True))
         return cls(model, processor, checkpoint, shelf, choice)
 
@@ -168,7 +191,9 @@ class ARStage:
     def _decoder(self, prompts: Sequence[ARPrompt], new_tokens: int) -> Decoder:
         """The plain decoder, or the one of static shape where that pays and works."""
         wanted = self.choice.compile
-        if wanted is None:
+        if getattr(self.model, "streamed_layers", None) is not None:
+            wanted = False  # a static pass needs every layer at once
+        elif wanted is None:
             wanted = self.model.device.type == "cuda" and can_be_static(self.model)
         if not wanted:
             return TextDecoder(self.model, prompts, new_tokens)
@@ -190,11 +215,12 @@ class ARStage:
 
     def close(self) -> None:
         """Free the weights."""
+        streamed = getattr(self.model, "streamed_layers", None)
+        if streamed is not None:
+            streamed.close()
         del self.model, self.encoder
         self.static = None
-        gc.collect()
-        if torch.accelerator.is_available():
-            torch.accelerator.memory.empty_cache()
+        release_memory()
 
     def check_context(self, prompt: ARPrompt) -> None:
         """Raise UsageError (exit 2) if prompt and grids exceed what the model can read."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,8 +29,14 @@ def decode(
     vary: o.Vary = 1,
     drop: o.Drop = None,
     grid: a.PaintGrid = "target",
+    guidance_window: o.GuidanceWindow = None,
+    scheduler: o.Scheduler = None,
+    cache: o.Cache = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    memory: o.Memory = "auto",
+    quantize: o.Quantize = "none",
+    lora: o.Loras = None,
     any_model: o.AnyModel = False,
     elsewhere: o.Elsewhere = None,
     no_metadata: o.NoMetadata = False,
@@ -68,9 +75,19 @@ def decode(
     read = [read_dump(path) for path in dumps]
     for path, dump in zip(dumps, read, strict=True):
         check_has_grid(dump, path, painted_grid)
-    wish = Wish.of(dict(dit_seed=dit_seed, steps=steps, guidance=guidance)).over(load_stack(preset or []).wish)
+    flags = dict(
+        dit_seed=dit_seed, steps=steps, guidance=guidance, guidance_window=guidance_window, scheduler=scheduler,
+        cache=cache,
+    )  # fmt: skip
+    wish = Wish.of(flags).over(load_stack(preset or []).wish)
     choice = ModelChoice(
-        model or read[0].model.id, revision or (None if model else read[0].model.revision), device, dtype
+        model or read[0].model.id,
+        revision or (None if model else read[0].model.revision),
+        device,
+        dtype,
+        memory,
+        quantize,
+        tuple(lora or []),
     )
     check_names(choice)
     checkpoint = resolve(choice.model, choice.revision)
@@ -105,7 +122,7 @@ def decode(
         PaintOrder(dump, settings, path, str(name), painted_grid)
         for (name, dump, settings), path in zip(paintings, paths, strict=True)
     ]
-    with ProgressLine(console.err, shown=console.shows_progress) as progress:
+    with ProgressLine(console.err, shown=console.shows_progress, quiet=console.quiet) as progress:
         engine = LocalEngine(checkpoint, choice, metadata=not no_metadata, watch=progress, shelf=shelf)
         for painted in engine.paint(orders):
             report_picture(painted, Path(painted.order.name), console, metadata=not no_metadata)
@@ -126,4 +143,5 @@ def paint_variants(dump: TokenDump, wish: Wish, vary: int, drop: str | None) -> 
         region = region_of(drop, (dump.height, dump.width), dump.target.shape)
         dropped = DroppedCells(region.said, region.cells(dump.target.shape))
     seeds = [(first + offset) % (1 << 63) for offset in range(vary)]
-    return [PaintSettings(seed, wish.steps or 0, wish.guidance or 0, dropped) for seed in seeds]
+    settings = PaintSettings.of(wish, dump.seed)
+    return [replace(settings, seed=seed, dropped=dropped) for seed in seeds]

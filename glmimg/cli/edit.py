@@ -25,6 +25,8 @@ def edit(
     dit_seed: o.DitSeed = None,
     steps: o.Steps = None,
     guidance: o.Guidance = None,
+    guidance_window: o.GuidanceWindow = None,
+    scheduler: o.Scheduler = None,
     temperature: o.Temperature = None,
     top_p: o.TopP = None,
     ar_method: a.ARMethod = None,
@@ -35,6 +37,9 @@ def edit(
     dtype: o.Dtype = "auto",
     ar_batch: a.ARBatch = "auto",
     compile: a.Compile = None,
+    memory: o.Memory = "auto",
+    quantize: o.Quantize = "none",
+    lora: o.Loras = None,
     tokens_out: o.TokensOut = None,
     no_tokens: o.NoTokens = False,
     embed_sources: o.EmbedSources = False,
@@ -70,11 +75,12 @@ def edit(
     texts = read_prompts(prompts or [], prompt_file)
     flags = dict(size=size, seed=seed, dit_seed=dit_seed, steps=steps, guidance=guidance)
     flags |= dict(temperature=temperature, top_p=top_p, ar_method=ar_method, ar_window=ar_window)
+    flags |= dict(guidance_window=guidance_window, scheduler=scheduler)
     ar = ar_choice(ar_batch, compile)
     wishes = ask(texts, flags=flags, presets=preset or [], replayed=replayed.making if replayed else None)
     if replayed is not None:
         model, revision = model or replayed.making.model.id, revision or replayed.making.model.revision
-    choice = ModelChoice(model or "", revision, device, dtype)
+    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []))
     check_names(choice)
     checkpoint = resolve(model, revision)
     wanted = SourceWish(images or (), fit, background, elsewhere or ())

@@ -1,4 +1,4 @@
-"""`glmimg models`: what is on this machine, fetching more, and checking a checkpoint."""
+"""`glmimg models`: what is on this machine, fetching more, checking a checkpoint, planning for memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import typer
 
 from glmimg.cli import options as o
 from glmimg.cli.console import Console
+from glmimg.cli.planning import plan
 
-models = typer.Typer(help="Models on this machine: list, pull, check.", no_args_is_help=False)
+models = typer.Typer(help="Models on this machine: list, pull, check, plan.", no_args_is_help=False)
+models.command()(plan)
 
 
 @models.callback(invoke_without_command=True)

@@ -133,6 +133,38 @@ Guidance = Annotated[
         rich_help_panel=DRAW,
     ),
 ]
+GuidanceWindow = Annotated[
+    str | None,
+    typer.Option(
+        "--guidance-window",
+        metavar="FROM,TO",
+        envvar="GLMIMG_GUIDANCE_WINDOW",
+        help="Guide only between these shares of the schedule, such as 0.1,0.8; saves passes, changes pixels.",
+        rich_help_panel=DRAW,
+    ),
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        "--scheduler",
+        metavar="NAME",
+        envvar="GLMIMG_SCHEDULER",
+        help="euler, heun, unipc or dpm; the last three reach as far in fewer steps. [default: euler]",
+        rich_help_panel=DRAW,
+    ),
+]
+Cache = Annotated[
+    float | None,
+    typer.Option(
+        "--cache",
+        metavar="X",
+        min=0.0001,
+        max=1,
+        envvar="GLMIMG_CACHE",
+        help="Reuse blocks of the step before while they change by less than X, such as 0.12; needs cache-dit.",
+        rich_help_panel=DRAW,
+    ),
+]
 Temperature = Annotated[
     float | None,
     typer.Option(
@@ -331,6 +363,36 @@ Dtype = Annotated[
         metavar="DTYPE",
         envvar="GLMIMG_DTYPE",
         help="auto (bf16 on an accelerator, fp32 on the CPU), fp32, bf16, fp16.",
+        rich_help_panel=MODEL,
+    ),
+]
+Memory = Annotated[
+    str,
+    typer.Option(
+        "--memory",
+        metavar="HOW",
+        envvar="GLMIMG_MEMORY",
+        help="auto (what fits), resident (keep both halves), stage (one half at a time), offload (one part at a "
+        "time), stream (layers come from their files when needed).",
+        rich_help_panel=MODEL,
+    ),
+]
+Quantize = Annotated[
+    str,
+    typer.Option(
+        "--quantize",
+        metavar="WAY",
+        envvar="GLMIMG_QUANTIZE",
+        help="Compress weights: none, int8, fp8 (torchao), nf4 (bitsandbytes), or by half: ar=int8,dit=fp8.",
+        rich_help_panel=MODEL,
+    ),
+]
+Loras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora",
+        metavar="LORA",
+        help="An adapter for either half: PATH_OR_HUB or PATH_OR_HUB:SCALE; repeatable; needs peft.",
         rich_help_panel=MODEL,
     ),
 ]

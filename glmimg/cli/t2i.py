@@ -21,6 +21,9 @@ def t2i(
     dit_seed: o.DitSeed = None,
     steps: o.Steps = None,
     guidance: o.Guidance = None,
+    guidance_window: o.GuidanceWindow = None,
+    scheduler: o.Scheduler = None,
+    cache: o.Cache = None,
     temperature: o.Temperature = None,
     top_p: o.TopP = None,
     ar_method: a.ARMethod = None,
@@ -33,6 +36,9 @@ def t2i(
     ar_batch: a.ARBatch = "auto",
     compile: a.Compile = None,
     preview_out: a.PreviewOut = None,
+    memory: o.Memory = "auto",
+    quantize: o.Quantize = "none",
+    lora: o.Loras = None,
     tokens_out: o.TokensOut = None,
     no_tokens: o.NoTokens = False,
     no_metadata: o.NoMetadata = False,
@@ -69,11 +75,12 @@ def t2i(
     texts = read_prompts(prompts or [], prompt_file)
     flags = dict(size=size, seed=seed, dit_seed=dit_seed, steps=steps, guidance=guidance)
     flags |= dict(temperature=temperature, top_p=top_p, ar_method=ar_method, ar_window=ar_window)
+    flags |= dict(guidance_window=guidance_window, scheduler=scheduler, cache=cache)
     ar = ar_choice(ar_batch, compile)
     wishes = ask(texts, flags=flags, presets=preset or [], replayed=replayed)
     if replayed is not None:
         model, revision = model or replayed.model.id, revision or replayed.model.revision
-    choice = ModelChoice(model or "", revision, device, dtype)
+    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []))
     check_names(choice)
     checkpoint = resolve(model, revision)
     again = Replayed(replay, replayed) if replay and replayed else None

@@ -50,6 +50,9 @@ def tokens(
     embed_sources: o.EmbedSources = False,
     ar_batch: a.ARBatch = "auto",
     compile: a.Compile = None,
+    memory: o.Memory = "auto",
+    quantize: o.Quantize = "none",
+    lora: o.Loras = None,
     json: o.Json = False,
     force: o.Force = False,
     quiet: o.Quiet = False,
@@ -92,7 +95,13 @@ def tokens(
     asked.check(size=size)
     if asked.asked:
         said = dict(seed=seed, temperature=temperature, top_p=top_p)
-        drawing = Drawing(said, preset or [], count, ModelChoice(model or "", revision, device, dtype), size)
+        drawing = Drawing(
+            said,
+            preset or [],
+            count,
+            ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or [])),
+            size,
+        )
         rework(prompts or [], asked, drawing, Output(out, force, logprobs), console)
         return
     last = check_grid_name("--until", until)
@@ -103,7 +112,7 @@ def tokens(
         model, revision = model or begun[0].model.id, revision or (None if model else begun[0].model.revision)
     else:
         wishes = ask(read_prompts(prompts or [], prompt_file), flags=flags, presets=preset or [])
-    choice = ModelChoice(model or "", revision, device, dtype)
+    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []))
     check_names(choice)
     checkpoint = resolve(model, revision)
     sources, shelf = gather_sources(SourceWish(images or (), fit, background), checkpoint, console)

@@ -5,8 +5,9 @@ The blocks and the scheduler are diffusers'; the loop around them is ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,28 +15,51 @@ import torch.nn.functional as F
 from glmimg.dit.conditioning import Branch, Conditioning
 
 if TYPE_CHECKING:
-    from diffusers import FlowMatchEulerDiscreteScheduler, GlmImageTransformer2DModel
+    from diffusers import GlmImageTransformer2DModel
+
+
+Blocks = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Classifier-free guidance.
+
+    scale:  >= 1
+    window: shares of the schedule, from 0 (noise) to 1, between which it works; None: everywhere
+    """
+
+    scale: float
+    window: tuple[float, float] | None = None
+
+    def works_at(self, index: int, steps: int) -> bool:
+        """Whether step `index` (from 0) of `steps` is guided."""
+        return self.window is None or self.window[0] <= index / steps < self.window[1]
 
 
 def denoise(
     transformer: GlmImageTransformer2DModel,
-    scheduler: FlowMatchEulerDiscreteScheduler,
+    scheduler: Any,
     timesteps: torch.Tensor,
     latents: torch.Tensor,
     conditioning: Conditioning,
-    guidance_scale: float,
+    guidance: Guidance,
+    stacks: Sequence[Blocks] = (),
 ) -> Iterator[torch.Tensor]:
     """Yield the latents after each step.
 
     timesteps: [steps], from `set_timesteps`
     latents:   [1, channels, height, width], noise to start from
+    stacks:    the blocks as a whole, one for each branch, where those are cached; none runs them block by block
     """
-    for timestep in timesteps:
+    for index, timestep in enumerate(timesteps):
+        branches = [conditioning.conditional]
+        if conditioning.unconditional is not None and guidance.works_at(index, len(timesteps)):
+            branches.append(conditioning.unconditional)
         time = embed_time(transformer, timestep, conditioning.size)
-        noise = predict_noise(transformer, latents, conditioning.conditional, time, conditioning.rotary)
-        if conditioning.unconditional is not None:
-            unguided = predict_noise(transformer, latents, conditioning.unconditional, time, conditioning.rotary)
-            noise = unguided + guidance_scale * (noise - unguided)
+        noise, *unguided = predict_noise(transformer, latents, branches, time, conditioning.rotary, stacks)
+        if unguided:
+            noise = unguided[0] + guidance.scale * (noise - unguided[0])
         latents = scheduler.step(noise, timestep, latents, return_dict=False)[0]
         yield latents
 
@@ -54,23 +78,29 @@ def embed_time(transformer: GlmImageTransformer2DModel, timestep: torch.Tensor, 
 def predict_noise(
     transformer: GlmImageTransformer2DModel,
     latents: torch.Tensor,
-    branch: Branch,
+    branches: Sequence[Branch],
     time: torch.Tensor,
     rotary: tuple[torch.Tensor, torch.Tensor],
-) -> torch.Tensor:
-    """One pass through the DiT.
+    stacks: Sequence[Blocks] = (),
+) -> list[torch.Tensor]:
+    """One pass through the DiT for each branch, block by block side by side, so that a streamed block comes once.
 
     latents: [1, channels, height, width]
-    returns: the predicted velocity (noise minus picture), of the latents' shape, float32
+    returns: for each branch the predicted velocity (noise minus picture), of the latents' shape, float32
     source:  diffusers, `GlmImageTransformer2DModel.forward`
     """
-    hidden = transformer.image_projector(latents.to(transformer.dtype)) + branch.prior
-    glyphs = branch.glyphs
-    for layer, block in enumerate(transformer.transformer_blocks):
-        sources = branch.sources[layer] if branch.sources is not None else None
-        hidden, glyphs = block(hidden, glyphs, time, rotary, kv_cache=sources)
-    hidden = transformer.proj_out(transformer.norm_out(hidden, time))
-    return unpatchify(hidden, latents.shape, transformer.config.patch_size).float()
+    patches = transformer.image_projector(latents.to(transformer.dtype))
+    states = [(patches + branch.prior, branch.glyphs) for branch in branches]
+    if stacks:
+        states = [stack(*state, time, rotary) for stack, state in zip(stacks, states, strict=False)]
+    else:
+        for layer, block in enumerate(transformer.transformer_blocks):
+            states = [
+                block(*state, time, rotary, kv_cache=None if branch.sources is None else branch.sources[layer])
+                for state, branch in zip(states, branches, strict=True)
+            ]
+    projected = [transformer.proj_out(transformer.norm_out(hidden, time)) for hidden, _ in states]
+    return [unpatchify(each, latents.shape, transformer.config.patch_size).float() for each in projected]
 
 
 def unpatchify(patches: torch.Tensor, shape: torch.Size, side: int) -> torch.Tensor:

@@ -8,6 +8,7 @@ import torch
 
 from glmimg.dit.conditioning import embed_size, upsample_tokens
 from glmimg.dit.denoise import embed_time
+from glmimg.dit.parts import DecoderParts
 from glmimg.dit.pixels import latent_statistics
 from glmimg.sources.shelf import Key, SourceShelf, identity
 from glmimg.tokens.dump import Source
@@ -15,7 +16,7 @@ from glmimg.tokens.dump import Source
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from diffusers import AutoencoderKL, GlmImageTransformer2DModel
+    from diffusers import AutoencoderKL
     from diffusers.models.transformers.transformer_glm_image import GlmImageKVCache
     from PIL.Image import Image
 
@@ -26,32 +27,35 @@ CLEAN = 1
 class SourceReader:
     """Encodes each distinct source once with the VAE, and lets the DiT read the sources of a picture."""
 
-    def __init__(self, vae: AutoencoderKL, transformer: GlmImageTransformer2DModel, shelf: SourceShelf) -> None:
-        self.vae = vae
-        self.transformer = transformer
+    def __init__(self, parts: DecoderParts, shelf: SourceShelf) -> None:
+        self.parts = parts
         self.shelf = shelf
         self._latents: dict[Key, torch.Tensor] = {}
 
-    def read(self, sources: Sequence[Source], dtype: torch.dtype) -> GlmImageKVCache | None:
+    def encode(self, sources: Sequence[Source], dtype: torch.dtype) -> list[torch.Tensor]:
+        """Latents of each source. Raises BadImage (exit 3) if a source's file is gone."""
+        return [self._encode(source, dtype) for source in sources]
+
+    def read(self, sources: Sequence[Source], encoded: Sequence[torch.Tensor]) -> GlmImageKVCache | None:
         """Run each source through the DiT once; every conditional step then attends to what it left.
 
+        encoded: what `encode` made of the sources
         returns: keys and values of all sources, ready to be read; None if there are no sources
-        raises:  BadImage (exit 3) if a source's file is gone
         source:  diffusers, `GlmImagePipeline.__call__`
         """
         if not sources:
             return None
         from diffusers.models.transformers.transformer_glm_image import GlmImageKVCache
 
-        kv_cache = GlmImageKVCache(num_layers=len(self.transformer.transformer_blocks))
+        kv_cache = GlmImageKVCache(num_layers=len(self.parts.transformer.transformer_blocks))
         kv_cache.set_mode("write")
-        for source in sources:
-            self._write(kv_cache, source, self._encode(source, dtype))
+        for source, latents in zip(sources, encoded, strict=True):
+            self._write(kv_cache, source, latents)
         kv_cache.set_mode("read")
         return kv_cache
 
     def _write(self, kv_cache: GlmImageKVCache, source: Source, latents: torch.Tensor) -> None:
-        dit = self.transformer
+        dit = self.parts.transformer
         cos, sin = dit.rope(latents)
         rotary = cos.to(latents.device), sin.to(latents.device)
         prior = dit.prior_projector(dit.prior_token_embedding(upsample_tokens(source.grid).to(latents.device)))
@@ -66,9 +70,10 @@ class SourceReader:
         """Normalised latents of a source, [1, channels, height / 8, width / 8], the VAE's most likely ones."""
         key = identity(source.ref)
         if key not in self._latents:
-            pixels = to_pixels(self.shelf.get(source.ref).image, self.vae)
-            latents = self.vae.encode(pixels.to(self.vae.device, dtype)).latent_dist.mode()
-            mean, deviation = latent_statistics(self.vae, latents)
+            vae = self.parts.vae
+            pixels = to_pixels(self.shelf.get(source.ref).image, vae)
+            latents = vae.encode(pixels.to(vae.device, dtype)).latent_dist.mode()
+            mean, deviation = latent_statistics(vae, latents)
             self._latents[key] = (latents - mean) / deviation
         return self._latents[key]
 

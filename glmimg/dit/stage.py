@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import gc
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import torch
 
 from glmimg.dit.conditioning import prepare_conditioning
-from glmimg.dit.denoise import denoise
+from glmimg.dit.denoise import Guidance, denoise
 from glmimg.dit.glyph import embed_glyphs
+from glmimg.dit.parts import DecoderParts
 from glmimg.dit.pixels import decode_latents
-from glmimg.dit.schedule import set_timesteps
+from glmimg.dit.schedule import set_timesteps, switch_scheduler
 from glmimg.dit.sources import SourceReader
+from glmimg.dit.stepcache import cached_stack
 from glmimg.events import Loading, StepDone, Watch
 from glmimg.job import PaintSettings
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
-from glmimg.runtime.load import load_part
+from glmimg.runtime.layout import Layout
+from glmimg.runtime.release import release_memory
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, GlmImageTransformer2DModel
     from PIL.Image import Image
-    from transformers import ByT5Tokenizer, T5EncoderModel
-
-
-@dataclass
-class DecoderParts:
-    """The modules stage 2 is made of."""
-
-    tokenizer: ByT5Tokenizer
-    text_encoder: T5EncoderModel
-    transformer: GlmImageTransformer2DModel
-    scheduler: FlowMatchEulerDiscreteScheduler
-    vae: AutoencoderKL
 
 
 class DiTStage:
@@ -45,63 +33,68 @@ class DiTStage:
     def __init__(self, parts: DecoderParts, placement: Placement, shelf: SourceShelf | None = None) -> None:
         self.parts = parts
         self.placement = placement
-        self.sources = SourceReader(parts.vae, parts.transformer, shelf or SourceShelf())
+        self.sources = SourceReader(parts, shelf or SourceShelf())
 
     @classmethod
-    def load(cls, checkpoint: Checkpoint, placement: Placement, watch: Watch, shelf: SourceShelf | None = None) -> Self:
-        """Load glyph encoder, DiT and VAE; `shelf` is where the sources of edits are.
+    def load(
+        cls,
+        checkpoint: Checkpoint,
+        placement: Placement,
+        watch: Watch,
+        shelf: SourceShelf | None = None,
+        layout: Layout = Layout(),
+        *,
+        with_encoder: bool = True,
+    ) -> Self:
+        """Load glyph encoder, DiT and VAE, its encoder only for sources; `shelf` is where the sources of edits are.
 
         raises: ModelUnfit (exit 4), OutOfMemory (exit 5)
         """
-        from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, GlmImageTransformer2DModel
-        from transformers import ByT5Tokenizer, T5EncoderModel
-
         watch(Loading("decoder"))
-        parts = DecoderParts(
-            tokenizer=load_part(ByT5Tokenizer, checkpoint, "tokenizer"),
-            text_encoder=load_part(T5EncoderModel, checkpoint, "text_encoder", placement),
-            transformer=load_part(GlmImageTransformer2DModel, checkpoint, "transformer", placement),
-            scheduler=load_part(FlowMatchEulerDiscreteScheduler, checkpoint, "scheduler"),
-            vae=load_part(AutoencoderKL, checkpoint, "vae", placement),
-        )
+        parts = DecoderParts(checkpoint, placement, layout, with_encoder=with_encoder)
+        parts.load_all()
         watch(Loading("decoder", done=True))
         return cls(parts, placement, shelf)
 
     @torch.inference_mode()
     def paint(self, dump: TokenDump, settings: PaintSettings, watch: Watch) -> Image:
         """Paint the target grid of a dump. Returns an RGB picture of the dump's size."""
-        parts, guided = self.parts, settings.guidance > 1
+        latents = self._denoise(dump, settings, watch)
+        return decode_latents(self.parts.vae, latents)
+
+    def _denoise(self, dump: TokenDump, settings: PaintSettings, watch: Watch) -> torch.Tensor:
+        """From noise to the latents of a picture."""
+        glyphs = self._glyphs(dump.prompt)
+        no_glyphs = self._glyphs("") if settings.guidance > 1 else None
         latents = self._noise(dump, settings.seed)
+        encoded = self.sources.encode(dump.sources, self.placement.dtype)
+        transformer = self.parts.transformer
+        size_px = (dump.height, dump.width)
+        sources = self.sources.read(dump.sources, encoded)
+        dropped = settings.dropped.cells if settings.dropped else None
         conditioning = prepare_conditioning(
-            parts.transformer,
-            dump.target,
-            self._glyphs(dump.prompt),
-            self._glyphs("") if guided else None,
-            latents,
-            (dump.height, dump.width),
-            self.sources.read(dump.sources, self.placement.dtype),
-            settings.dropped.cells if settings.dropped else None,
+            transformer, dump.target, glyphs, no_glyphs, latents, size_px, sources, dropped
         )
-        patches = conditioning.rotary[0].shape[0]
-        timesteps = set_timesteps(parts.scheduler, settings.steps, patches, latents.device)
-        steps = denoise(parts.transformer, parts.scheduler, timesteps, latents, conditioning, settings.guidance)
+        set_timesteps(self.parts.scheduler, settings.steps, conditioning.rotary[0].shape[0], latents.device)
+        scheduler, timesteps = switch_scheduler(self.parts.scheduler, settings.scheduler)
+        stacks = []
+        if settings.cache is not None:
+            stacks = [cached_stack(transformer, settings.cache, len(timesteps)) for _ in range(2)]
+        guidance = Guidance(settings.guidance, settings.guidance_window)
+        steps = denoise(transformer, scheduler, timesteps, latents, conditioning, guidance, stacks)
         for number, denoised in enumerate(steps, start=1):
             latents = denoised
-            watch(StepDone(number, settings.steps))
-        del conditioning, steps  # the sources' keys and values, before the VAE needs room
-        return decode_latents(parts.vae, latents)
+            watch(StepDone(number, len(timesteps)))
+        return latents
 
     def close(self) -> None:
         """Free the weights."""
-        del self.parts, self.sources
-        gc.collect()
-        if torch.accelerator.is_available():
-            torch.accelerator.memory.empty_cache()
+        self.parts.close()
+        release_memory()
 
     def _noise(self, dump: TokenDump, seed: int) -> torch.Tensor:
         """The latents to start from, the ones diffusers draws for this seed."""
-        vae_scale = 2 ** (len(self.parts.vae.config.block_out_channels) - 1)
-        shape = (1, self.parts.transformer.config.in_channels, dump.height // vae_scale, dump.width // vae_scale)
+        shape = self.parts.latent_shape(dump.height, dump.width)
         device = self.placement.device
         generator = torch.Generator(device).manual_seed(seed)
         return torch.randn(shape, generator=generator, device=device, dtype=self.placement.dtype)

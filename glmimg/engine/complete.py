@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from glmimg.errors import BadImage, UsageError
-from glmimg.job import Job, Sampling, SourceRef, Wish, check_prompt, parse_size, random_seed
+from glmimg.job import Job, PaintSettings, Sampling, SourceRef, Wish, check_prompt, parse_size, random_seed
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.tokens.grid import GridShape, preview_shape, target_shape
 
@@ -21,8 +21,6 @@ def complete(wish: Wish, checkpoint: Checkpoint, sources: Sequence[SourceRef] = 
     """
     if wish.prompt is None:
         raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
-    if wish.steps is None or wish.guidance is None:
-        raise UsageError("steps and guidance are not said", "Start from the preset `default`, or pass both.")
     default = (sources[0].height, sources[0].width) if sources else checkpoint.default_size
     height, width = parse_size(wish.size) if wish.size else default
     target = target_shape(height, width)
@@ -32,14 +30,18 @@ def complete(wish: Wish, checkpoint: Checkpoint, sources: Sequence[SourceRef] = 
         preview_shape(target)
     check_window(wish.ar_window, target if sources else max(target, preview_shape(target), key=lambda grid: grid.cells))
     seed = random_seed() if wish.seed is None else wish.seed
+    painting = PaintSettings.of(wish, seed)
     return Job(
         prompt=check_prompt(wish.prompt),
         height=height,
         width=width,
         seed=seed,
-        dit_seed=seed if wish.dit_seed is None else wish.dit_seed,
-        steps=wish.steps,
-        guidance=float(wish.guidance),
+        dit_seed=painting.seed,
+        steps=painting.steps,
+        guidance=painting.guidance,
+        guidance_window=painting.guidance_window,
+        scheduler=painting.scheduler,
+        cache=painting.cache,
         sampling=complete_sampling(wish, checkpoint),
         sources=tuple(sources),
     )

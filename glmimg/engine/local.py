@@ -6,21 +6,29 @@ Everything a stage makes is on disk before the next risky thing starts.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glmimg.atomic import write_atomically
 from glmimg.engine.batches import BatchWriter, TokenWork
+from glmimg.engine.failing import free_memory, is_out_of_memory, kept_on_failure
+from glmimg.engine.memory import AHEAD_SHARE, MemoryKeeper, check_changes, check_extras, describe
+from glmimg.engine.records import beyond_the_job, painted_job, with_changes
 from glmimg.engine.versions import versions
-from glmimg.errors import BadDump, GlmimgError, Interrupted, OutOfMemory
-from glmimg.events import JobStarted, Loading, Saved, Watch, unwatched
+from glmimg.errors import BadDump, OutOfMemory
+from glmimg.events import JobStarted, Loading, Noted, Saved, Watch, unwatched
 from glmimg.image_io import Making, Picture, encode_png
-from glmimg.job import ARChoice, Job, ModelChoice, PaintSettings, Sampling
-from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.job import ARChoice, Job, ModelChoice, PaintSettings
+from glmimg.runtime.checkpoint import Checkpoint, Half
 from glmimg.runtime.device import Placement, check_names, place
+from glmimg.runtime.estimate import Request
+from glmimg.runtime.layout import Layout
+from glmimg.runtime.machine import free_host_bytes
+from glmimg.runtime.readahead import ReadAhead
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump, check_fits_model, write_dump
 from glmimg.tokens.grid import Role
@@ -97,6 +105,7 @@ class LocalEngine:
         ar: ARChoice = ARChoice(),
     ) -> None:
         check_names(choice)
+        check_changes(choice)
         self.checkpoint = checkpoint
         self.choice = choice
         self.metadata = metadata
@@ -104,11 +113,15 @@ class LocalEngine:
         self.shelf = shelf or SourceShelf()
         self.embed = embed
         self.ar = ar
+        self._resident: dict[Half, Any] = {}
 
     def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
         """Both stages: every dump, then every picture. Yields each picture when it is on disk."""
         self.checkpoint.check("ar", "dit")
-        yield from self.paint_written(list(self.write(orders)))
+        check_extras((order.job.painting, bool(order.job.sources)) for order in orders)
+        if self.choice.loras:
+            self.memory.check_loras("ar", "dit")
+        yield from self.paint_written(list(self.write(orders, then_paint=True)))
 
     def paint_written(self, written: Iterable[Written]) -> Iterator[Painted]:
         """Stage 2 for dumps just written, as their orders say. Raises as `paint`."""
@@ -117,9 +130,10 @@ class LocalEngine:
             for each in written
         )
 
-    def write(self, orders: Sequence[Order]) -> Iterator[Written]:
+    def write(self, orders: Sequence[Order], *, then_paint: bool = False) -> Iterator[Written]:
         """Stage 1. Yields each dump when it is on disk.
 
+        then_paint: stage 2 follows, so its files are read ahead in the background
         raises: BadImage (exit 3) for a source that is not there, before weights load;
                 ModelUnfit (exit 4), OutOfMemory (exit 5), WriteError (exit 1), Interrupted (exit 130)
         """
@@ -127,26 +141,8 @@ class LocalEngine:
         for order in orders:
             for ref in order.job.sources:
                 self.shelf.check(ref)
-        kept: list[Path] = []
-        with _kept_on_failure(kept):
-            self.watch(Loading("AR model"))  # before the import: that alone takes seconds
-            from glmimg.ar.rework import score_dump
-            from glmimg.ar.stage import ARStage
-
-            stage = ARStage.load(self.checkpoint, self._place(), self.watch, self.shelf, self.ar)
-            writer = BatchWriter(stage, self.watch, _is_out_of_memory)
-            works = [TokenWork(order.job, order.begun, order.until) for order in orders]
-            for order, dump in zip(orders, writer.write(works), strict=True):
-                if order.logprobs:
-                    dump = score_dump(stage, dump)
-                if self.embed:
-                    dump = self.shelf.embed(dump)
-                if order.dump_path is not None:
-                    write_dump(dump, order.dump_path)
-                    kept.append(order.dump_path)
-                    self.watch(Saved(order.dump_path))
-                yield Written(order, dump)
-            stage.close()
+        self.watch(Loading("AR model"))  # before torch is imported: that alone takes seconds
+        yield from self._with_memory("ar", list(orders), partial(self._write_in, then_paint=then_paint))
 
     def paint(self, orders: Iterable[PaintOrder]) -> Iterator[Painted]:
         """Stage 2. Yields each picture when it is on disk.
@@ -156,43 +152,158 @@ class LocalEngine:
         """
         self.checkpoint.check("dit")
         orders = list(orders)
+        check_extras((order.settings, bool(order.dump.sources)) for order in orders)
         for order in orders:
             check_fits_model(order.dump, order.name, codebook_size=self.checkpoint.decoder_codebook_size)
             self.shelf.find_all(order.dump, Path(order.name))
             check_has_grid(order.dump, order.name, order.grid)
-        kept = [Path(order.name) for order in orders if Path(order.name).suffix == ".json"]
-        with _kept_on_failure(kept):
-            self.watch(Loading("decoder"))
-            from glmimg.dit.stage import DiTStage
+        self.watch(Loading("decoder"))
+        yield from self._with_memory("dit", orders, self._paint_in)
 
-            placement = self._place()
-            stage = DiTStage.load(self.checkpoint, placement, self.watch, self.shelf)
-            for number, order in enumerate(orders, start=1):
+    def close(self) -> None:
+        """Free what `--memory resident` kept."""
+        for stage in self._resident.values():
+            stage.close()
+        self._resident.clear()
+
+    def _with_memory(
+        self, half: Half, orders: list[Any], run: Callable[[list[Any], int, Layout], Iterator[Any]]
+    ) -> Iterator[Any]:
+        """Run orders in the layout memory allows; with `auto`, what is left in a smaller one if that failed."""
+        if not orders:
+            return
+        layout: Layout | None = None
+        done, is_second = 0, False
+        kept = [Path(order.name) for order in orders if half == "dit" and Path(order.name).suffix == ".json"]
+
+        def explain() -> OutOfMemory:
+            return self.memory.explain(half, layout or Layout(), self._request(orders))
+
+        while True:
+            try:
+                with kept_on_failure(kept, explain):
+                    layout = layout or self._layout(half, orders)
+                    for result in run(orders, done, layout):
+                        done += 1
+                        if isinstance(result, Written) and result.order.dump_path is not None:
+                            kept.append(result.order.dump_path)
+                        yield result
+                return
+            except OutOfMemory as error:
+                smaller = self.memory.smaller(half, layout) if layout is not None and not is_second else None
+                if smaller is None:
+                    raise
+                reason = error.message
+            layout, is_second = smaller, True
+            self.watch(Noted(f"{reason}; trying once more: {describe(layout)}"))
+            free_memory()
+
+    def _layout(self, half: Half, orders: list[Any]) -> Layout:
+        """Where the weights of a half shall go. Raises OutOfMemory (exit 5), BadInput (exit 3) for an unfit LoRA."""
+        self.memory.check_loras(half)
+        return self.memory.layout(half, self._request(orders))
+
+    def _request(self, orders: Sequence[Order | PaintOrder]) -> Request:
+        """The largest picture among orders, as the memory plan wants to know it."""
+        drawn = [order.job if isinstance(order, Order) else order.dump for order in orders]
+        settings = [order.job.painting if isinstance(order, Order) else order.settings for order in orders]
+        return self.memory.request(
+            [(each.height, each.width) for each in drawn],
+            guided=any(each.guidance > 1 for each in settings),
+            with_sources=self._sees(drawn),
+        )
+
+    def _sees(self, drawn: Iterable[Job | TokenDump]) -> bool:
+        """Whether what reads source pictures has to be loaded; stages that stay loaded may meet some later."""
+        return self.choice.memory == "resident" or any(each.sources for each in drawn)
+
+    def _write_in(self, orders: list[Order], done: int, layout: Layout, *, then_paint: bool) -> Iterator[Written]:
+        from glmimg.ar.rework import score_dump
+        from glmimg.ar.stage import ARStage
+
+        def load() -> ARStage:
+            placement, eyes = self.memory.placement, self._sees(order.job for order in orders)
+            return ARStage.load(self.checkpoint, placement, self.watch, self.shelf, self.ar, layout, with_eyes=eyes)
+
+        with self._opened("ar", load) as stage, self._reading_ahead(then_paint):
+            left = orders[done:]
+            writer = BatchWriter(stage, self.watch, is_out_of_memory)
+            works = [TokenWork(order.job, order.begun, order.until) for order in left]
+            for order, drawn in zip(left, writer.write(works), strict=True):
+                dump = with_changes(drawn, self.choice.changes)
+                if order.logprobs:
+                    dump = score_dump(stage, dump)
+                if self.embed:
+                    dump = self.shelf.embed(dump)
+                if order.dump_path is not None:
+                    write_dump(dump, order.dump_path)
+                    self.watch(Saved(order.dump_path))
+                yield Written(order, dump)
+
+    def _paint_in(self, orders: list[PaintOrder], done: int, layout: Layout) -> Iterator[Painted]:
+        from glmimg.dit.stage import DiTStage
+
+        def load() -> DiTStage:
+            placement, eyes = self.memory.placement, self._sees(order.dump for order in orders)
+            return DiTStage.load(self.checkpoint, placement, self.watch, self.shelf, layout, with_encoder=eyes)
+
+        with self._opened("dit", load) as stage:
+            for number, order in enumerate(orders[done:], start=done + 1):
                 self.watch(JobStarted("picture", number, len(orders)))
                 started = time.perf_counter()
                 image = stage.paint(as_target(order.dump, order.grid), order.settings, self.watch)
                 seconds = time.perf_counter() - started
-                picture = Picture(image, self._making(order, placement))
+                picture = Picture(image, self._making(order, self.memory.placement))
                 if order.picture_path is not None:
                     write_atomically(order.picture_path, encode_png(picture, metadata=self.metadata))
                     self.watch(Saved(order.picture_path))
                 yield Painted(order, picture, seconds)
+
+    @cached_property
+    def memory(self) -> MemoryKeeper:
+        return MemoryKeeper(self.checkpoint, self.choice, place(self.choice))
+
+    @contextmanager
+    def _opened(self, half: Half, load: Callable[[], Any]) -> Iterator[Any]:
+        """A loaded stage, closed afterwards unless it is to stay."""
+        if self.choice.memory == "resident":
+            if half not in self._resident:
+                self._resident[half] = load()
+            yield self._resident[half]
+            return
+        stage = load()
+        try:
+            yield stage
+        finally:
             stage.close()
 
     @contextmanager
     def open_ar(self) -> Iterator[ARStage]:
         """The loaded AR stage, for work on dumps rather than jobs. Raises as `write`."""
         self.checkpoint.check("ar")
-        with _kept_on_failure([]):
-            self.watch(Loading("AR model"))
+        self.watch(Loading("AR model"))
+        request = self.memory.request([self.checkpoint.default_size], guided=True, with_sources=True)
+        layout = Layout()
+        with kept_on_failure([], lambda: self.memory.explain("ar", layout, request)):
             from glmimg.ar.stage import ARStage
 
-            stage = ARStage.load(self.checkpoint, self._place(), self.watch)
-            yield stage
-            stage.close()
+            self.memory.check_loras("ar")
+            layout = self.memory.layout("ar", request)
+            stage = ARStage.load(self.checkpoint, self.memory.placement, self.watch, self.shelf, self.ar, layout)
+            with closing(stage):
+                yield stage
 
-    def _place(self) -> Placement:
-        return place(self.choice)
+    @contextmanager
+    def _reading_ahead(self, then_paint: bool) -> Iterator[None]:
+        """While stage 1 works, let the files of stage 2 come into the system's cache."""
+        if not then_paint or "dit" in self._resident:
+            yield
+            return
+        ahead = ReadAhead(self.memory.files_of_stage_2(), int(free_host_bytes() * AHEAD_SHARE))
+        try:
+            yield
+        finally:
+            ahead.close()
 
     def _making(self, order: PaintOrder, placement: Placement) -> Making:
         return Making(
@@ -203,45 +314,8 @@ class LocalEngine:
             versions=versions(),
             beyond=beyond_the_job(order),
             grid=order.grid,
+            changes=self.choice.changes,
         )
-
-
-def painted_job(dump: TokenDump, settings: PaintSettings) -> Job:
-    """The whole job a picture is made by: what its dump says and how it is painted."""
-    return Job(
-        prompt=dump.prompt,
-        height=dump.height,
-        width=dump.width,
-        seed=dump.seed,
-        dit_seed=settings.seed,
-        steps=settings.steps,
-        guidance=settings.guidance,
-        sampling=sampling_of(dump),
-        sources=tuple(source.ref for source in dump.sources),
-    )
-
-
-def beyond_the_job(order: PaintOrder) -> str:
-    """What a picture owes to more than its job: a changed dump, tokens left out. Empty for nothing."""
-    said = []
-    if order.dump.parents:
-        said.append(f"its tokens were changed ({order.dump.sampling.method})")
-    if order.settings.dropped is not None:
-        said.append(f"it was painted without the tokens of {order.settings.dropped.said}")
-    return " and ".join(said)
-
-
-def sampling_of(dump: TokenDump) -> Sampling:
-    """How to draw the tokens of a dump again."""
-    record = dump.sampling
-    jacobi = record.method == "jacobi"
-    return Sampling(
-        temperature=record.temperature,
-        top_p=record.top_p,
-        top_k=record.top_k,
-        method="jacobi" if jacobi else "sequential",
-        window=record.window if jacobi else None,
-    )
 
 
 def check_fingerprint(dump: TokenDump, name: str, checkpoint: Checkpoint) -> None:
@@ -256,32 +330,3 @@ def check_fingerprint(dump: TokenDump, name: str, checkpoint: Checkpoint) -> Non
             f"was written for {dump.model.id}, whose decoder has other weights than {checkpoint.id}",
             f"Use --model {dump.model.id}, or --any-model to paint it with these weights all the same.",
         )
-
-
-@contextmanager
-def _kept_on_failure(kept: list[Path]) -> Iterator[None]:
-    """Turn Ctrl-C and out-of-memory into errors that say which dumps are safe."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise Interrupted("interrupted", _resume_hint(kept)) from error
-    except GlmimgError:
-        raise
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        hint = "Try a smaller --size or --dtype bf16, or close other programs."
-        raise OutOfMemory("out of memory", " ".join(filter(None, [hint, _resume_hint(kept)]))) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _resume_hint(kept: list[Path]) -> str:
-    if not kept:
-        return ""
-    names = " ".join(str(path) for path in kept[:3]) + (" ..." if len(kept) > 3 else "")
-    return f"Finished token dumps are kept; go on with: glmimg decode {names}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from glmimg.engine.local import Order, sampling_of
+from glmimg.engine.local import Order
+from glmimg.engine.records import sampling_of
 from glmimg.errors import BadDump
 from glmimg.job import Job
 from glmimg.runtime.checkpoint import Checkpoint

@@ -163,7 +163,7 @@ class Checkpoint:
             try:
                 self.config(part)
                 for file in self.weight_files(part) if part in WEIGHT_STEMS else ():
-                    self._read_header(file)
+                    self.read_header(file)
             except ModelUnfit as problem:
                 yield problem
         try:
@@ -231,8 +231,12 @@ class Checkpoint:
                 found = f"is of class {name}" if name else "is not named"
                 yield self.unfit(f"model_index.json: {part} {found}, a GLM-Image has {CLASSES[part]}")
 
-    def _read_header(self, file: Path) -> dict[str, Any]:
-        """A safetensors header (source: the format's README: u64 length, JSON, data), checked against the file."""
+    def read_header(self, file: Path) -> tuple[dict[str, Any], int]:
+        """A safetensors header, checked against the file, and where in the file the data start.
+
+        raises: ModelUnfit (exit 4) for a damaged file
+        source: the format's README: u64 length, JSON, data
+        """
         name, size = file.relative_to(self.folder), file.stat().st_size
         with file.open("rb") as stream:
             prefix = stream.read(8)
@@ -247,7 +251,7 @@ class Checkpoint:
                 raise self.unfit(f"{name} is damaged: its header cannot be read") from error
         if size != 8 + length + end:
             raise self.unfit(f"{name} is damaged: {size:,} bytes instead of {8 + length + end:,}")
-        return dict(header)
+        return dict(header), 8 + length
 
     def _check_codebooks(self) -> None:
         if self.codebook_size != self.decoder_codebook_size:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from glmimg.errors import UsageError
 from glmimg.job import ModelChoice
+from glmimg.runtime.layout import check_mode
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,7 @@ def check_names(choice: ModelChoice) -> None:
         raise UsageError(f"--device {choice.device}: no such device", f"Use auto, {', '.join(DEVICE_KINDS)} or cuda:1.")
     if choice.dtype not in ("auto", *DTYPES):
         raise UsageError(f"--dtype {choice.dtype}: no such precision", f"Use auto, {', '.join(DTYPES)}.")
+    check_mode(choice.memory)
 
 
 def place(choice: ModelChoice) -> Placement:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -11,39 +14,106 @@ from safetensors import SafetensorError
 from glmimg.errors import OutOfMemory
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
+from glmimg.runtime.quantize import NONE, fill_compressed
+from glmimg.runtime.stream import StreamedLayers, choose_streamed, walked
+from glmimg.runtime.weights import WeightFiles, build_module, fill_module, lacking_weights
 
 Part = TypeVar("Part")
 
 
-def load_part(part_class: type[Part], checkpoint: Checkpoint, name: str, placement: Placement | None = None) -> Part:
-    """Load `name` (a folder of the checkpoint) with its transformers or diffusers class.
+@dataclass(frozen=True)
+class Selection:
+    """Which weights of a part are loaded.
 
-    placement: for parts with weights; they are loaded in its dtype on the host, then moved
-    raises:    ModelUnfit (exit 4) if the weights do not fit the configuration; OutOfMemory (exit 5)
+    skip:     submodules the job has no use for
+    replaced: submodules the caller puts something else in the place of; they get no weights
+    stack:    name of the layers that may be streamed
+    resident: how many of those stay on the device; None keeps all
+    quantize: how those are compressed, "none" or a key of `BACKENDS`
+    """
+
+    skip: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    stack: str = ""
+    resident: int | None = None
+    quantize: str = NONE
+
+
+def load_part(part_class: type[Part], checkpoint: Checkpoint, name: str) -> Part:
+    """Load a part without weights (a tokenizer, a processor, a scheduler). Raises ModelUnfit (exit 4)."""
+    quiet_libraries()
+    with _loading(checkpoint, name):
+        return part_class.from_pretrained(checkpoint.folder / name, local_files_only=True)  # type: ignore
+
+
+def load_module(
+    part_class: type[Part],
+    checkpoint: Checkpoint,
+    name: str,
+    placement: Placement,
+    selection: Selection = Selection(),
+) -> Part:
+    """Load `name` (a folder of the checkpoint) with its transformers or diffusers class, in the placement's dtype.
+
+    raises: ModelUnfit (exit 4) if the weights do not fit the configuration; OutOfMemory (exit 5)
     """
     import torch
 
     quiet_libraries()
+    with _loading(checkpoint, name), torch.no_grad():
+        if "quantization_config" in checkpoint.config(name):
+            return _load_by_library(part_class, checkpoint, name, placement, selection)  # type: ignore[no-any-return]
+        module: Any = build_module(part_class, checkpoint, name, selection.skip)
+        files = WeightFiles(checkpoint, name)
+        if lacking_weights(module, files):  # the library may know these weights by older names
+            return _load_by_library(part_class, checkpoint, name, placement, selection)  # type: ignore[no-any-return]
+        replaced = [f"{each}." for each in selection.replaced]
+        if selection.resident is None and selection.quantize == NONE:
+            fill_module(module, files, placement, leave=replaced)
+            return module  # type: ignore[no-any-return]
+        layers = module.get_submodule(selection.stack)
+        if selection.quantize != NONE:
+            fill_module(module, files, placement, leave=[*replaced, f"{selection.stack}."])
+            fill_compressed(layers, selection.stack, files, placement, selection.quantize)
+            return module  # type: ignore[no-any-return]
+        assert selection.resident is not None
+        streamed = choose_streamed(len(layers), selection.resident)
+        on_demand = [f"{selection.stack}.{index}." for index in streamed]
+        fill_module(module, files, placement, leave=[*replaced, *on_demand])
+        module.streamed_layers = StreamedLayers(layers, selection.stack, streamed, files, placement)
+        parent, _, leaf = selection.stack.rpartition(".")
+        setattr(module.get_submodule(parent), leaf, walked(layers, module.streamed_layers))
+        return module  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _loading(checkpoint: Checkpoint, name: str) -> Iterator[None]:
+    """Turn what libraries raise into errors that name the part."""
+    import torch
+
     try:
-        if placement is None:
-            return part_class.from_pretrained(checkpoint.folder / name, local_files_only=True)  # type: ignore
-        with torch.no_grad():
-            return _load_weights(part_class, checkpoint, name, placement)  # type: ignore[no-any-return]
+        yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        hint = "Close other programs, or use --dtype bf16."
+        hint = "Close other programs, or use --memory stream."
         raise OutOfMemory(f"no memory left while loading {name}", hint) from error
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise checkpoint.unfit(f"{name} cannot be loaded: {reason}") from error
 
 
-def _load_weights(part_class: Any, checkpoint: Checkpoint, name: str, placement: Placement) -> Any:
+def _load_by_library(
+    part_class: Any, checkpoint: Checkpoint, name: str, placement: Placement, selection: Selection
+) -> Any:
+    """For quantised checkpoints, and for weights under names of older versions."""
     options = {"local_files_only": True, "use_safetensors": True, "dtype": placement.dtype}
     part, info = part_class.from_pretrained(checkpoint.folder / name, output_loading_info=True, **options)
     # Libraries fill what a file lacks with random numbers and warn; a picture of random weights is no picture.
     lacking = sorted(str(key) for key in info["missing_keys"])
     if lacking:
         raise checkpoint.unfit(f"{name} lacks {len(lacking)} weights, such as {lacking[0]}")
+    for skipped in selection.skip:
+        parent, _, leaf = skipped.rpartition(".")
+        delattr(part.get_submodule(parent), leaf)
     return part.to(placement.device).eval()
 
 

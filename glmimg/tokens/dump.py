@@ -150,12 +150,16 @@ class Source(_Record):
 
 
 class ModelRef(_Record):
-    """The model that wrote a dump."""
+    """The model that wrote a dump.
+
+    changes: what made its weights others than the checkpoint's: "quantize int8", "lora style.safetensors:0.8"
+    """
 
     id: Name
     revision: Name | None
     codebook_size: Annotated[int, Field(ge=1)]
     fingerprint: Name
+    changes: list[str] = []
 
 
 class SamplingRecord(_Record):

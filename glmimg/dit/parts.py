@@ -1,0 +1,107 @@
+"""The modules stage 2 is made of, all there at once or one after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.device import Placement
+from glmimg.runtime.layout import TILE_PX, Layout
+from glmimg.runtime.load import Selection, load_module, load_part
+from glmimg.runtime.lora import put_on
+from glmimg.runtime.release import release_memory
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, GlmImageTransformer2DModel
+    from transformers import ByT5Tokenizer, T5EncoderModel
+
+WITH_WEIGHTS = ("text_encoder", "transformer", "vae")
+
+
+class DecoderParts:
+    """Glyph encoder, DiT and VAE of a checkpoint, each loaded when first asked for.
+
+    layout:    with `taking_turns`, asking for one lets the others go: callers keep no reference
+    with_encoder: also load the VAE's encoder, for source pictures
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, placement: Placement, layout: Layout = Layout(), *, with_encoder: bool = False
+    ) -> None:
+        from diffusers import FlowMatchEulerDiscreteScheduler
+        from transformers import ByT5Tokenizer
+
+        self.checkpoint, self.placement, self.layout = checkpoint, placement, layout
+        self.with_encoder = with_encoder
+        self.tokenizer: ByT5Tokenizer = load_part(ByT5Tokenizer, checkpoint, "tokenizer")
+        self.scheduler: FlowMatchEulerDiscreteScheduler = load_part(
+            FlowMatchEulerDiscreteScheduler, checkpoint, "scheduler"
+        )
+        self._present: dict[str, Any] = {}
+
+    @property
+    def text_encoder(self) -> T5EncoderModel:
+        """The glyph encoder."""
+        return self._take("text_encoder")
+
+    @property
+    def transformer(self) -> GlmImageTransformer2DModel:
+        """The DiT."""
+        return self._take("transformer")
+
+    @property
+    def vae(self) -> AutoencoderKL:
+        """The VAE; without `with_encoder`, the half that paints."""
+        return self._take("vae")
+
+    def load_all(self) -> None:
+        """Load every part now, unless they take turns."""
+        if not self.layout.taking_turns:
+            for name in WITH_WEIGHTS:
+                self._take(name)
+
+    def latent_shape(self, height_px: int, width_px: int) -> tuple[int, int, int, int]:
+        """Shape of the latents of a picture, [1, channels, height, width]; needs no weights."""
+        scale = 2 ** (len(self.checkpoint.config("vae")["block_out_channels"]) - 1)
+        return 1, int(self.checkpoint.config("transformer")["in_channels"]), height_px // scale, width_px // scale
+
+    def close(self) -> None:
+        """Free the weights."""
+        for module in self._present.values():
+            streamed = getattr(module, "streamed_layers", None)
+            if streamed is not None:
+                streamed.close()
+        self._present.clear()
+
+    def _take(self, name: str) -> Any:
+        if name not in self._present:
+            if self.layout.taking_turns and self._present:
+                self.close()
+                release_memory()
+            self._present[name] = self._load(name)
+        return self._present[name]
+
+    def _load(self, name: str) -> Any:
+        from diffusers import AutoencoderKL, GlmImageTransformer2DModel
+        from transformers import T5EncoderModel
+
+        if name == "text_encoder":
+            return load_module(T5EncoderModel, self.checkpoint, name, self.placement)
+        if name == "transformer":
+            layout = self.layout
+            selection = Selection(stack="transformer_blocks", resident=layout.resident, quantize=layout.quantize)
+            transformer = load_module(GlmImageTransformer2DModel, self.checkpoint, name, self.placement, selection)
+            put_on(transformer, layout.loras)
+            return transformer
+        unused = () if self.with_encoder else ("encoder",)
+        vae = load_module(AutoencoderKL, self.checkpoint, name, self.placement, Selection(skip=unused))
+        if self.layout.vae_tiles:
+            use_tiles(vae)
+        return vae
+
+
+def use_tiles(vae: AutoencoderKL) -> None:
+    """Let the VAE paint squares of at most 512 px, which bounds its working memory; smaller pictures stay whole."""
+    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    vae.enable_tiling()
+    vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_PX, TILE_PX // scale

@@ -1,0 +1,52 @@
+"""What becomes of an interrupted run: which dumps are safe, and what to do about memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from glmimg.errors import Interrupted, OutOfMemory
+
+
+@contextmanager
+def kept_on_failure(kept: list[Path], explain: Callable[[], OutOfMemory]) -> Iterator[None]:
+    """Turn Ctrl-C and out-of-memory into errors that say which dumps are safe.
+
+    kept: looked at when it happens; may grow until then
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted("interrupted", _resume_hint(kept)) from error
+    except (MemoryError, RuntimeError, OutOfMemory) as error:
+        if not is_out_of_memory(error):
+            raise
+        if isinstance(error, OutOfMemory) and error.is_planned:
+            raise
+        explained = explain()
+        hint = " ".join(filter(None, [explained.hint, _resume_hint(kept)]))
+        raise OutOfMemory(explained.message, hint) from error
+
+
+def free_memory() -> None:
+    """Give back what a failed attempt left."""
+    from glmimg.runtime.release import release_memory
+
+    release_memory()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that host or device memory ran out."""
+    import torch
+
+    return isinstance(error, MemoryError | OutOfMemory | torch.OutOfMemoryError) or "can't allocate memory" in str(
+        error
+    )
+
+
+def _resume_hint(kept: list[Path]) -> str:
+    if not kept:
+        return ""
+    names = " ".join(str(path) for path in kept[:3]) + (" ..." if len(kept) > 3 else "")
+    return f"Finished token dumps are kept; go on with: glmimg decode {names}"

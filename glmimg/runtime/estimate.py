@@ -1,0 +1,145 @@
+"""How much memory each stage takes at its peak, from configurations alone.
+
+Weights, keys and values follow from the sizes exactly; working memory is counted in the widest tensors
+alive at one time in the libraries' code, which the tests hold against measured peaks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from glmimg.runtime.layout import Layout
+from glmimg.runtime.sizes import ARSizes, DiTSizes
+from glmimg.runtime.stream import WINDOW
+
+BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+COMPRESSED = {"int8": 1.02, "fp8": 1.02, "int4": 0.56, "nf4": 0.56}
+"""Bytes a weight of the big linear layers, with its share of the scales."""
+
+PROMPT_TOKENS = 128
+GLYPH_TOKENS = 64
+"""What a prompt takes where nobody knows it yet: a few sentences, a few quoted words."""
+
+CONTEXT_BYTES = 600e6
+"""What an accelerator's driver and its matrix library keep for themselves."""
+
+PROCESS_BYTES = {"ar": 375e6, "dit": 425e6}
+"""Python and the libraries each stage imports, measured on Linux; the second stage follows the first."""
+
+DIT_ALIVE = 14
+"""Tensors as wide as the hidden state at the peak of a block: the feed-forward's two of four times the
+width, attention's output, the normalised and the plain state, and the prior of both branches."""
+
+VAE_ALIVE = 3
+"""Feature maps at the peak of a residual block: its input, the normalised one and the activated one."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be estimated.
+
+    height, width: pixels
+    dtype:         of weights and activations: fp32, bf16, fp16
+    on_host:       the device is the CPU, so that the process itself counts too
+    quantize:      by half, a key of COMPRESSED or "none"
+    streamable:    by half, whether its layers may be streamed
+    """
+
+    height: int
+    width: int
+    dtype: str
+    on_host: bool
+    guided: bool = True
+    with_sources: bool = False
+    quantize: tuple[str, str] = ("none", "none")
+    streamable: tuple[bool, bool] = (True, True)
+
+    @property
+    def scalar(self) -> int:
+        return BYTES[self.dtype]
+
+    @property
+    def cells(self) -> int:
+        return (self.height // 32) * (self.width // 32)
+
+    @property
+    def new_tokens(self) -> int:
+        """Target grid and preview (about 256), as the AR half writes them."""
+        return self.cells + (0 if self.with_sources else 256)
+
+
+@dataclass(frozen=True)
+class Need:
+    """Peak memory of one stage in bytes, by what it goes to; they are there together at the peak."""
+
+    weights: float
+    kv_cache: float
+    activations: float
+    base: float
+
+    @property
+    def peak(self) -> float:
+        return self.weights + self.kv_cache + self.activations + self.base
+
+
+def ar_need(sizes: ARSizes, request: Request, layout: Layout = Layout()) -> Need:
+    """Peak of stage 1."""
+    scalar = request.scalar
+    each = sizes.layer * COMPRESSED.get(request.quantize[0], scalar)
+    weights = each * layers_present(sizes.layers, layout) + (sizes.rest + sizes.visual * sizes.embedding) * scalar
+    if request.with_sources:
+        weights += (sizes.vision + sizes.vq) * scalar
+    tokens = PROMPT_TOKENS + request.new_tokens
+    prefill = PROMPT_TOKENS * (4 * sizes.ffn + 8 * sizes.hidden) * scalar
+    return Need(
+        weights=weights,
+        kv_cache=sizes.kv_width * sizes.layers * tokens * scalar,
+        activations=prefill + 6 * sizes.visual * 4,
+        base=PROCESS_BYTES["ar"] if request.on_host else CONTEXT_BYTES,
+    )
+
+
+def dit_need(sizes: DiTSizes, request: Request, layout: Layout = Layout()) -> Need:
+    """Peak of stage 2: all its parts together, or the largest of them where they take turns."""
+    scalar = request.scalar
+    block = sizes.block * COMPRESSED.get(request.quantize[1], scalar)
+    vae_weights = (sizes.decoder + (sizes.encoder if request.with_sources else 0)) * scalar
+    painting = sizes.rest * scalar + block * layers_present(sizes.blocks, layout)
+    parts = [
+        (sizes.text_encoder * scalar, GLYPH_TOKENS * 64e3),
+        (painting, denoising_bytes(sizes, request)),
+        (vae_weights, vae_bytes(sizes, request, layout)),
+    ]
+    base = PROCESS_BYTES["dit"] if request.on_host else CONTEXT_BYTES
+    if layout.taking_turns:
+        weights, activations = max(parts, key=sum)
+        return Need(weights, 0, activations, base)
+    return Need(sum(part[0] for part in parts), 0, max(part[1] for part in parts), base)
+
+
+def layers_present(layers: int, layout: Layout) -> int:
+    """How many layers of a stack take up memory at one time."""
+    return layers if layout.resident is None else min(layers, layout.resident + WINDOW)
+
+
+def denoising_bytes(sizes: DiTSizes, request: Request) -> float:
+    """Working memory of a pass through the DiT."""
+    side = sizes.vae_scale * sizes.patch
+    patches = (request.height // side) * (request.width // side)
+    return float(DIT_ALIVE * (patches + GLYPH_TOKENS) * sizes.hidden * request.scalar)
+
+
+def vae_bytes(sizes: DiTSizes, request: Request, layout: Layout) -> float:
+    """Working memory of the VAE's decoder: the widest block at its resolution."""
+    from glmimg.runtime.layout import TILE_PX
+
+    pixels = request.height * request.width
+    if layout.vae_tiles:
+        pixels = min(pixels, TILE_PX * TILE_PX)
+    widths = list(reversed(sizes.vae_channels))
+    peaks: list[float] = []
+    for number, width in enumerate(widths):
+        area = pixels / 4 ** (len(widths) - 1 - number)
+        peaks.append(VAE_ALIVE * max(width, widths[max(number - 1, 0)]) * area)
+    picture = 3 * 4 * request.height * request.width
+    return max(peaks) * request.scalar + 2 * picture

@@ -1,0 +1,33 @@
+"""Shapes of published checkpoints, so that a plan can be made before 36 GB are fetched."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from glmimg.runtime.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class KnownCheckpoint(Checkpoint):
+    """A checkpoint that is not on this machine, of which glmimg knows the configuration values a plan needs."""
+
+    def config(self, part: str, name: str | None = None) -> dict[str, Any]:
+        """The known values of one part. Raises KeyError for parts without weights."""
+        return dict(_known()[self.id]["parts"][part])
+
+
+def known_checkpoint(hub_id: str) -> KnownCheckpoint | None:
+    """The known shapes of a hub model, None for one that is not known."""
+    entry = _known().get(hub_id)
+    return KnownCheckpoint(hub_id, Path(hub_id), entry["revision"]) if entry else None
+
+
+@cache
+def _known() -> dict[str, Any]:
+    text = files("glmimg.runtime").joinpath("known_shapes.json").read_text(encoding="utf-8")
+    return json.loads(text)  # type: ignore[no-any-return]

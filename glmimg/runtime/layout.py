@@ -1,0 +1,57 @@
+"""How the weights of a half lie on its device, as a plan or `--memory` decides it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from glmimg.errors import UsageError
+from glmimg.runtime.lora import Lora
+
+Mode = Literal["resident", "stage", "offload", "stream"]
+TILE_PX = 512
+"""Side of the squares a tiled VAE paints at a time; a quarter of each side overlaps the next."""
+
+MODES: tuple[str, ...] = get_args(Mode)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one half lives on its device.
+
+    quantize:     how its stack of layers is compressed; not together with streaming
+    taking_turns: its parts (glyph encoder, DiT, VAE) are on the device one after the other
+    resident:     how many layers of the big stack stay there; None keeps all, others are streamed
+    vae_tiles:    the VAE paints square pieces; seams are blended, so pixels differ a little
+    loras:        adapters of this half; not together with streaming
+    """
+
+    quantize: str = "none"
+    taking_turns: bool = False
+    resident: int | None = None
+    vae_tiles: bool = False
+    loras: tuple[Lora, ...] = ()
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """A memory mode and what it means for each half. `resident` keeps both halves loaded."""
+
+    mode: Mode
+    ar: Layout
+    dit: Layout
+
+
+PLANS: dict[str, MemoryPlan] = {
+    "resident": MemoryPlan("resident", Layout(), Layout()),
+    "stage": MemoryPlan("stage", Layout(), Layout()),
+    "offload": MemoryPlan("offload", Layout(), Layout(taking_turns=True)),
+    "stream": MemoryPlan("stream", Layout(resident=0), Layout(taking_turns=True, resident=0, vae_tiles=True)),
+}
+"""What a mode means when somebody names it; `auto` may find something between these."""
+
+
+def check_mode(name: str) -> None:
+    """Refuse a memory mode there is none of. Raises UsageError (exit 2)."""
+    if name not in ("auto", *MODES):
+        raise UsageError(f"--memory {name}: no such setting", f"Use auto, {', '.join(MODES)}.")

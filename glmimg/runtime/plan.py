@@ -1,0 +1,111 @@
+"""Which memory setting fits a device: the fastest one that does, found without loading anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from glmimg.errors import OutOfMemory
+from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.estimate import Need, Request, ar_need, dit_need
+from glmimg.runtime.layout import PLANS, Layout, MemoryPlan
+from glmimg.runtime.sizes import ARSizes, DiTSizes, ar_sizes, dit_sizes
+from glmimg.runtime.stream import WINDOW
+
+MARGIN = 0.05
+"""Share of the device left free: allocators do not pack perfectly."""
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans for one checkpoint and one request."""
+
+    ar: ARSizes
+    dit: DiTSizes
+    request: Request
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, request: Request) -> Planner:
+        """From a checkpoint's configurations. Raises ModelUnfit (exit 4)."""
+        return cls(ar_sizes(checkpoint), dit_sizes(checkpoint), request)
+
+    def needs(self, plan: MemoryPlan) -> tuple[Need, Need]:
+        """Peaks of both stages; with `resident` each stage also carries the other's weights."""
+        ar, dit = ar_need(self.ar, self.request, plan.ar), dit_need(self.dit, self.request, plan.dit)
+        if plan.mode == "resident":
+            both = ar.weights + dit.weights
+            return replace(ar, weights=both), replace(dit, weights=both)
+        return ar, dit
+
+    def fits(self, plan: MemoryPlan, budget: float) -> bool:
+        """Whether both stages stay under `budget` bytes."""
+        return max(need.peak for need in self.needs(plan)) <= budget * (1 - MARGIN)
+
+    def choose(self, budget: float) -> MemoryPlan:
+        """The fastest plan that fits `budget` bytes of device memory.
+
+        raises: OutOfMemory (exit 5), saying the least that would do
+        """
+        return named(fit_ar(self.ar, self.request, budget), fit_dit(self.dit, self.request, budget))
+
+    def least(self) -> float:
+        """Bytes of device memory the smallest plan needs."""
+        return max(need.peak for need in self.needs(PLANS["stream"])) / (1 - MARGIN)
+
+
+def fit_ar(sizes: ARSizes, request: Request, budget: float) -> Layout:
+    """The fastest layout of the AR half in `budget` bytes: all layers on the device, or ever fewer.
+
+    raises: OutOfMemory (exit 5), saying the least that would do
+    """
+    layouts = [Layout()]
+    if request.streamable[0]:
+        layouts += [Layout(resident=resident) for resident in range(sizes.layers - WINDOW - 1, -1, -1)]
+    return _first_fit(layouts, lambda layout: ar_need(sizes, request, layout).peak, budget, "stage 1")
+
+
+def fit_dit(sizes: DiTSizes, request: Request, budget: float) -> Layout:
+    """The fastest layout of stage 2: parts together, in turns, with a tiled VAE, then ever fewer blocks.
+
+    raises: OutOfMemory (exit 5), saying the least that would do
+    """
+    layouts = [Layout(), Layout(taking_turns=True), Layout(taking_turns=True, vae_tiles=True)]
+    for tiles in (False, True) if request.streamable[1] else ():
+        layouts += [
+            Layout(taking_turns=True, resident=resident, vae_tiles=tiles)
+            for resident in range(sizes.blocks - WINDOW - 1, -1, -1)
+        ]
+    return _first_fit(layouts, lambda layout: dit_need(sizes, request, layout).peak, budget, "stage 2")
+
+
+def _first_fit(layouts: Sequence[Layout], peak: Callable[[Layout], float], budget: float, stage: str) -> Layout:
+    room = budget * (1 - MARGIN)
+    for layout in layouts:
+        if peak(layout) <= room:
+            return layout
+    least = min(map(peak, layouts)) / (1 - MARGIN)
+    raise OutOfMemory(
+        f"{budget / 1e9:.1f} GB are not enough for {stage}: its smallest plan takes {least / 1e9:.1f} GB",
+        "Use a smaller --size, --dtype bf16, or --device cpu.",
+        is_planned=True,
+    )
+
+
+def named(ar: Layout, dit: Layout) -> MemoryPlan:
+    """The plan of two layouts under the name of the mode it belongs to."""
+    if ar.resident is not None or dit.resident is not None:
+        return MemoryPlan("stream", ar, dit)
+    return MemoryPlan("offload" if dit.taking_turns else "stage", ar, dit)
+
+
+def smaller_ar(layout: Layout) -> Layout | None:
+    """What to try when a layout of the AR half turned out too large; None when there is nothing smaller."""
+    return None if layout.resident == 0 else Layout(resident=0)
+
+
+def smaller_dit(layout: Layout) -> Layout | None:
+    """What to try when a layout of stage 2 turned out too large; None when there is nothing smaller."""
+    if not layout.taking_turns:
+        return Layout(taking_turns=True, vae_tiles=True)
+    least = PLANS["stream"].dit
+    return None if layout == least else least

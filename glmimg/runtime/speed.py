@@ -1,0 +1,153 @@
+"""About how long loading and each stage take, and what they wait for.
+
+Three speeds decide: arithmetic (the DiT), memory (the AR half reads all its weights for every token) and
+the way from files to the device (streamed layers). They are measured on this machine, or assumed for a
+card of a given size; either way the result is an estimate to choose settings by, not a promise.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from glmimg.runtime.device import Placement
+from glmimg.runtime.estimate import COMPRESSED, GLYPH_TOKENS, layers_present
+from glmimg.runtime.layout import Layout, MemoryPlan
+from glmimg.runtime.plan import Planner
+
+LAYER_LAUNCH_SECONDS = 0.25e-3
+"""What starting the kernels of one text layer costs the host; bounds small batches on fast cards."""
+
+
+@dataclass(frozen=True)
+class Speeds:
+    """What a machine reaches: FLOP/s of large matrix products, bytes/s of memory, of files to the device.
+
+    source: said beside the numbers, such as "measured" or "assumed for a card of 24 GB"
+    """
+
+    flops: float
+    memory: float
+    files: float
+    source: str
+
+
+# Sustained, about half of what makers state for cards of such a size (consumer ones up to 24 GB).
+ASSUMED = [
+    (10e9, Speeds(25e12, 200e9, 6e9, "assumed for a card of 8 GB")),
+    (14e9, Speeds(35e12, 270e9, 8e9, "assumed for a card of 12 GB")),
+    (20e9, Speeds(50e12, 350e9, 10e9, "assumed for a card of 16 GB")),
+    (40e9, Speeds(90e12, 700e9, 12e9, "assumed for a card of 24 GB")),
+    (64e9, Speeds(120e12, 700e9, 12e9, "assumed for a card of 48 GB")),
+    (float("inf"), Speeds(350e12, 2500e9, 20e9, "assumed for a data-centre card of 80 GB")),
+]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Seconds of a picture, and what each stage waits for."""
+
+    load_ar: float
+    load_dit: float
+    tokens: float
+    picture: float
+    why_tokens: str
+    why_picture: str
+
+
+def assume_speeds(vram_bytes: float) -> Speeds:
+    """Speeds of a typical card with so much memory."""
+    return next(speeds for limit, speeds in ASSUMED if vram_bytes < limit)
+
+
+def measure_speeds(placement: Placement) -> Speeds:
+    """Speeds of this machine's device, from a matrix product and a copy that take well under a second."""
+    import torch
+
+    on_host = placement.device.type == "cpu"
+    side, count = (768, 16_000_000) if on_host else (8192, 512_000_000)
+    left = torch.ones(side, side, device=placement.device, dtype=placement.dtype)
+    data = torch.ones(count, device=placement.device, dtype=torch.float32)
+    flops = 2 * side**3 / _seconds(lambda: left @ left, placement)
+    memory = 2 * 4 * count / _seconds(lambda: data.clone(), placement)
+    return Speeds(flops, memory, 2e9 if on_host else 10e9, "measured here")
+
+
+def _seconds(run: object, placement: Placement) -> float:
+    import torch
+
+    assert callable(run)
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        run()
+        if placement.device.type != "cpu":
+            torch.accelerator.synchronize(placement.device)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def estimate_times(planner: Planner, plan: MemoryPlan, speeds: Speeds, steps: int) -> Times:
+    """About how long a picture takes under a plan."""
+    tokens, why_tokens = _token_seconds(planner, plan.ar, speeds)
+    picture, why_picture = _picture_seconds(planner, plan.dit, speeds, steps)
+    ar_bytes, dit_bytes = loaded_bytes(planner, plan)
+    return Times(ar_bytes / speeds.files, dit_bytes / speeds.files, tokens, picture, why_tokens, why_picture)
+
+
+def loaded_bytes(planner: Planner, plan: MemoryPlan) -> tuple[float, float]:
+    """What comes from files once: everything but the streamed layers."""
+    ar, dit, request = planner.ar, planner.dit, planner.request
+    layer = ar.layer * COMPRESSED.get(request.quantize[0], request.scalar)
+    block = dit.block * COMPRESSED.get(request.quantize[1], request.scalar)
+    others = (dit.rest + dit.text_encoder + dit.decoder) * request.scalar
+    return (
+        layer * layers_present(ar.layers, plan.ar) + (ar.rest + ar.visual * ar.embedding) * request.scalar,
+        block * layers_present(dit.blocks, plan.dit) + others,
+    )
+
+
+def _token_seconds(planner: Planner, layout: Layout, speeds: Speeds) -> tuple[float, str]:
+    sizes, request = planner.ar, planner.request
+    layer = sizes.layer * COMPRESSED.get(request.quantize[0], request.scalar)
+    reading = (layer * sizes.layers + sizes.rest * request.scalar) / speeds.memory
+    launching = sizes.layers * LAYER_LAUNCH_SECONDS
+    streaming = layer * _streamed(sizes.layers, layout) / speeds.files
+    slowest = max(reading, launching, streaming)
+    why = {reading: "reads every weight for every token", launching: "starts small kernels"}.get(
+        slowest, "layers come from files for every token"
+    )
+    return request.new_tokens * slowest, why
+
+
+def _picture_seconds(planner: Planner, layout: Layout, speeds: Speeds, steps: int) -> tuple[float, str]:
+    sizes, request = planner.dit, planner.request
+    passes = 2 if request.guided else 1
+    computing = passes * pass_flops(planner) / speeds.flops
+    block = sizes.block * COMPRESSED.get(request.quantize[1], request.scalar)
+    streaming = block * _streamed(sizes.blocks, layout) / speeds.files
+    slowest = max(computing, streaming)
+    why = f"{steps} steps of {passes} passes, each arithmetic"
+    if slowest == streaming and streaming > 0:
+        why = "blocks come from files at every step"
+    return steps * slowest + vae_flops(planner) / speeds.flops, why
+
+
+def _streamed(layers: int, layout: Layout) -> int:
+    return 0 if layout.resident is None else layers - layout.resident
+
+
+def pass_flops(planner: Planner) -> float:
+    """Operations of one pass through the DiT: its linear layers and its attention."""
+    sizes, request = planner.dit, planner.request
+    side = sizes.vae_scale * sizes.patch
+    rows = (request.height // side) * (request.width // side) + GLYPH_TOKENS
+    return sizes.blocks * (2.0 * sizes.block * rows + 4.0 * rows * rows * sizes.hidden)
+
+
+def vae_flops(planner: Planner) -> float:
+    """Operations of painting the latents: three residual blocks and more at each resolution, 3x3 convolutions."""
+    sizes, pixels = planner.dit, planner.request.height * planner.request.width
+    widths = list(reversed(sizes.vae_channels))
+    areas: list[float] = [pixels / 4 ** (len(widths) - 1 - number) for number in range(len(widths))]
+    return sum(2 * 9 * width * width * 8 * area for width, area in zip(widths, areas, strict=True))

@@ -1,0 +1,133 @@
+"""Layers that are on the device only while they work.
+
+Of a stack of equal layers some stay, the others are read from the checkpoint when their turn comes, the
+next one in the background while the present one computes. The system's file cache is the tier between:
+with enough host memory the files are read from disk once. Results are the same bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from glmimg.runtime.device import Placement
+from glmimg.runtime.weights import WeightFiles, put_parameter, read_like
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+Weights = dict[str, "torch.Tensor"]
+
+WINDOW = 2
+"""Streamed layers that take up memory at one time: the one at work and the one being read."""
+
+
+def choose_streamed(layers: int, resident: int) -> list[int]:
+    """Which layers to stream so that `resident` stay, evenly spread, so that reading hides behind computing."""
+    streamed = layers - max(0, min(resident, layers))
+    return sorted({index * layers // streamed for index in range(streamed)})
+
+
+class StreamedLayers:
+    """Streams layers of a module whose parameters have no storage yet.
+
+    A layer comes when it is called, and when a loop over `walked` layers reaches it: not every loop calls layers whole.
+
+    layers:  the stack, gone through in order and over again, `prefix` its name within the part
+    indices: which of them to stream; the others are none of its business
+    """
+
+    def __init__(
+        self, layers: nn.ModuleList, prefix: str, indices: list[int], files: WeightFiles, placement: Placement
+    ) -> None:
+        import torch
+
+        self.files, self.placement = files, placement
+        self.layers = {index: layers[index] for index in indices}
+        self.names = {index: f"{prefix}.{index}." for index in indices}
+        self.shapes = {
+            index: {name: like.data for name, like in layer.named_parameters()} for index, layer in self.layers.items()
+        }
+        self.after = dict(zip(indices, indices[1:] + indices[:1], strict=True))
+        self.reader = ThreadPoolExecutor(1, thread_name_prefix="layers")
+        self.reading: tuple[int, Future[Weights]] | None = None
+        self.present: int | None = None
+        self.side_stream = torch.Stream(placement.device) if placement.device.type in ("cuda", "xpu") else None
+        for index, layer in self.layers.items():
+            layer.register_forward_pre_hook(self._hook(index))
+
+    def bring(self, index: int) -> None:
+        """See to it that layer `index` has its weights; nothing happens for layers that are not streamed."""
+        if index in self.layers and self.present != index:
+            self._swap_in(index)
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self.reader.shutdown(wait=True, cancel_futures=True)
+        self.reading = None
+
+    def _hook(self, index: int) -> Any:
+        def before(module: nn.Module, arguments: Any) -> None:
+            self.bring(index)
+
+        return before
+
+    def _swap_in(self, index: int) -> None:
+        """Let the streamed layer before go, put this one in its place, start reading the one after."""
+        if self.present is not None:
+            self._put(self.present, self.shapes[self.present])
+            self.present = None
+        expected, future = self.reading or (index, None)
+        weights = future.result() if future is not None and expected == index else self._read(index)
+        self._own(weights)
+        self._put(index, weights)
+        self.present = index
+        following = self.after[index]
+        if following != index:
+            self.reading = following, self.reader.submit(self._read, following)
+
+    def _put(self, index: int, weights: Weights) -> None:
+        for name, tensor in weights.items():
+            put_parameter(self.layers[index], name, tensor)
+
+    def _read(self, index: int) -> Weights:
+        import torch
+
+        with torch.no_grad():
+            if self.side_stream is None:
+                return self._read_all(index)
+            with self.side_stream:
+                weights = self._read_all(index)
+            self.side_stream.synchronize()
+            return weights
+
+    def _read_all(self, index: int) -> Weights:
+        prefix = self.names[index]
+        return {
+            name: read_like(self.files, prefix + name, like, self.placement)
+            for name, like in self.shapes[index].items()
+        }
+
+    def _own(self, weights: Weights) -> None:
+        """Tell the allocator that tensors filled on the side are used on the stream that computes."""
+        import torch
+
+        if self.side_stream is not None:
+            computing = torch.accelerator.current_stream(self.placement.device)
+            for tensor in weights.values():
+                tensor.record_stream(computing)
+
+
+def walked(layers: nn.ModuleList, streamed: StreamedLayers) -> nn.ModuleList:
+    """The same layers as a list that brings each one's weights before a loop gets to it."""
+    from torch import nn
+
+    class WalkedLayers(nn.ModuleList):
+        def __iter__(self) -> Iterator[nn.Module]:
+            for index, layer in enumerate(super().__iter__()):
+                streamed.bring(index)
+                yield layer
+
+    return WalkedLayers(layers)

@@ -1,0 +1,170 @@
+"""Reading single tensors of a checkpoint, and building a module with only the tensors a job needs.
+
+A module is built without storage, then its tensors are read one by one, converted and put where they
+belong. A tensor that needs neither conversion nor another device stays a view of its file: it takes no
+memory of its own, and the parts of it that nobody touches are never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.device import Placement
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+TORCH_DTYPES = {
+    "F64": "float64",
+    "F32": "float32",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+    "I64": "int64",
+    "I32": "int32",
+    "I16": "int16",
+    "I8": "int8",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+"""What a safetensors header calls a dtype, and what torch calls it."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor lies: `size` bytes of `file` from `start` on."""
+
+    file: Path
+    start: int
+    size: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+class WeightFiles:
+    """The tensors of one part of a checkpoint, by name, wherever they lie.
+
+    Every tensor is mapped from its file by itself: layers that are streamed come and go thousands of
+    times, and pages that were read only to be converted go back to the system with their tensor.
+    raises: ModelUnfit (exit 4) for a file that is missing or damaged
+    """
+
+    def __init__(self, checkpoint: Checkpoint, part: str) -> None:
+        self.checkpoint, self.part = checkpoint, part
+        self.places: dict[str, Place] = {}
+        for file in checkpoint.weight_files(part):
+            header, data_start = checkpoint.read_header(file)
+            for name, tensor in header.items():
+                if name != "__metadata__":
+                    start, end = tensor["data_offsets"]
+                    self.places[name] = Place(
+                        file, data_start + start, end - start, tensor["dtype"], tuple(tensor["shape"])
+                    )
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.places
+
+    def map(self, name: str) -> torch.Tensor:
+        """One tensor as it lies in its file, on the host; pages of it are read when touched."""
+        import torch
+
+        place = self.places[name]
+        if place.dtype not in TORCH_DTYPES:
+            raise self.checkpoint.unfit(f"{self.part}: {name} is of dtype {place.dtype}, which is not supported")
+        dtype = getattr(torch, TORCH_DTYPES[place.dtype])
+        if place.size == 0:
+            return torch.empty(place.shape, dtype=dtype)
+        # Copy on write: torch wants memory it may write to, the file stays as it is.
+        raw = np.memmap(place.file, np.uint8, mode="c", offset=place.start, shape=(place.size,))
+        return torch.from_numpy(raw).view(dtype).view(place.shape)
+
+    def read(self, name: str, placement: Placement) -> torch.Tensor:
+        """One tensor on the device; floating ones in the placement's dtype."""
+        tensor = self.map(name)
+        return tensor.to(placement.device, placement.dtype if tensor.is_floating_point() else tensor.dtype)
+
+
+def build_module(part_class: Any, checkpoint: Checkpoint, part: str, skip: Iterable[str] = ()) -> nn.Module:
+    """A part of a checkpoint as a module without weights, but with the buffers its class computes.
+
+    skip: names of submodules to leave out, such as "model.visual"
+    """
+    from accelerate import init_empty_weights
+
+    folder = checkpoint.folder / part
+    with init_empty_weights(include_buffers=False):
+        if hasattr(part_class, "load_config"):
+            module = part_class.from_config(part_class.load_config(folder, local_files_only=True))
+        else:
+            module = part_class(part_class.config_class.from_pretrained(folder, local_files_only=True))
+    _tie(module)
+    for name in skip:
+        parent, _, leaf = name.rpartition(".")
+        delattr(module.get_submodule(parent), leaf)
+    return module.eval()  # type: ignore[no-any-return]
+
+
+def fill_module(module: nn.Module, files: WeightFiles, placement: Placement, leave: Iterable[str] = ()) -> None:
+    """Give every parameter of a built module its tensor.
+
+    leave:  prefixes of parameters that stay without storage, to be streamed
+    raises: ModelUnfit (exit 4) for weights that are missing or of another shape
+    """
+    left = tuple(leave)
+    for name, like in list(module.named_parameters()):
+        where = Placement(placement.device, _dtype_of(module, name, placement.dtype))
+        if left and name.startswith(left):
+            put_parameter(module, name, like.to(where.dtype))
+        else:
+            put_parameter(module, name, read_like(files, name, like, where))
+    _tie(module)
+    for name, buffer in list(module.named_buffers()):
+        parent, _, leaf = name.rpartition(".")
+        module.get_submodule(parent)._buffers[leaf] = buffer.to(placement.device)
+
+
+def _tie(module: Any) -> None:
+    """Let parameters that are one and the same be so again (transformers' models know which)."""
+    if hasattr(module, "tie_weights"):
+        module.tie_weights()
+
+
+def lacking_weights(module: nn.Module, files: WeightFiles) -> list[str]:
+    """Parameters of a module that the files do not name."""
+    return sorted(name for name, _ in module.named_parameters() if name not in files)
+
+
+def _dtype_of(module: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype:
+    """Some modules keep parts in float32 in half precision; their classes say which (transformers, diffusers)."""
+    import torch
+
+    always = getattr(module, "_keep_in_fp32_modules_strict", None) or ()
+    in_fp16 = getattr(module, "_keep_in_fp32_modules", None) or ()
+    kept = {*always, *(in_fp16 if dtype == torch.float16 else ())}
+    return torch.float32 if kept & set(name.split(".")) else dtype
+
+
+def read_like(files: WeightFiles, name: str, like: torch.Tensor, placement: Placement) -> torch.Tensor:
+    """A tensor that has to have the shape of `like`. Raises ModelUnfit (exit 4)."""
+    tensor = files.read(name, placement)
+    if tensor.shape != like.shape:
+        raise files.checkpoint.unfit(
+            f"{files.part}: {name} is of shape {list(tensor.shape)}, its configuration says {list(like.shape)}"
+        )
+    return tensor
+
+
+def put_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Replace a parameter by name."""
+    from torch.nn import Parameter
+
+    parent, _, leaf = name.rpartition(".")
+    module.get_submodule(parent)._parameters[leaf] = Parameter(tensor, requires_grad=False)

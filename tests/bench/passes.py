@@ -1,0 +1,122 @@
+"""Ways to paint with fewer passes: time and distance, `python -m tests.bench.passes [MODEL] [PROMPTS]`.
+
+Each prompt's tokens are drawn once; every way then paints the same dumps, the default first and last, in one
+process with everything loaded. PSNR and SSIM compare with the default's pictures.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from glmimg.dit.stage import DiTStage
+from glmimg.engine.complete import complete
+from glmimg.engine.local import LocalEngine, Order
+from glmimg.job import ModelChoice, PaintSettings
+from glmimg.preset import load_preset, load_stack
+from glmimg.runtime.device import place
+from glmimg.runtime.resolve import resolve
+from glmimg.tokens.dump import TokenDump
+from tests.bench.processes import keep
+
+PROMPTS = [
+    "a red circle on a blue background",
+    "a large green star at the top on a white background",
+    "a small yellow square on the left on a black background",
+    "a purple triangle at the bottom right on an orange background",
+]
+WAYS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "window 0.1,0.8": {"guidance_window": "0.1,0.8"},
+    "window 0,0.5": {"guidance_window": "0,0.5"},
+    "no guidance": {"guidance": 1.0},
+    "20 steps": {"steps": 20},
+    "12 steps": {"steps": 12},
+    "unipc, 20 steps": {"steps": 20, "scheduler": "unipc"},
+    "unipc, 12 steps": {"steps": 12, "scheduler": "unipc"},
+    "unipc, 8 steps": {"steps": 8, "scheduler": "unipc"},
+    "dpm, 20 steps": {"steps": 20, "scheduler": "dpm"},
+    "dpm, 12 steps": {"steps": 12, "scheduler": "dpm"},
+    "heun, 10 steps": {"steps": 10, "scheduler": "heun"},
+    "cache 0.05": {"cache": 0.05},
+    "cache 0.12": {"cache": 0.12},
+    "cache 0.3": {"cache": 0.3},
+    "preset fast": {"preset": "fast"},
+    "preset draft": {"preset": "draft"},
+    "default again": {},
+}
+
+
+def settings(way: dict[str, Any], seed: int) -> PaintSettings:
+    """What a way changes, over the default preset."""
+    wish, changes = load_stack([]).wish, dict(way)
+    if "preset" in changes:
+        wish = load_preset(changes.pop("preset")).wish().over(wish)
+    return PaintSettings.of(wish.model_copy(update=changes), seed)
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of 8-bit pictures in dB, 99 for equal ones."""
+    error = float(np.square(one - other).mean())
+    return 99.0 if error == 0 else 10 * float(np.log10(255**2 / error))
+
+
+def ssim(one: np.ndarray, other: np.ndarray) -> float:
+    """Structural similarity of 8-bit pictures over windows of 8x8 px. source: Wang et al. 2004, equation 13."""
+    first, second = (
+        each[: each.shape[0] // 8 * 8, : each.shape[1] // 8 * 8].mean(-1).reshape(each.shape[0] // 8, 8, -1, 8)
+        for each in (one, other)
+    )
+    axes = (1, 3)
+    mean_1, mean_2 = first.mean(axes), second.mean(axes)
+    covariance = (first * second).mean(axes) - mean_1 * mean_2
+    steady_1, steady_2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    above = (2 * mean_1 * mean_2 + steady_1) * (2 * covariance + steady_2)
+    below = (mean_1**2 + mean_2**2 + steady_1) * (first.var(axes) + second.var(axes) + steady_2)
+    return float((above / below).mean())
+
+
+def paint(stage: DiTStage, dumps: list[TokenDump], way: dict[str, Any]) -> tuple[float, list[np.ndarray]]:
+    """Median seconds a picture, and the pictures."""
+    seconds, pictures = [], []
+    for dump in dumps:
+        started = time.perf_counter()
+        image = stage.paint(dump, settings(way, dump.seed), lambda event: None)
+        seconds.append(time.perf_counter() - started)
+        pictures.append(np.asarray(image).astype(float))
+    return statistics.median(seconds), pictures
+
+
+def run(model: str, prompts: int) -> dict[str, Any]:
+    """The table, by way."""
+    choice, checkpoint = ModelChoice(model), resolve(model)
+    wish = load_stack([]).wish.model_copy(update={"seed": 1})
+    orders = [Order(complete(wish.model_copy(update={"prompt": text}), checkpoint)) for text in PROMPTS[:prompts]]
+    dumps = [written.dump for written in LocalEngine(checkpoint, choice).write(orders)]
+    stage = DiTStage.load(checkpoint, place(choice), lambda event: None)
+    first_seconds, reference = paint(stage, dumps, {})
+    table: dict[str, Any] = {}
+    for name, way in WAYS.items():
+        if "cache" in way and find_spec("cache_dit") is None:
+            continue
+        seconds, pictures = paint(stage, dumps, way)
+        pairs = list(zip(pictures, reference, strict=True))
+        table[name] = {
+            "seconds": round(seconds, 3),
+            "of_default": round(seconds / first_seconds, 3),
+            "psnr_db": round(statistics.mean(psnr(*pair) for pair in pairs), 1),
+            "psnr_least_db": round(min(psnr(*pair) for pair in pairs), 1),
+            "ssim": round(statistics.mean(ssim(*pair) for pair in pairs), 4),
+        }
+        sys.stderr.write(f"{name:18} {table[name]}\n")
+    return table
+
+
+if __name__ == "__main__":
+    model = sys.argv[1] if len(sys.argv) > 1 else "demo"
+    keep("passes", {"model": model, "ways": run(model, int(sys.argv[2]) if len(sys.argv) > 2 else len(PROMPTS))})

@@ -1,0 +1,104 @@
+"""`glmimg models plan`, and the options that decide memory and passes, as somebody types them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Outcome
+
+Run = Callable[..., Outcome]
+
+
+def test_the_real_model_can_be_planned_without_it(glmimg: Run) -> None:
+    outcome = glmimg("models", "plan", "--vram", "12GB", "--json")
+    assert outcome.status == 0
+    proposal = json.loads(outcome.out)
+    chosen = next(each for each in proposal["settings"] if each["chosen"])
+    assert chosen["fits"]
+    assert max(chosen["ar_peak"], chosen["dit_peak"]) <= 12e9
+    assert [each["command"] for each in proposal["settings"]][:2] == ["--memory resident", "--memory stage"]
+
+
+def test_a_plan_reads_as_a_table(glmimg: Run) -> None:
+    outcome = glmimg("models", "plan", "--vram", "24GB", "--size", "1024x1024")
+    assert outcome.status == 0
+    assert "zai-org/GLM-Image, 1024x1024, bf16" in outcome.out
+    assert "--memory auto takes --memory stage." in outcome.out
+
+
+def test_this_machine(glmimg: Run, tiny: Path) -> None:
+    outcome = glmimg("models", "plan", "--model", tiny, "--device", "cpu", "--json")
+    assert outcome.status == 0
+    proposal = json.loads(outcome.out)
+    assert "measured here" in proposal["headline"]
+    assert proposal["chosen"] == "--memory stage"
+
+
+def test_nothing_fits(glmimg: Run) -> None:
+    outcome = glmimg("models", "plan", "--vram", "1GB")
+    assert outcome.status == 5
+    assert "its smallest plan takes" in outcome.out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--memory", "big"], "--memory big"),
+        (["--guidance-window", "0.8,0.1"], "--guidance-window"),
+        (["--guidance-window", "-1,2"], "--guidance-window"),
+        (["--guidance-window", "half"], "--guidance-window"),
+        (["--scheduler", "magic"], "--scheduler"),
+        (["--quantize", "int7"], "--quantize"),
+        (["--memory", "stream", "--quantize", "none,ar=what"], "--quantize"),
+        (["--steps", "0"], "--steps"),
+        (["--steps", "10000"], "--steps"),
+        (["--cache", "0"], "--cache"),
+        (["--device", "gpu"], "--device gpu"),
+        (["--dtype", "fp7"], "--dtype fp7"),
+    ],
+)
+def test_what_cannot_be_is_said_before_weights_load(
+    glmimg: Run, tiny: Path, tmp_path: Path, options: list[str], said: str
+) -> None:
+    outcome = glmimg("t2i", "a tree", "--model", tiny, "-o", tmp_path / "x.png", *options)
+    assert outcome.status == 2
+    assert said in outcome.err
+    assert "Traceback" not in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("options", "extra"), [(["--cache", "0.1"], "cache"), (["--quantize", "int8"], "torchao")])
+def test_a_missing_extra_is_named(
+    glmimg: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], extra: str
+) -> None:
+    from glmimg.engine import memory
+    from glmimg.runtime import quantize
+
+    monkeypatch.setattr(memory, "find_spec", lambda name: None)
+    monkeypatch.setattr(quantize, "find_spec", lambda name: None)
+    outcome = glmimg("t2i", "a tree", "--model", tiny, "-o", tmp_path / "x.png", *options)
+    assert outcome.status == 2
+    assert f"pip install 'glmimg[{extra}]'" in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_says_how_its_passes_were_saved(glmimg: Run, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.png"
+    drawn = glmimg(
+        "t2i", "a tree", "--model", tiny, "-o", out, "-s", "64x64", "--seed", "1", "--steps", "4", "--scheduler", "dpm",
+        "--guidance-window", "0,0.5", "--json",
+    )  # fmt: skip
+    assert drawn.status == 0, drawn.err
+    said = json.loads(drawn.out)
+    assert said["scheduler"] == "dpm"
+    assert said["guidance_window"] == [0.0, 0.5]
+    again = glmimg("t2i", "--from", out, "--model", tiny, "-o", tmp_path / "again.png", "--json")
+    assert again.status == 0, again.err
+    assert json.loads(again.out)["guidance_window"] == [0.0, 0.5]
+    from PIL import Image
+
+    assert Image.open(out).tobytes() == Image.open(tmp_path / "again.png").tobytes()

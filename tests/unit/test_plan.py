@@ -1,0 +1,92 @@
+"""The memory plan: it fits what it says it fits, and says what does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from glmimg.errors import OutOfMemory, UsageError
+from glmimg.runtime.estimate import Request, ar_need, dit_need
+from glmimg.runtime.known import known_checkpoint
+from glmimg.runtime.layout import PLANS, Layout
+from glmimg.runtime.machine import parse_bytes
+from glmimg.runtime.plan import Planner, smaller_ar, smaller_dit
+from glmimg.runtime.speed import assume_speeds, estimate_times
+from glmimg.runtime.stream import choose_streamed
+
+
+def planner(side: int = 1024, quantize: str = "none") -> Planner:
+    known = known_checkpoint("zai-org/GLM-Image")
+    assert known is not None
+    return Planner.of(known, Request(side, side, "bf16", on_host=False, quantize=(quantize, quantize)))
+
+
+@pytest.mark.parametrize("side", [1024, 2048])
+@pytest.mark.parametrize("card", [80, 48, 24, 16, 12, 8])
+def test_every_usual_card_gets_a_plan_that_fits(card: int, side: int) -> None:
+    plan = planner(side).choose(card * 1e9)
+    assert max(need.peak for need in planner(side).needs(plan)) <= card * 1e9
+
+
+def test_more_memory_never_gives_a_slower_plan() -> None:
+    speeds = assume_speeds(24e9)
+    times = [estimate_times(planner(), planner().choose(card * 1e9), speeds, 50) for card in (8, 12, 16, 24, 48, 80)]
+    totals = [each.tokens + each.picture for each in times]
+    assert totals == sorted(totals, reverse=True)
+
+
+def test_plans_by_card() -> None:
+    assert planner().choose(24e9).mode == "stage"
+    assert planner().choose(80e9).mode == "stage"
+    assert planner(2048).choose(24e9).mode == "offload"
+    assert planner().choose(12e9).mode == "stream"
+
+
+def test_a_card_that_is_too_small_learns_the_least_that_would_do() -> None:
+    with pytest.raises(OutOfMemory, match=r"1\.0 GB are not enough for stage \d: its smallest plan takes \d\.\d GB"):
+        planner().choose(1e9)
+    planner().choose(planner().least() * 1.001)
+
+
+def test_int8_makes_room_for_both_halves_on_a_small_card() -> None:
+    plan = planner(quantize="int8").choose(12e9)
+    assert plan.ar.resident is None
+    assert plan.dit.resident is None
+
+
+def test_each_step_down_takes_less() -> None:
+    ready = planner()
+    layout: Layout | None = Layout()
+    peaks = []
+    while layout is not None:
+        peaks.append(dit_need(ready.dit, ready.request, layout).peak)
+        layout = smaller_dit(layout)
+    assert len(peaks) == 3
+    assert peaks == sorted(peaks, reverse=True)
+    assert smaller_ar(Layout()) == PLANS["stream"].ar
+    assert smaller_ar(PLANS["stream"].ar) is None
+
+
+def test_the_kv_cache_is_the_one_of_the_real_model() -> None:
+    """40 layers x 2 x 2 heads x 128 x 2 bytes: 41 kB a token, 1280 tokens and the prompt."""
+    ready = planner()
+    assert ar_need(ready.ar, ready.request).kv_cache == 40 * 2 * 2 * 128 * 2 * (1280 + 128)
+
+
+@pytest.mark.parametrize(
+    ("text", "amount"), [("12GB", 12e9), ("12 gb", 12e9), ("8GiB", 8 * 2**30), ("1.5g", 1.5e9), ("16000000000", 16e9)]
+)
+def test_amounts_of_memory(text: str, amount: float) -> None:
+    assert parse_bytes(text, "--vram") == amount
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1GB", "12XB", "0GB", "9e99", "1000000TB"])
+def test_no_amounts_of_memory(text: str) -> None:
+    with pytest.raises(UsageError, match="--vram"):
+        parse_bytes(text, "--vram")
+
+
+@pytest.mark.parametrize(
+    ("layers", "resident", "streamed"), [(6, 6, []), (6, 0, [0, 1, 2, 3, 4, 5]), (6, 4, [0, 3]), (5, 2, [0, 1, 3])]
+)
+def test_streamed_layers_are_spread(layers: int, resident: int, streamed: list[int]) -> None:
+    assert choose_streamed(layers, resident) == streamed
