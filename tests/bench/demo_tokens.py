@@ -7,7 +7,6 @@ roundtrip: true pictures to tokens and back to pictures. Counted: background and
 
 from __future__ import annotations
 
-import json
 import random
 import sys
 import tempfile
@@ -29,11 +28,11 @@ from glmimg.runtime.resolve import resolve
 from glmimg.tokens.change import Reading, Redraw, parent
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.region import box_region
+from tests.bench.processes import keep
 from tests.demo.scorer import held_out_prompts, judge, judge_shape
 
 STEPS, GUIDANCE, SIDE = 20, 1.5, 256
 RIGHT_HALF = "128,0,256,256"
-RESULTS = Path(__file__).with_name("results")
 
 
 def two_shapes(number: int) -> tuple[Scene, Scene, str, str]:
@@ -102,6 +101,5 @@ if __name__ == "__main__":
             count = next((int(word) for word in words if word.isdecimal()), usual)
             started = time.perf_counter()
             counts = measure(LocalEngine(checkpoint, ModelChoice("demo")), count)
-            told = {**counts, "model": checkpoint.fingerprint(), "seconds": round(time.perf_counter() - started)}
-            sys.stdout.write(f"{name}: {json.dumps(told)}\n")
-            (RESULTS / f"demo_{name}.json").write_text(json.dumps(told, indent=1) + "\n")
+            seconds = round(time.perf_counter() - started)
+            keep(f"demo_{name}", {**counts, "model": checkpoint.fingerprint(), "seconds": seconds})
