@@ -5,6 +5,8 @@ redraw:    two shapes, left and right; the right half is redrawn for a prompt in
 roundtrip: true pictures to tokens and back to pictures. Counted: background and shape colour still right.
 """
 
+# ruff: noqa: I001, RUF100 (the order it asks for depends on whether the demo is checked out)
+
 from __future__ import annotations
 
 import random
@@ -16,10 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from glmimg.ar.rework import read_picture, redraw_dump
 from glmimg.demo.train.captions import caption
 from glmimg.demo.train.scene import COLOUR_NAMES, KINDS, Scene, Shape, draw_scene
-
-from glmimg.ar.rework import read_picture, redraw_dump
 from glmimg.engine.complete import complete
 from glmimg.engine.local import LocalEngine, PaintOrder
 from glmimg.events import unwatched
