@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from glmimg.cli import ar_options as a
+from glmimg.cli import dump_options as d
 from glmimg.cli import options as o
 from glmimg.cli.console import Console
 
@@ -26,8 +27,8 @@ def decode(
     dit_seed: o.DitSeed = None,
     steps: o.Steps = None,
     guidance: o.Guidance = None,
-    vary: o.Vary = 1,
-    drop: o.Drop = None,
+    vary: d.Vary = 1,
+    drop: d.Drop = None,
     grid: a.PaintGrid = "target",
     guidance_window: o.GuidanceWindow = None,
     scheduler: o.Scheduler = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from glmimg.cli import dump_options as d
 from glmimg.cli import options as o
 from glmimg.cli.console import Console
 
@@ -23,12 +24,12 @@ def inspect(
             show_default=False,
         ),
     ] = None,
-    picture: o.GridPicture = None,
-    over: o.Over = None,
-    table: o.AsTable = False,
-    score: o.Score = False,
+    picture: d.GridPicture = None,
+    over: d.Over = None,
+    table: d.AsTable = False,
+    score: d.Score = False,
     out: o.Out = None,
-    schema: o.Schema = False,
+    schema: d.Schema = False,
     model: o.Model = None,
     revision: o.Revision = None,
     device: o.Device = "auto",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from glmimg.cli import ar_options as a
+from glmimg.cli import dump_options as d
 from glmimg.cli import options as o
 from glmimg.cli.console import Console
 
@@ -32,15 +33,15 @@ def tokens(
     seed: o.Seed = None,
     temperature: o.Temperature = None,
     top_p: o.TopP = None,
-    logprobs: o.LogProbs = False,
-    redraw: o.Redraw = None,
-    mask: o.Mask = None,
-    keep_from: o.KeepFrom = None,
-    new_prompt: o.NewPrompt = None,
-    paste: o.Paste = None,
-    box: o.PasteBox = None,
-    at: o.PasteAt = None,
-    from_image: o.FromImage = None,
+    logprobs: d.LogProbs = False,
+    redraw: d.Redraw = None,
+    mask: d.Mask = None,
+    keep_from: d.KeepFrom = None,
+    new_prompt: d.NewPrompt = None,
+    paste: d.Paste = None,
+    box: d.PasteBox = None,
+    at: d.PasteAt = None,
+    from_image: d.FromImage = None,
     ar_method: a.ARMethod = None,
     ar_window: a.ARWindow = None,
     until: a.Until = "target",

@@ -5,9 +5,10 @@ redraw:    two shapes, left and right; the right half is redrawn for a prompt in
 roundtrip: true pictures to tokens and back to pictures. Counted: background and shape colour still right.
 """
 
+# ruff: noqa: I001, RUF100 (the order it asks for depends on whether the demo is checked out)
+
 from __future__ import annotations
 
-import json
 import random
 import sys
 import tempfile
@@ -17,10 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from glmimg.ar.rework import read_picture, redraw_dump
 from glmimg.demo.train.captions import caption
 from glmimg.demo.train.scene import COLOUR_NAMES, KINDS, Scene, Shape, draw_scene
-
-from glmimg.ar.rework import read_picture, redraw_dump
 from glmimg.engine.complete import complete
 from glmimg.engine.local import LocalEngine, PaintOrder
 from glmimg.events import unwatched
@@ -29,11 +29,11 @@ from glmimg.runtime.resolve import resolve
 from glmimg.tokens.change import Reading, Redraw, parent
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.region import box_region
+from tests.bench.processes import keep
 from tests.demo.scorer import held_out_prompts, judge, judge_shape
 
 STEPS, GUIDANCE, SIDE = 20, 1.5, 256
 RIGHT_HALF = "128,0,256,256"
-RESULTS = Path(__file__).with_name("results")
 
 
 def two_shapes(number: int) -> tuple[Scene, Scene, str, str]:
@@ -102,6 +102,5 @@ if __name__ == "__main__":
             count = next((int(word) for word in words if word.isdecimal()), usual)
             started = time.perf_counter()
             counts = measure(LocalEngine(checkpoint, ModelChoice("demo")), count)
-            told = {**counts, "model": checkpoint.fingerprint(), "seconds": round(time.perf_counter() - started)}
-            sys.stdout.write(f"{name}: {json.dumps(told)}\n")
-            (RESULTS / f"demo_{name}.json").write_text(json.dumps(told, indent=1) + "\n")
+            seconds = round(time.perf_counter() - started)
+            keep(f"demo_{name}", {**counts, "model": checkpoint.fingerprint(), "seconds": seconds})

@@ -26,4 +26,4 @@ if __name__ == "__main__":
         path = Path(folder) / "x.tokens.json"
         write_dump(dump(rows), path)
         for name, imports in BASES.items():
-            keep(name, compare(glmimg("inspect", str(path)), [sys.executable, "-c", imports], runs=10))
+            keep(name, compare(glmimg("inspect", str(path)), [sys.executable, "-c", imports], runs=5))
