@@ -5,6 +5,7 @@ Everything a stage makes is on disk before the next risky thing starts.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -134,7 +135,7 @@ class LocalEngine:
             from glmimg.ar.stage import ARStage
 
             stage = ARStage.load(self.checkpoint, self._place(), self.watch, self.shelf, self.ar)
-            writer = BatchWriter(stage, self.watch, _is_out_of_memory)
+            writer = BatchWriter(stage, self.watch, is_out_of_memory)
             works = [TokenWork(order.job, order.begun, order.until) for order in orders]
             for order, dump in zip(orders, writer.write(works), strict=True):
                 if order.logprobs:
@@ -172,7 +173,7 @@ class LocalEngine:
                 started = time.perf_counter()
                 image = stage.paint(as_target(order.dump, order.grid), order.settings, self.watch)
                 seconds = time.perf_counter() - started
-                picture = Picture(image, self._making(order, placement))
+                picture = Picture(image, making_of(order, placement))
                 if order.picture_path is not None:
                     write_atomically(order.picture_path, encode_png(picture, metadata=self.metadata))
                     self.watch(Saved(order.picture_path))
@@ -194,16 +195,18 @@ class LocalEngine:
     def _place(self) -> Placement:
         return place(self.choice)
 
-    def _making(self, order: PaintOrder, placement: Placement) -> Making:
-        return Making(
-            job=painted_job(order.dump, order.settings),
-            model=order.dump.model,
-            device=placement.device.type,
-            dtype=placement.dtype_name,
-            versions=versions(),
-            beyond=beyond_the_job(order),
-            grid=order.grid,
-        )
+
+def making_of(order: PaintOrder, placement: Placement) -> Making:
+    """How a picture came to be that is painted as `order` says."""
+    return Making(
+        job=painted_job(order.dump, order.settings),
+        model=order.dump.model,
+        device=placement.device.type,
+        dtype=placement.dtype_name,
+        versions=versions(),
+        beyond=beyond_the_job(order),
+        grid=order.grid,
+    )
 
 
 def painted_job(dump: TokenDump, settings: PaintSettings) -> Job:
@@ -268,16 +271,20 @@ def _kept_on_failure(kept: list[Path]) -> Iterator[None]:
     except GlmimgError:
         raise
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         hint = "Try a smaller --size or --dtype bf16, or close other programs."
         raise OutOfMemory("out of memory", " ".join(filter(None, [hint, _resume_hint(kept)]))) from error
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the host or a device had no memory left."""
+    torch = sys.modules.get("torch")
+    return (
+        isinstance(error, MemoryError)
+        or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+        or "can't allocate memory" in str(error)
+    )
 
 
 def _resume_hint(kept: list[Path]) -> str:
