@@ -6,6 +6,7 @@ prints one and leaves the process; everything below raises.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -73,6 +74,20 @@ class BadPrompts(BadInput):
     """A file of prompts, or standard input, that holds none or is not text (exit 3)."""
 
 
+class BadJobs(BadInput):
+    """A list of jobs with lines no job can be made of, or with none at all (exit 3).
+
+    lines: (number, what is wrong), every bad line of the list
+    """
+
+    def __init__(self, path: Path | str, lines: Sequence[tuple[int, str]]) -> None:
+        listed = "".join(f"\n  line {number}: {reason}" for number, reason in lines)
+        reason = f"{len(lines)} of its lines cannot be used:{listed}" if lines else "holds no jobs"
+        hint = "Mend them, or leave them out with --skip-bad." if lines else "Write one job or one prompt a line."
+        super().__init__(path, reason, hint)
+        self.lines = tuple(lines)
+
+
 class ModelError(GlmimgError):
     """The model is missing or unfit (exit 4)."""
 
@@ -85,6 +100,18 @@ class ModelMissing(ModelError):
 
 class ModelUnfit(ModelError):
     """A checkpoint that is incomplete, damaged, or of another kind (exit 4)."""
+
+
+class JobsFailed(GlmimgError):
+    """Some jobs of a batch failed, the rest are done (exit 1)."""
+
+
+class DeviceLost(GlmimgError):
+    """The accelerator failed in a way only a new process gets over (exit 1)."""
+
+
+class ClusterUnavailable(GlmimgError):
+    """The cluster does not answer, or the library for it is not installed (exit 1)."""
 
 
 class OutOfMemory(GlmimgError):

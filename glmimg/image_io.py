@@ -101,16 +101,17 @@ def read_rgb(path: Path) -> Image:
     return pillow.alpha_composite(pillow.new("RGBA", upright.size, "white"), upright).convert("RGB")
 
 
-def read_making(path: Path) -> Making:
+def read_making(path: Path, data: bytes | None = None) -> Making:
     """How a PNG of glmimg was made.
 
+    data:   the bytes of the file, where they were read already
     raises: BadImage (exit 3): no picture, or one without (valid) glmimg metadata
     """
     from PIL import Image as pillow
     from PIL import UnidentifiedImageError
 
     try:
-        with pillow.open(path) as image:
+        with pillow.open(path if data is None else io.BytesIO(data)) as image:
             image.load()
             text = getattr(image, "text", {})
     except UnidentifiedImageError as error:

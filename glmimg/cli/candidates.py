@@ -88,7 +88,7 @@ def parse_picks(text: str, count: int) -> list[int]:
 
 def sheet_path(out: str | None, job: Job) -> Path:
     """Where the sheet goes: beside the pictures."""
-    from glmimg.cli.outputs import slug
+    from glmimg.engine.naming import slug
 
     if out is not None and "{" not in out and not out.endswith("/") and not Path(out).is_dir():
         return Path(out).with_name(f"{Path(out).stem}-candidates.png")

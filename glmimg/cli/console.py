@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,6 +66,11 @@ class Console:
         """Something worth knowing, on standard error."""
         if not self.quiet:
             self.err.print(text, style="dim", markup=False)
+
+    def urgent(self, text: str) -> None:
+        """A note that may be written from a signal handler, where no other writing may be interrupted."""
+        if not self.quiet:
+            os.write(2, f"\n{text}\n".encode())
 
     def error(self, error: GlmimgError) -> None:
         """What went wrong and what to do, on standard error."""

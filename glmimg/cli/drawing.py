@@ -103,12 +103,12 @@ def draft_painter(jobs: Sequence[Job], drawing: Drawing) -> PreviewPainter | Non
     return PreviewPainter(drawing.engine(unwatched), list(zip(jobs, paths, strict=True)))
 
 
-def place_orders(jobs: Sequence[Job], destination: Destination, *, json: bool) -> list[Order]:
-    """Give each job its two paths. Raises OutputError, UsageError (exit 2)."""
+def place_orders(jobs: Sequence[Job], destination: Destination, *, json: bool, first_index: int = 1) -> list[Order]:
+    """Give each job its two paths, `{index}` counting from `first_index`. Raises OutputError, UsageError (exit 2)."""
     from glmimg.cli import outputs
     from glmimg.engine.local import Order
 
-    names = outputs.NameFields.of(jobs)
+    names = outputs.NameFields.of(jobs, first_index)
     pictures: Sequence[Path | None]
     if destination.out == outputs.STANDARD_OUTPUT:
         if json or len(jobs) > 1:

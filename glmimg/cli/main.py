@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from glmimg import __version__
+from glmimg.cli.batch import batch
 from glmimg.cli.console import Console
 from glmimg.cli.decode import decode
 from glmimg.cli.edit import edit
@@ -28,7 +29,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (t2i, edit, tokens, decode, inspect, presets):
+for command in (t2i, edit, tokens, decode, inspect, batch, presets):
     app.command()(command)
 app.add_typer(models, name="models")
 

@@ -9,6 +9,7 @@ import typer
 
 DRAW, SOURCES = "What to draw", "Source pictures"
 MODEL, OUTPUT = "Model and machine", "Output"
+BATCH, CLUSTER = "The batch", "On a cluster"
 
 Prompts = Annotated[
     list[str] | None,
@@ -23,7 +24,7 @@ PromptFile = Annotated[
     typer.Option(
         "--prompts",
         metavar="FILE",
-        help="Read prompts from a file, one a line; - is standard input.",
+        help="Read prompts from a file, one a line; - is standard input, where t2i draws each as it comes.",
         rich_help_panel=DRAW,
     ),
 ]
@@ -311,6 +312,68 @@ TokensOut = Annotated[
 NoTokens = Annotated[bool, typer.Option("--no-tokens", help="Keep no token dump.", rich_help_panel=OUTPUT)]
 NoMetadata = Annotated[
     bool, typer.Option("--no-metadata", help="Leave out of the picture how it was made.", rich_help_panel=OUTPUT)
+]
+BatchOut = Annotated[
+    str,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR",
+        help="Folder for pictures, dumps and results.jsonl; made if missing. Or a URI such as s3://bucket/folder.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave out lines no job can be made of.", rich_help_panel=BATCH)
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Draw only the jobs that failed before.", rich_help_panel=BATCH)
+]
+RoundSize = Annotated[
+    int | None,
+    typer.Option(
+        "--round",
+        metavar="N",
+        min=1,
+        help="Paint after this many dumps. [default: one batch where both stages fit in memory, else all jobs]",
+        rich_help_panel=BATCH,
+    ),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine", metavar="ENGINE", help="local: this machine; ray: a Ray cluster.", rich_help_panel=CLUSTER
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="ADDRESS",
+        help="The cluster: auto, host:port or ray://host:port. [default: one is started on this machine]",
+        rich_help_panel=CLUSTER,
+    ),
+]
+ARWorkers = Annotated[
+    int, typer.Option("--ar-workers", metavar="N", min=1, max=10_000, help="Stage 1.", rich_help_panel=CLUSTER)
+]
+DiTWorkers = Annotated[
+    int, typer.Option("--dit-workers", metavar="N", min=1, max=10_000, help="Decoders.", rich_help_panel=CLUSTER)
+]
+Gallery = Annotated[
+    bool,
+    typer.Option(
+        "--gallery", help="Also write index.html, a page with everything in the folder.", rich_help_panel=OUTPUT
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what would be done, how long it takes and what it needs; draw nothing.",
+        rich_help_panel=BATCH,
+    ),
 ]
 Json = Annotated[
     bool,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import string
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from glmimg.engine.naming import slug
 from glmimg.errors import OutputError
 from glmimg.job import Job
 
 STANDARD_OUTPUT = "-"
 FIELDS = ("seed", "index", "prompt")
-SLUG_LENGTH = 60
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class NameFields:
     index: int
 
     @classmethod
-    def of(cls, jobs: Sequence[Job]) -> list[NameFields]:
-        return [cls(job.prompt, job.seed, index) for index, job in enumerate(jobs, start=1)]
+    def of(cls, jobs: Sequence[Job], first_index: int = 1) -> list[NameFields]:
+        return [cls(job.prompt, job.seed, index) for index, job in enumerate(jobs, start=first_index)]
 
 
 def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) -> list[Path]:
@@ -43,15 +42,22 @@ def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) 
         pattern = own_name
     elif pattern.endswith("/") or Path(pattern).is_dir():
         pattern = pattern.rstrip("/") + "/" + own_name
-    if not any(field for _, field, *_ in _parse(pattern)) and len(names) > 1:
-        path = Path(pattern)
-        stem, ending = split_suffix(path)
-        pattern = str(path.with_name(f"{stem}-{{index}}{ending}"))
+    pattern = numbered(pattern) or own_name if len(names) > 1 else pattern
+    _parse(pattern)
     paths = [Path(_fill(pattern, each)) for each in names]
     repeated = [path for path, count in Counter(paths).items() if count > 1]
     if repeated:
         raise OutputError(f"--out {pattern} gives {repeated[0]} more than once", "Add {index} or {seed} to the name.")
     return paths
+
+
+def numbered(pattern: str | None) -> str | None:
+    """The pattern with -{index} before its ending, unless it is a folder's or has a field already."""
+    if pattern is None or pattern.endswith("/") or Path(pattern).is_dir() or any(part[1] for part in _parse(pattern)):
+        return pattern
+    path = Path(pattern)
+    stem, ending = split_suffix(path)
+    return str(path.with_name(f"{stem}-{{index}}{ending}"))
 
 
 def dump_path_beside(picture: Path) -> Path:
@@ -94,18 +100,6 @@ def _check_output(path: Path, force: bool) -> None:
         raise OutputError(f"the folder {folder} is not writable", "Choose another place with --out.")
     if path.exists() and not force:
         raise OutputError(f"{path} exists already", "Overwrite it with --force, or choose another name with --out.")
-
-
-def slug(prompt: str) -> str:
-    """The prompt as a part of a file name: letters and digits of any script, dashes between."""
-    words = re.findall(r"\w+", prompt.lower())
-    text = ""
-    for word in words:
-        longer = f"{text}-{word}" if text else word
-        if len(longer.encode()) > SLUG_LENGTH * 2 or len(longer) > SLUG_LENGTH:
-            break
-        text = longer
-    return text or (words[0][:SLUG_LENGTH] if words else "picture")
 
 
 def _parse(pattern: str) -> list[tuple[str, str | None, str | None, str | None]]:

@@ -61,9 +61,13 @@ def t2i(
 
     glmimg t2i "a red circle" --model demo --candidates 16 -o circle.png
     """
-    from glmimg.cli.asking import ar_choice, ask, build_jobs, read_prompts
+    from functools import partial
+
+    from glmimg.cli.asking import STANDARD_INPUT, ar_choice, ask, build_jobs, read_prompts
     from glmimg.cli.candidates import draw_candidates
+    from glmimg.cli.coprocess import draw_as_they_come
     from glmimg.cli.sourcing import Replayed, SourceWish, gather_sources
+    from glmimg.engine.batch.stages import CheckpointStages
     from glmimg.errors import UsageError
     from glmimg.image_io import read_making
     from glmimg.job import ModelChoice
@@ -72,12 +76,14 @@ def t2i(
 
     console = Console(json=json, quiet=quiet, verbose=verbose)
     replayed = read_making(replay) if replay else None
-    texts = read_prompts(prompts or [], prompt_file)
+    as_they_come = prompt_file == STANDARD_INPUT
+    texts = read_prompts(prompts or [], None if as_they_come else prompt_file)
     flags = dict(size=size, seed=seed, dit_seed=dit_seed, steps=steps, guidance=guidance)
     flags |= dict(temperature=temperature, top_p=top_p, ar_method=ar_method, ar_window=ar_window)
     flags |= dict(guidance_window=guidance_window, scheduler=scheduler, cache=cache)
     ar = ar_choice(ar_batch, compile)
-    wishes = ask(texts, flags=flags, presets=preset or [], replayed=replayed)
+    wish_for = partial(ask, flags=flags, presets=preset or [], replayed=replayed)
+    wishes = wish_for(texts or ["yet to come"] if as_they_come else texts)
     if replayed is not None:
         model, revision = model or replayed.model.id, revision or replayed.model.revision
     choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []))
@@ -102,6 +108,15 @@ def t2i(
         force=force,
         preview_out=preview_out,
     )
+    if as_they_come:
+        if candidates is not None or preview_out is not None:
+            raise UsageError("--prompts - takes no --candidates and no --preview-out", "Draw them one by one.")
+        checkpoint.check("ar", "dit")
+        stages = CheckpointStages(checkpoint, choice, ar)
+        draw_as_they_come(
+            lambda text: build_jobs(wish_for([text]), checkpoint, count, sources), texts, stages, destination, quiet
+        )
+        return
     if candidates is not None:
         draw_candidates(jobs, pick, Drawing(checkpoint, choice, destination, ar), console)
     else:

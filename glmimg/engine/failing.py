@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,11 +38,12 @@ def free_memory() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that host or device memory ran out."""
-    import torch
-
-    return isinstance(error, MemoryError | OutOfMemory | torch.OutOfMemoryError) or "can't allocate memory" in str(
-        error
+    """Whether an error says that host or device memory ran out. Imports no torch: without it, none can run out."""
+    torch = sys.modules.get("torch")
+    return (
+        isinstance(error, MemoryError | OutOfMemory)
+        or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+        or "can't allocate memory" in str(error)
     )
 
 

@@ -17,14 +17,13 @@ from glmimg.atomic import write_atomically
 from glmimg.engine.batches import BatchWriter, TokenWork
 from glmimg.engine.failing import free_memory, is_out_of_memory, kept_on_failure
 from glmimg.engine.memory import AHEAD_SHARE, MemoryKeeper, check_changes, check_extras, describe
-from glmimg.engine.records import beyond_the_job, painted_job, with_changes
-from glmimg.engine.versions import versions
+from glmimg.engine.records import making_of, with_changes
 from glmimg.errors import BadDump, OutOfMemory
 from glmimg.events import JobStarted, Loading, Noted, Saved, Watch, unwatched
-from glmimg.image_io import Making, Picture, encode_png
+from glmimg.image_io import Picture, encode_png
 from glmimg.job import ARChoice, Job, ModelChoice, PaintSettings
 from glmimg.runtime.checkpoint import Checkpoint, Half
-from glmimg.runtime.device import Placement, check_names, place
+from glmimg.runtime.device import check_names, place
 from glmimg.runtime.estimate import Request
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import free_host_bytes
@@ -253,7 +252,7 @@ class LocalEngine:
                 started = time.perf_counter()
                 image = stage.paint(as_target(order.dump, order.grid), order.settings, self.watch)
                 seconds = time.perf_counter() - started
-                picture = Picture(image, self._making(order, self.memory.placement))
+                picture = Picture(image, making_of(order, self.memory.placement, self.choice.changes))
                 if order.picture_path is not None:
                     write_atomically(order.picture_path, encode_png(picture, metadata=self.metadata))
                     self.watch(Saved(order.picture_path))
@@ -304,18 +303,6 @@ class LocalEngine:
             yield
         finally:
             ahead.close()
-
-    def _making(self, order: PaintOrder, placement: Placement) -> Making:
-        return Making(
-            job=painted_job(order.dump, order.settings),
-            model=order.dump.model,
-            device=placement.device.type,
-            dtype=placement.dtype_name,
-            versions=versions(),
-            beyond=beyond_the_job(order),
-            grid=order.grid,
-            changes=self.choice.changes,
-        )
 
 
 def check_fingerprint(dump: TokenDump, name: str, checkpoint: Checkpoint) -> None:

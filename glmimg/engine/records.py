@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from glmimg.engine.versions import versions
+from glmimg.image_io import Making
 from glmimg.job import Job, PaintSettings, Sampling
 from glmimg.tokens.dump import TokenDump
 
 if TYPE_CHECKING:
     from glmimg.engine.local import PaintOrder
+    from glmimg.runtime.device import Placement
 
 
 def with_changes(dump: TokenDump, changes: list[str]) -> TokenDump:
     """A dump that says what its model's weights were changed by."""
     return dump.model_copy(update={"model": dump.model.model_copy(update={"changes": changes})}) if changes else dump
+
+
+def making_of(order: PaintOrder, placement: Placement, changes: list[str]) -> Making:
+    """How a picture comes to be that is painted as `order` says.
+
+    changes: what the model's weights were changed by
+    """
+    return Making(
+        job=painted_job(order.dump, order.settings),
+        model=order.dump.model,
+        device=placement.device.type,
+        dtype=placement.dtype_name,
+        versions=versions(),
+        beyond=beyond_the_job(order),
+        grid=order.grid,
+        changes=changes,
+    )
 
 
 def painted_job(dump: TokenDump, settings: PaintSettings) -> Job:

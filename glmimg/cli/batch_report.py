@@ -1,0 +1,207 @@
+"""How a batch is told: one line of progress on a terminal, results or events on standard output."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from glmimg.cli.console import Console
+from glmimg.engine.batch.events import BatchEvent, DumpWritten, JobEnded, Notice, Planned, Progress
+from glmimg.errors import JobsFailed
+from glmimg.events import Event, Loading, StepDone, TokensWritten
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from glmimg.engine.batch.estimate import Estimate
+    from glmimg.engine.batch.ledger import Record
+    from glmimg.engine.batch.stages import Needs
+    from glmimg.engine.batch.store import Store
+    from glmimg.engine.batch.survey import Survey
+
+
+class BatchReport(AbstractContextManager["BatchReport"]):
+    """Hears the events of a batch and passes on what whoever watches wants to know."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = _bar(console) if console.shows_progress else None
+        self.task = self.bar.add_task("", total=None, now="", rate="", failed="") if self.bar else None
+        self.failed: list[Record] = []
+        self.done = 0
+
+    def __enter__(self) -> BatchReport:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def __call__(self, event: BatchEvent | Event) -> None:
+        match event:
+            case Planned():
+                self._planned(event)
+            case DumpWritten(name, progress):
+                self._event("tokens", {"name": name}, progress)
+                self._show(progress)
+            case JobEnded(record, progress):
+                self._event("job", record.model_dump(mode="json"), progress)
+                self._show(progress)
+            case Notice(text):
+                self._event("notice", {"text": text})
+                self.console.note(text)
+            case Loading(what, done):
+                if not done:
+                    self._event("loading", {"what": what})
+                    self._now(f"loading {what}")
+            case TokensWritten(count, _, _):
+                self._now(f"tokens {count}/{event.total}")
+            case StepDone(number, total):
+                self._now(f"step {number}/{total}")
+
+    def record(self, record: Record, store: Store) -> None:
+        """A job ended: its picture's path on standard output, or its error beside it."""
+        if record.status == "failed":
+            self.failed.append(record)
+            self.console.note(f"failed: {record.name}: {record.error}")
+            return
+        self.done += 1
+        if not self.console.json:
+            self.console.result(store.place(record.picture or ""), {})
+
+    def end(self, retry: str, store: Store) -> None:
+        """Sum up. Raises JobsFailed (exit 1) if any job failed."""
+        self._event("end", {"drawn": self.done, "failed": len(self.failed)})
+        if self.failed:
+            names = ", ".join(record.name for record in self.failed[:3]) + (", ..." if len(self.failed) > 3 else "")
+            raise JobsFailed(
+                f"{len(self.failed)} jobs failed ({names}); {store.place('results.jsonl')} says why",
+                f"Try only those again: {retry}",
+            )
+
+    def plan(self, work: Survey, estimate: Estimate, needs: Needs) -> None:
+        """What would be done, how long it takes, what it needs (`--dry-run`)."""
+        recorded = len(work.done) + len(work.found)
+        fields = {
+            "jobs": recorded + work.to_do,
+            "done": recorded,
+            "tokens": len(work.write) + len(work.suspect),
+            "pictures": work.to_do,
+            "seconds": None if estimate.seconds is None else round(estimate.seconds),
+            "memory_bytes": needs.at_once,
+            "memory_free_bytes": needs.free,
+            "both_stages_stay_loaded": needs.both_fit,
+            "disk_bytes": estimate.disk_bytes,
+            "disk_free_bytes": estimate.disk_free,
+        }
+        if self.console.json:
+            self.console.result("", {"event": "dry-run", **fields})
+            return
+        time = "not known before the first picture" if estimate.seconds is None else duration(estimate.seconds)
+        stay = "both stages stay loaded" if needs.both_fit else "one stage is loaded at a time"
+        free = "" if estimate.disk_free is None else f" of {size_text(estimate.disk_free)} free"
+        rows = {
+            "jobs": f"{fields['jobs']}, {recorded} of them done",
+            "to draw": f"{fields['tokens']} dumps, {fields['pictures']} pictures",
+            "time": time,
+            "memory": f"about {size_text(needs.at_once)} of {size_text(needs.free)} free on {needs.device}; {stay}",
+            "disk": f"about {size_text(estimate.disk_bytes)}{free}",
+        }
+        for name, text in rows.items():
+            self.console.result(f"{name:8} {text}", {})
+        if not estimate.disk_suffices:
+            self.console.note("the disk will be full before the batch is done")
+
+    def _planned(self, plan: Planned) -> None:
+        self._event("plan", asdict(plan))
+        parts = [f"{plan.total} jobs"]
+        parts += [f"{plan.done} done already"] if plan.done else []
+        parts += [f"{plan.to_paint} have their dump"] if plan.to_paint else []
+        parts += [f"{plan.suspect} killed an earlier run"] if plan.suspect else []
+        self.console.note(", ".join(parts))
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, total=plan.total, completed=plan.done)
+
+    def _event(self, kind: str, fields: dict[str, Any], progress: Progress | None = None) -> None:
+        if self.console.json:
+            state = {"progress": rounded(progress)} if progress else {}
+            self.console.result("", {"event": kind, **fields, **state})
+
+    def _show(self, progress: Progress) -> None:
+        if not self.bar or self.task is None:
+            return
+        rate = progress.pictures_per_hour
+        left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
+        self.bar.update(
+            self.task,
+            completed=progress.done + progress.failed,
+            description=f"dumps {progress.dumps}" if progress.stage == "tokens" else "pictures",
+            rate=" ".join(filter(None, [f"{rate:.0f}/h" if rate else "", left])),
+            failed=f"{progress.failed} failed" if progress.failed else "",
+        )
+
+    def _now(self, text: str) -> None:
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, now=text)
+
+
+@contextmanager
+def stop_on_signals(stop: Callable[[], None], console: Console) -> Iterator[None]:
+    """The first Ctrl-C (or SIGTERM) asks to stop after the work at hand; a second one interrupts it."""
+    asked = False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        stop()
+        console.urgent("stopping after the work at hand; Ctrl-C again drops it")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def rounded(progress: Progress) -> dict[str, Any]:
+    """Progress as `--json` reports it: rates to a tenth, times to a second."""
+    fields = asdict(progress)
+    for key, digits in (("pictures_per_hour", 1), ("seconds_left", 0)):
+        if fields[key] is not None:
+            fields[key] = round(fields[key], digits)
+    return fields
+
+
+def size_text(count: int) -> str:
+    """Bytes as a person reads them."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count / 1e3:.0f} kB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as hours, minutes and seconds, the two largest that matter."""
+    minutes, rest = divmod(int(seconds + 0.5), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}" if hours else f"{minutes}m{rest:02}"
+
+
+def _bar(console: Console) -> Bar:
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    columns = [TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn()]
+    fields = [TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "failed", "now")]
+    return Bar(SpinnerColumn(), *columns, *fields, console=console.err, transient=True)

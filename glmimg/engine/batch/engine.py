@@ -1,0 +1,146 @@
+"""A batch on this machine, from what is there already to every job done or recorded as failed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from glmimg.engine.batch.events import BatchEvent, DumpWritten, JobEnded, Notice, Planned, Tell
+from glmimg.engine.batch.isolate import draw_isolated
+from glmimg.engine.batch.joblist import BatchJob
+from glmimg.engine.batch.ledger import Ledger, Record
+from glmimg.engine.batch.progress import Count
+from glmimg.engine.batch.rounds import draw_in_rounds, plan_batches, plan_rounds
+from glmimg.engine.batch.side_by_side import draw_side_by_side
+from glmimg.engine.batch.stages import Stages
+from glmimg.engine.batch.store import Store
+from glmimg.engine.batch.survey import Survey, survey
+from glmimg.engine.batch.workbench import Outcome, Workbench, done_record
+from glmimg.events import Event
+
+AR_BATCH = 8
+WAIT_SECONDS = 0.5
+"""Between two looks at jobs another process holds."""
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a batch is drawn; nothing here changes a pixel.
+
+    ar_batch:   jobs stage 1 works on at once
+    round_size: jobs a round; None: all of them, or `ar_batch` where both stages fit
+    metadata:   whether pictures carry their making
+    force:      overwrite files of other jobs
+    """
+
+    ar_batch: int = AR_BATCH
+    round_size: int | None = None
+    metadata: bool = True
+    force: bool = False
+
+
+class BatchEngine:
+    """Draws what a survey left to do. `tell` is told what happens, from one thread at a time."""
+
+    def __init__(self, stages: Stages, store: Store, ledger: Ledger, options: BatchOptions, tell: Tell) -> None:
+        self.stages = stages
+        self.store = store
+        self.ledger = ledger
+        self.options = options
+        self.stopping = False
+        self.count = Count(0)
+        self._waiting = False
+        self._tell_all = tell
+        self._telling = threading.Lock()
+        self.bench = Workbench(stages, store, ledger, self._tell, options.metadata, ledger.add, lambda: self.stopping)
+
+    def stop(self) -> None:
+        """Ask to leave after the dumps or the picture at hand; safe in a signal handler."""
+        self.stopping = True
+
+    def run(self, work: Survey) -> Iterator[Record]:
+        """Draw; yields each record when it is on disk.
+
+        raises: Interrupted (exit 130), WriteError (exit 1) for a full disk, DeviceLost (exit 1),
+                OutOfMemory (exit 5) and ModelError (exit 4) while loading
+        """
+        self.count = Count.of(work, self.ledger.pace)
+        self._tell(
+            Planned(
+                self.count.total,
+                len(work.done) + len(work.found),
+                self.count.to_write,
+                len(work.paint),
+                len(work.suspect),
+            )
+        )
+        with self.store.present():
+            while True:
+                yield from self._recover(work.found)
+                held: list[BatchJob] = []
+                for outcome in self._draw(work):
+                    yield from self._note(outcome, held)
+                if not held:
+                    return
+                work = self._look_again(held)
+
+    def _draw(self, work: Survey) -> Iterator[Outcome]:
+        if work.write or work.paint:
+            devices = self.stages.painting_devices()
+            if devices and len(work.write) + len(work.paint) > 1:
+                self.count.painters = len(devices)
+                batches = plan_batches(work.write, work.alone, self.options.ar_batch)
+                yield from draw_side_by_side(self.bench, batches, work.paint, devices)
+            else:
+                keep_both = self.stages.both_fit()
+                size = self.options.round_size or (self.options.ar_batch if keep_both else None)
+                rounds = plan_rounds(work, ar_batch=self.options.ar_batch, round_size=size)
+                yield from draw_in_rounds(self.bench, rounds, keep_both=keep_both)
+        if work.suspect:
+            self._tell(Notice(f"{len(work.suspect)} jobs killed earlier runs; each is drawn in a process of its own"))
+            yield from draw_isolated(self.bench, work.suspect)
+
+    def _note(self, outcome: Outcome, held: list[BatchJob]) -> Iterator[Record]:
+        """Count an outcome, tell of it, and pass its record on."""
+        if outcome.state == "held":
+            held.append(outcome.job)
+        elif outcome.state == "written":
+            self.count.written(self.bench.shares.get(outcome.job.name))
+            self._tell(DumpWritten(outcome.job.name, self.count.progress()))
+        else:
+            self.count.ended(outcome.record)
+            if outcome.record is not None:
+                self._tell(JobEnded(outcome.record, self.count.progress()))
+                yield outcome.record
+
+    def _recover(self, jobs: list[BatchJob]) -> Iterator[Record]:
+        """Record pictures whose process died between saving and saying so."""
+        for job in jobs:
+            with self.store.claim(job.name) as mine:
+                self.ledger.refresh()
+                if mine and not self.ledger.is_done(job):
+                    record = done_record(job, self.ledger, self.store, {"tokens": None, "picture": None})
+                    self.ledger.add(record)
+                    self._tell(JobEnded(record, self.count.progress()))
+                    yield record
+
+    def _look_again(self, held: list[BatchJob]) -> Survey:
+        """Wait a little for jobs another process works on, then see what is left of them."""
+        if not self._waiting:
+            self._tell(Notice(f"another process works on {len(held)} of the jobs; waiting for it"))
+        self._waiting = True
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
+            self.bench.check_stop()
+            time.sleep(0.05)
+        self.ledger.refresh()
+        work = survey(held, self.store, self.ledger, force=self.options.force)
+        for _ in work.done:
+            self.count.ended(None)
+        return work
+
+    def _tell(self, event: BatchEvent | Event) -> None:
+        with self._telling:
+            self._tell_all(event)

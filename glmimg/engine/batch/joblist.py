@@ -1,0 +1,166 @@
+"""Lists of jobs, every line checked before any weights load.
+
+A line says as much of a job as it likes; presets and the checkpoint complete it. What is wrong is
+gathered for all lines, so that a list is mended in one go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import unicodedata
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from glmimg.engine.batch.lines import BadLine, JobLine, problem_text, read_lines
+from glmimg.engine.complete import complete
+from glmimg.engine.naming import slug
+from glmimg.errors import BadInput, BadJobs, GlmimgError
+from glmimg.job import Job, SourceRef, Wish, check_prompt
+from glmimg.preset import PresetStack, load_stack
+from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.sources import SourceShelf
+
+STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """A complete job and the name its files have. line: where it stands in the list, from 1."""
+
+    name: str
+    line: int
+    job: Job
+
+    @property
+    def picture(self) -> str:
+        return f"{self.name}.png"
+
+    @property
+    def dump(self) -> str:
+        return f"{self.name}.tokens.json"
+
+
+@dataclass
+class JobList:
+    """What a list holds. `bad` is empty, or its lines were skipped on purpose."""
+
+    source: str
+    jobs: list[BatchJob] = field(default_factory=list)
+    bad: list[BadLine] = field(default_factory=list)
+
+    def check(self) -> None:
+        """Raise BadJobs (exit 3) naming every bad line, or for a list without jobs."""
+        if self.bad:
+            raise BadJobs(self.source, [(bad.line, bad.reason) for bad in self.bad])
+        if not self.jobs:
+            raise BadJobs(self.source, [])
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the command line says for all jobs of a list.
+
+    flags:   win over the line
+    presets: lose to the line
+    count:   pictures a line, seeds seed, seed + 1, ...
+    """
+
+    flags: Wish = field(default_factory=Wish)
+    presets: tuple[str, ...] = ()
+    count: int = 1
+
+
+def read_jobs(stream: IO[bytes], source: str, checkpoint: Checkpoint, defaults: Defaults = Defaults()) -> JobList:
+    """Every job of a list, and every line that holds none.
+
+    source: what messages call the list; its ending says the form, else the first line does
+    raises: BadPreset (exit 3) for a preset of the command line
+    """
+    found = JobList(source)
+    taken: dict[str, int] = {}
+    reader = _Reader(checkpoint, defaults)
+    load_stack(defaults.presets)
+    for number, line in read_lines(stream, source):
+        if isinstance(line, BadLine):
+            found.bad.append(line)
+            continue
+        try:
+            jobs = reader.jobs(number, line)
+            for job in jobs:
+                _claim_name(job, taken)
+        except (GlmimgError, ValueError) as error:
+            found.bad.append(BadLine(number, problem_text(error)))
+        else:
+            found.jobs += jobs
+    return found
+
+
+def open_jobs(source: str, checkpoint: Checkpoint, defaults: Defaults) -> JobList:
+    """`read_jobs` from a path, an fsspec URI, or `-` for standard input. Raises BadInput (exit 3) if unreadable."""
+    if source == STANDARD_INPUT:
+        return read_jobs(sys.stdin.buffer, "standard input", checkpoint, defaults)
+    try:
+        if "://" in source:
+            import fsspec
+
+            with fsspec.open(source, "rb") as stream:
+                return read_jobs(stream, source, checkpoint, defaults)
+        with Path(source).open("rb") as stream:
+            return read_jobs(stream, source, checkpoint, defaults)
+    except (OSError, ImportError) as error:
+        raise BadInput(source, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+class _Reader:
+    """Makes jobs of lines; remembers presets it loaded and lines it has seen."""
+
+    def __init__(self, checkpoint: Checkpoint, defaults: Defaults) -> None:
+        self.checkpoint = checkpoint
+        self.defaults = defaults
+        self.seen: dict[bytes, int] = {}
+        self.shelf = SourceShelf()
+        self.stack = cache(lambda names: load_stack([*defaults.presets, *names]))
+
+    def jobs(self, number: int, line: JobLine) -> list[BatchJob]:
+        stack: PresetStack = self.stack(line.presets())
+        wish = self.defaults.flags.over(line.wish().over(stack.wish))
+        if wish.prompt is None:
+            raise ValueError("there is no prompt")
+        wish = wish.model_copy(update={"prompt": stack.fill(check_prompt(wish.prompt))})
+        sources = [self.shelf.take(Path(path), self.checkpoint.source_bounds).ref for path in line.sources or ()]
+        digest = self._digest(line.name, wish, sources)
+        name = line.name or f"{slug(line.prompt or wish.prompt or '')}-{digest.hex()[:8]}"
+        if wish.seed is None:
+            wish = wish.model_copy(update={"seed": int.from_bytes(digest[-4:], "big") >> 1})
+        first = complete(wish, self.checkpoint, sources)
+        if self.defaults.count == 1:
+            return [BatchJob(name, number, first)]
+        return [
+            BatchJob(f"{name}-{offset + 1}", number, _later_seed(first, wish.dit_seed, offset))
+            for offset in range(self.defaults.count)
+        ]
+
+    def _digest(self, name: str | None, wish: Wish, sources: list[SourceRef]) -> bytes:
+        """Of what the line says, and of how often it was said before: names and seeds do not move with the lines."""
+        pictures = "".join(source.sha256 for source in sources)
+        said = f"{name or ''}\0{wish.model_dump_json(exclude_none=True)}{pictures}".encode()
+        digest = hashlib.sha256(said).digest()
+        if name is not None:
+            return digest
+        self.seen[digest] = repeat = self.seen.get(digest, 0) + 1
+        return digest if repeat == 1 else hashlib.sha256(digest + repeat.to_bytes(8, "big")).digest()
+
+
+def _claim_name(job: BatchJob, taken: dict[str, int]) -> None:
+    """Two jobs may not write one file, not even where a file system ignores case. Raises ValueError."""
+    folded = unicodedata.normalize("NFC", job.name).casefold()
+    if (other := taken.setdefault(folded, job.line)) != job.line:
+        raise ValueError(f"the name {job.name!r} is taken by line {other}")
+
+
+def _later_seed(job: Job, dit_seed: int | None, offset: int) -> Job:
+    seed = job.seed + offset
+    return job.model_copy(update={"seed": seed, "dit_seed": seed if dit_seed is None else dit_seed})

@@ -1,0 +1,169 @@
+"""The results of a batch: one line a finished job, and from them what need not be done again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import threading
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from glmimg import __version__
+from glmimg.engine.batch.joblist import BatchJob
+from glmimg.engine.batch.store import Store
+from glmimg.job import Job
+
+Status = Literal["done", "failed"]
+
+
+class Record(BaseModel):
+    """How one job ended. A later record of the same name replaces an earlier one.
+
+    key:     identity of job and weights: another job under the same name has another key
+    picture: file name, None if the job failed
+    tokens:  file name of the dump, None if the job failed before it was written
+    sizes:   bytes of each of the two files
+    seconds: of each stage, None for one that did not finish in the run that wrote this
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    status: Status
+    key: str
+    prompt: str
+    size: str
+    seed: int
+    dit_seed: int
+    steps: int
+    guidance: float
+    temperature: float
+    top_p: float
+    picture: str | None = None
+    tokens: str | None = None
+    sizes: dict[str, int] = {}
+    seconds: dict[str, float | None] = {}
+    error: str | None = None
+    model: str
+    fingerprint: str
+    finished: str
+    host: str
+    glmimg: str = __version__
+
+    def line(self) -> bytes:
+        """The record as it stands in the file, without its newline."""
+        return json.dumps(self.model_dump(mode="json"), ensure_ascii=False).encode()
+
+
+@dataclass(frozen=True)
+class ModelId:
+    """Which weights a batch draws with, as records name them."""
+
+    id: str
+    fingerprint: str
+
+    def key(self, job: Job) -> str:
+        """Identity of a job drawn with these weights, 16 hex digits."""
+        return hashlib.sha256(f"{self.fingerprint}\0{job.model_dump_json()}".encode()).hexdigest()[:16]
+
+    def record(self, job: BatchJob, status: Status, **what: Any) -> Record:
+        """A record of a job that ended just now; `what` are the fields that tell how."""
+        each = job.job
+        return Record(
+            name=job.name,
+            status=status,
+            key=self.key(each),
+            prompt=each.prompt,
+            size=each.size,
+            seed=each.seed,
+            dit_seed=each.dit_seed,
+            steps=each.steps,
+            guidance=each.guidance,
+            temperature=each.sampling.temperature,
+            top_p=each.sampling.top_p,
+            model=self.id,
+            fingerprint=self.fingerprint,
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            host=socket.gethostname(),
+            **what,
+        )
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is remembered of a record: enough to know whether its job is done."""
+
+    status: Status
+    key: str
+    sizes: dict[str, int]
+
+
+@dataclass
+class Pace:
+    """Measured seconds a job of each stage, as sums."""
+
+    tokens_seconds: float = 0.0
+    tokens_jobs: int = 0
+    picture_seconds: float = 0.0
+    picture_jobs: int = 0
+
+    def add(self, seconds: dict[str, float | None]) -> None:
+        """Count what one record measured."""
+        if (tokens := seconds.get("tokens")) is not None:
+            self.tokens_seconds, self.tokens_jobs = self.tokens_seconds + tokens, self.tokens_jobs + 1
+        if (picture := seconds.get("picture")) is not None:
+            self.picture_seconds, self.picture_jobs = self.picture_seconds + picture, self.picture_jobs + 1
+
+    @property
+    def tokens(self) -> float | None:
+        """Mean seconds of stage 1 a job, None if never measured."""
+        return self.tokens_seconds / self.tokens_jobs if self.tokens_jobs else None
+
+    @property
+    def picture(self) -> float | None:
+        """Mean seconds of stage 2 a job, None if never measured."""
+        return self.picture_seconds / self.picture_jobs if self.picture_jobs else None
+
+
+class Ledger:
+    """The records of an output folder, kept up with while other processes add theirs."""
+
+    def __init__(self, store: Store, model: ModelId) -> None:
+        self.store = store
+        self.model = model
+        self.entries: dict[str, Entry] = {}
+        self.pace = Pace()
+        self.damaged_lines = 0
+        self._reading = threading.Lock()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what was added since. A torn line (power loss) counts as never written."""
+        with self._reading:
+            for line in self.store.read_results():
+                try:
+                    record = json.loads(line)
+                    entry = Entry(record["status"], record["key"], record["sizes"])
+                    self.pace.add(record["seconds"])
+                    self.entries[record["name"]] = entry
+                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+                    self.damaged_lines += bool(line.strip())
+
+    def add(self, record: Record) -> None:
+        """Put a record on disk. Raises WriteError (exit 1)."""
+        self.store.add_result(record.line())
+        self.entries[record.name] = Entry(record.status, record.key, record.sizes)
+
+    def is_done(self, job: BatchJob) -> bool:
+        """Whether the ledger says so, for just this job and these weights."""
+        entry = self.entries.get(job.name)
+        return entry is not None and entry.status == "done" and entry.key == self.model.key(job.job)
+
+    def has_failed(self, job: BatchJob) -> bool:
+        """Whether its last record says so."""
+        entry = self.entries.get(job.name)
+        return entry is not None and entry.status == "failed"

@@ -1,0 +1,69 @@
+"""Keeps count of a batch: what is done, what is left, how fast it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from glmimg.engine.batch.events import Progress
+from glmimg.engine.batch.ledger import Pace, Record
+from glmimg.engine.batch.survey import Survey
+
+
+@dataclass
+class Count:
+    """The state of a batch while it runs.
+
+    before:   pace of earlier runs in the same folder, until this one has measured its own
+    painters: decoders that work beside stage 1; 0 if the stages take turns
+    """
+
+    total: int
+    done: int = 0
+    failed: int = 0
+    to_write: int = 0
+    to_paint: int = 0
+    stage: str = "tokens"
+    before: Pace = field(default_factory=Pace)
+    pace: Pace = field(default_factory=Pace)
+    painters: int = 0
+
+    @classmethod
+    def of(cls, work: Survey, before: Pace) -> Count:
+        """The count at the start of a run."""
+        recorded = len(work.done) + len(work.found)
+        to_write = len(work.write) + len(work.suspect)
+        return cls(recorded + work.to_do, recorded, to_write=to_write, to_paint=work.to_do, before=before)
+
+    def written(self, seconds: float | None) -> None:
+        """A dump is there; seconds: its share of stage 1, None if another process wrote it."""
+        self.stage, self.to_write = "tokens", max(0, self.to_write - 1)
+        self.pace.add({"tokens": seconds})
+
+    def ended(self, record: Record | None) -> None:
+        """A job ended, here (with its record) or in another process."""
+        self.stage, self.to_paint = "picture", self.to_paint - 1
+        if record is None or record.status == "done":
+            self.done += 1
+        else:
+            self.failed += 1
+            self.to_write -= record.tokens is None and self.to_write > 0
+        if record is not None:
+            self.pace.add({"picture": record.seconds.get("picture")})
+
+    def progress(self) -> Progress:
+        """Where the batch stands."""
+        tokens = self.pace.tokens if self.pace.tokens is not None else self.before.tokens
+        picture = self.pace.picture if self.pace.picture is not None else self.before.picture
+        rate = left = None
+        if tokens is not None and picture is not None and tokens + picture > 0:
+            left = seconds_for(self.to_write, self.to_paint, tokens, picture, self.painters)
+            rate = 3600 / seconds_for(1, 1, tokens, picture, self.painters)
+        dumps = self.total - self.failed - self.to_write
+        return Progress(self.total, self.done, self.failed, dumps, self.stage, rate, left)
+
+
+def seconds_for(to_write: int, to_paint: int, tokens: float, picture: float, painters: int) -> float:
+    """Seconds for so many jobs of each stage, `tokens` and `picture` seconds a job; painters as in `Count`."""
+    if painters:
+        return max(to_write * tokens, to_paint * picture / painters)
+    return to_write * tokens + to_paint * picture

@@ -1,0 +1,135 @@
+"""A batch's files in an object store (or anything else fsspec reaches): s3://, gs://, memory://.
+
+An object is put whole or not at all, so files need no temporary name. There is no appending: a run
+keeps its results in objects of up to 100 lines under results/, and writes the merged results.jsonl
+when it ends. There are no locks: two runs at once on one place may draw a job twice, and put the
+same bytes twice.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from glmimg.engine.batch.store import RESULTS
+from glmimg.errors import OutputError, WriteError
+
+PARTS = "results"
+LINES_A_PART = 100
+
+
+class RemoteStore:
+    """A folder of an fsspec file system. uri: as a person writes it; path: as the file system does."""
+
+    def __init__(self, uri: str, files: Any, path: str) -> None:
+        self.uri = uri.rstrip("/")
+        self.files = files
+        self.path = path.rstrip("/")
+        self._run = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+        self._lines: list[bytes] = []
+        self._part = 0
+        self._seen: set[int] = set()
+
+    @classmethod
+    def open(cls, uri: str, *, make: bool = True) -> RemoteStore:
+        """The place at `uri`. Raises OutputError (exit 2): no such protocol, its package missing, no access."""
+        from fsspec.core import url_to_fs
+
+        try:
+            files, path = url_to_fs(uri)
+            if make:
+                files.makedirs(path, exist_ok=True)
+            if files.isfile(path):
+                raise OutputError(f"{uri} is not a folder", "Give a folder for the batch with --out.")
+        except ImportError as error:
+            raise OutputError(f"{uri}: {error}", "Install the package it names.") from error
+        except OutputError:
+            raise
+        except Exception as error:  # every protocol raises its own
+            raise OutputError(f"{uri} cannot be used: {error}", "Check the address and your credentials.") from error
+        return cls(uri, files, path)
+
+    @property
+    def root(self) -> str:
+        return self.uri
+
+    def sizes(self) -> dict[str, int]:
+        entries = self.files.ls(self.path, detail=True) if self.files.exists(self.path) else []
+        return {_base(entry["name"]): int(entry["size"]) for entry in entries if entry["type"] == "file"}
+
+    def exists(self, name: str) -> bool:
+        return bool(self.files.isfile(self._at(name)))
+
+    def size(self, name: str) -> int:
+        return int(self.files.size(self._at(name)))
+
+    def read(self, name: str) -> bytes:
+        return bytes(self.files.cat_file(self._at(name)))
+
+    def write(self, name: str, data: bytes) -> None:
+        try:
+            self.files.pipe_file(self._at(name), data)
+        except Exception as error:  # every protocol raises its own
+            raise WriteError(self.place(name), str(error)) from error
+
+    def place(self, name: str) -> str:
+        return f"{self.uri}/{name}"
+
+    def read_results(self) -> Iterator[bytes]:
+        parts = f"{self.path}/{PARTS}"
+        paths = [self._at(RESULTS)] if self.exists(RESULTS) else []
+        if self.files.exists(parts):
+            paths += sorted(self.files.find(parts))  # by the time their run began
+        own = f"{PARTS}/{self._run}-"
+        for path in paths:
+            if own not in path:
+                yield from self._new_lines(bytes(self.files.cat_file(path)))
+
+    def add_result(self, line: bytes) -> None:
+        if len(self._lines) >= LINES_A_PART:
+            self._lines, self._part = [], self._part + 1
+        self._lines.append(line)
+        self._seen.add(hash(line))
+        self.write(f"{PARTS}/{self._run}-{self._part:06}.jsonl", b"\n".join(self._lines) + b"\n")
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[bool]:
+        yield True
+
+    def deaths(self) -> dict[str, int]:
+        return {}
+
+    def forgive(self, name: str) -> None:
+        """Nothing is remembered here."""
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self.files.exists(f"{self.path}/{PARTS}"):
+                self._merge()
+
+    def _merge(self) -> None:
+        self._seen = set()
+        lines = list(self.read_results())
+        own = sorted(path for path in self.files.find(f"{self.path}/{PARTS}") if f"{PARTS}/{self._run}-" in path)
+        for path in own:
+            lines += self._new_lines(bytes(self.files.cat_file(path)))
+        self.write(RESULTS, b"".join(lines))
+
+    def _new_lines(self, data: bytes) -> Iterator[bytes]:
+        for line in data.splitlines():
+            if line.strip() and hash(line) not in self._seen:
+                self._seen.add(hash(line))
+                yield line + b"\n"
+
+    def _at(self, name: str) -> str:
+        return f"{self.path}/{name}"
+
+
+def _base(path: str) -> str:
+    return path.rstrip("/").rsplit("/", 1)[-1]

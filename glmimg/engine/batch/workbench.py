@@ -1,0 +1,204 @@
+"""The two units of work of a batch: dumps for a few jobs at once, and one picture from one dump.
+
+Every engine (rounds here, side by side on several devices, actors on a cluster) does its work
+through these, so that all give the same files. A unit holds the claims of its jobs, looks whether
+somebody else was faster, saves, records, and lets go.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from glmimg.engine.batch.events import Notice, Tell
+from glmimg.engine.batch.joblist import BatchJob
+from glmimg.engine.batch.ledger import Ledger, Record
+from glmimg.engine.batch.stages import PaintStage, Stages, TokenStage
+from glmimg.engine.batch.store import Store
+from glmimg.engine.batch.survey import read_own_dump
+from glmimg.engine.failing import is_out_of_memory
+from glmimg.errors import DeviceLost, GlmimgError, Interrupted, WriteError
+from glmimg.image_io import Picture, encode_png
+
+HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""Reasons a file cannot be written that hold for every other file too."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job in one unit of work.
+
+    written: its dump is on disk; painted, failed: it ended, with a record
+    held:    another process works on it; gone: another process finished it
+    """
+
+    job: BatchJob
+    state: Literal["written", "painted", "failed", "held", "gone"]
+    record: Record | None = None
+
+
+@dataclass
+class Workbench:
+    """Where units of work are done.
+
+    keep: puts a record where it belongs, called while the job is still claimed
+    stop: whether to begin no further unit
+    """
+
+    stages: Stages
+    store: Store
+    ledger: Ledger
+    tell: Tell
+    metadata: bool
+    keep: Callable[[Record], None]
+    stop: Callable[[], bool]
+    shares: dict[str, float] = field(default_factory=dict)
+    """Seconds of stage 1 for each job whose dump was written here and whose picture is not."""
+
+    def write(self, stage: TokenStage, jobs: Sequence[BatchJob]) -> list[Outcome]:
+        """Stage 1 for jobs of one shape. Raises Interrupted, WriteError for a full disk, DeviceLost."""
+        self.check_stop()
+        with ExitStack() as claims:
+            mine = [job for job in jobs if claims.enter_context(self.store.claim(job.name))]
+            outcomes = [Outcome(job, "held") for job in jobs if job not in mine]
+            self.ledger.refresh()
+            missing = []
+            for job in mine:
+                if self._is_done(job):
+                    outcomes.append(Outcome(job, "gone"))
+                elif self._has_dump(job):
+                    outcomes.append(Outcome(job, "written"))
+                else:
+                    missing.append(job)
+            if missing:
+                outcomes += self._write(stage, missing)
+        return outcomes
+
+    def paint(self, stage: PaintStage, job: BatchJob) -> Outcome:
+        """Stage 2 for one job whose dump is there. Raises as `write`."""
+        self.check_stop()
+        with self.store.claim(job.name) as mine:
+            if not mine:
+                return Outcome(job, "held")
+            self.ledger.refresh()
+            if self._is_done(job):
+                return Outcome(job, "gone")
+            try:
+                record = self._paint(stage, job)
+            except BaseException as error:
+                self._raise_fatal(job, error)
+                record = self._failure(job, error)
+            self.keep(record)
+            return Outcome(job, "painted" if record.status == "done" else "failed", record)
+
+    def _write(self, stage: TokenStage, jobs: Sequence[BatchJob]) -> list[Outcome]:
+        """A batch that fails is halved until the job that fails stands alone, or the memory suffices."""
+        error = self._try_write(stage, jobs)
+        if error is None:
+            return [Outcome(job, "written") for job in jobs]
+        if len(jobs) == 1:
+            record = self._failure(jobs[0], error)
+            self.keep(record)
+            return [Outcome(jobs[0], "failed", record)]
+        half = len(jobs) // 2
+        if is_out_of_memory(error):
+            self.tell(Notice(f"no memory for {len(jobs)} jobs at once, going on with {half}"))
+        self.check_stop()
+        return [*self._write(stage, jobs[:half]), *self._write(stage, jobs[half:])]
+
+    def _try_write(self, stage: TokenStage, jobs: Sequence[BatchJob]) -> BaseException | None:
+        """What went wrong, without the frames that still hold the memory a retry needs."""
+        started = time.perf_counter()
+        try:
+            dumps = stage.write_all([job.job for job in jobs], self.tell)
+            share = round((time.perf_counter() - started) / len(jobs), 3)
+            for job, dump in zip(jobs, dumps, strict=True):
+                self.store.write(job.dump, dump.to_json().encode())
+                self.shares[job.name] = share
+        except BaseException as error:
+            self._raise_fatal(jobs[0], error)
+            return error.with_traceback(None)
+        return None
+
+    def _paint(self, stage: PaintStage, job: BatchJob) -> Record:
+        dump = read_own_dump(job, self.store, self.ledger)
+        started = time.perf_counter()
+        image = stage.paint(dump, job.job.painting, self.tell)
+        seconds = time.perf_counter() - started
+        png = encode_png(Picture(image, self.stages.making(dump, job.job.painting)), metadata=self.metadata)
+        self.store.write(job.picture, png)
+        tokens_seconds = self.shares.pop(job.name, dump.stats.seconds)
+        return done_record(job, self.ledger, self.store, {"tokens": tokens_seconds, "picture": round(seconds, 3)})
+
+    def _raise_fatal(self, job: BatchJob, error: BaseException) -> None:
+        """Raise what concerns more than this job."""
+        if isinstance(error, KeyboardInterrupt):
+            raise Interrupted("interrupted", RESUME) from error
+        if not isinstance(error, Exception) or isinstance(error, Interrupted) or is_hopeless(error):
+            raise error
+        if _has_lost_device(error):
+            raise DeviceLost(f"the device failed while working on {job.name}: {error}", RESUME) from error
+
+    def _failure(self, job: BatchJob, error: BaseException) -> Record:
+        files: dict[str, Any] = {"tokens": job.dump} if self.store.exists(job.dump) else {}
+        return self.ledger.model.record(job, "failed", error=failure_text(error), **files)
+
+    def _is_done(self, job: BatchJob) -> bool:
+        files = (job.picture, job.dump)
+        return self.ledger.is_done(job) and all(self.store.exists(name) for name in files)
+
+    def _has_dump(self, job: BatchJob) -> bool:
+        if not self.store.exists(job.dump):
+            return False
+        try:
+            read_own_dump(job, self.store, self.ledger)
+        except GlmimgError:
+            return False
+        return True
+
+    def check_stop(self) -> None:
+        """Raise Interrupted (exit 130) if somebody asked to stop."""
+        if self.stop():
+            raise Interrupted("interrupted", RESUME)
+
+
+RESUME = "Everything finished is kept; the same command goes on from there."
+
+
+def done_record(job: BatchJob, ledger: Ledger, store: Store, seconds: dict[str, float | None]) -> Record:
+    """The record of a job whose two files are on disk. seconds: of each stage, None if unknown."""
+    return ledger.model.record(
+        job,
+        "done",
+        picture=job.picture,
+        tokens=job.dump,
+        sizes={"picture": store.size(job.picture), "tokens": store.size(job.dump)},
+        seconds=seconds,
+    )
+
+
+def failure_text(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, GlmimgError):
+        return error.message
+    if is_out_of_memory(error):
+        return "out of memory"
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def is_hopeless(error: BaseException) -> bool:
+    """Whether every other job would fail for the same reason: nothing can be saved any more."""
+    cause = error.__cause__
+    return isinstance(error, WriteError) and isinstance(cause, OSError) and cause.errno in HOPELESS
+
+
+def _has_lost_device(error: BaseException) -> bool:
+    """A CUDA error other than out-of-memory (a device-side assert, say) leaves the process's device unusable."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.AcceleratorError) and not is_out_of_memory(error)

@@ -1,0 +1,157 @@
+"""Stages without weights: a dump and a picture in a millisecond, and every way to fail on demand.
+
+What a job does is said in its prompt: `raise`, `oom`, `die`, `full disk`, `slow 0.2`; a batch of
+more than `fits` jobs is out of memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from glmimg.engine.batch.ledger import ModelId
+from glmimg.engine.local import painted_job
+from glmimg.errors import WriteError
+from glmimg.events import Loading, Watch
+from glmimg.image_io import Making
+from glmimg.job import Job, PaintSettings
+from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Stats, TokenDump
+from glmimg.tokens.grid import preview_shape, target_shape
+
+MODEL = ModelId("stub", "0" * 16 + "-" + "1" * 16)
+
+
+@dataclass(frozen=True)
+class StubStages:
+    """Stages that load in no time.
+
+    log:     a file that gets a line a job drawn, `tokens SEED` or `picture SEED`, for counting what is done twice
+    seconds: a job takes in each stage
+    fits:    jobs a batch of stage 1 may hold
+    deaths:  a file that is made when the prompt `die once` kills a painter, which it does once
+    """
+
+    log: Path | None = None
+    seconds: float = 0.0
+    fits: int = 1 << 30
+    both: bool = True
+    devices: tuple[str, ...] = ()
+    deaths: Path | None = None
+    model: ModelId = MODEL
+    loads: list[str] = field(default_factory=list)
+
+    def load_tokens(self, watch: Watch) -> StubTokens:
+        self.loads.append("tokens")
+        watch(Loading("AR model"))
+        return StubTokens(self)
+
+    def load_painter(self, watch: Watch, device: str | None = None) -> StubPainter:
+        self.loads.append(f"painter {device}" if device else "painter")
+        watch(Loading("decoder"))
+        return StubPainter(self)
+
+    def making(self, dump: TokenDump, settings: PaintSettings) -> Making:
+        return Making(job=painted_job(dump, settings), model=dump.model, device="cpu", dtype="float32", versions={})
+
+    def both_fit(self) -> bool:
+        return self.both
+
+    def painting_devices(self) -> list[str]:
+        return list(self.devices)
+
+    def did(self, what: str, seed: int) -> None:
+        if self.log is not None:
+            with self.log.open("a") as file:
+                file.write(f"{what} {seed}\n")
+
+
+@dataclass
+class StubTokens:
+    """Stage 1: codes from a hash of the job."""
+
+    stages: StubStages
+
+    def write_all(self, jobs: Sequence[Job], watch: Watch) -> list[TokenDump]:
+        if len(jobs) > self.stages.fits:
+            raise MemoryError
+        return [self.write(job) for job in jobs]
+
+    def write(self, job: Job) -> TokenDump:
+        misbehave(job.prompt, "tokens")
+        time.sleep(self.stages.seconds)
+        self.stages.did("tokens", job.seed)
+        target = target_shape(job.height, job.width)
+        digest = hashlib.sha256(job.model_dump_json().encode()).digest()
+        return TokenDump(
+            prompt=job.prompt,
+            height=job.height,
+            width=job.width,
+            seed=job.seed,
+            grids=[
+                Grid.from_flat(role, shape, [digest[cell % 32] % 64 for cell in range(shape.cells)])
+                for role, shape in (("preview", preview_shape(target)), ("target", target))
+            ],
+            model=ModelRef(id="stub", revision=None, codebook_size=64, fingerprint=self.stages.model.fingerprint),
+            sampling=SamplingRecord(**job.sampling.model_dump()),
+            stats=Stats(seconds=self.stages.seconds, tokens=1, forward_passes=1),
+            glmimg="0",
+        )
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class StubPainter:
+    """Stage 2: a picture of one colour, the first code's."""
+
+    stages: StubStages
+
+    def paint(self, dump: TokenDump, settings: PaintSettings, watch: Watch) -> Image.Image:
+        if dump.prompt == "die once" and self.stages.deaths is not None and not self.stages.deaths.exists():
+            self.stages.deaths.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        misbehave(dump.prompt, "picture")
+        time.sleep(self.stages.seconds)
+        self.stages.did("picture", dump.seed)
+        code = dump.target.tokens[0][0]
+        return Image.new("RGB", (dump.width, dump.height), (code * 4, settings.seed % 256, settings.steps % 256))
+
+    def close(self) -> None:
+        pass
+
+
+def misbehave(prompt: str, stage: str) -> None:
+    """Fail as the prompt says; `raise picture` fails in that stage only."""
+    verb, _, where = prompt.partition(" ")
+    if where.split() and where.split()[0] in ("tokens", "picture") and where.split()[0] != stage:
+        return
+    if verb == "raise":
+        raise RuntimeError("the stub was told to")
+    if verb == "oom":
+        raise MemoryError
+    if verb == "die" and where != "once":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if verb == "full":
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            raise WriteError("x", "No space left on device") from error
+    if verb == "slow":
+        time.sleep(0.3)
+
+
+def stub_checkpoint(folder: Path) -> Checkpoint:
+    """What completes jobs: a checkpoint of configuration files alone."""
+    (folder / "vae").mkdir(parents=True, exist_ok=True)
+    (folder / "vae" / "config.json").write_text('{"sample_size": 64}')
+    return Checkpoint("stub", folder)

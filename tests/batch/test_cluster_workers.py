@@ -1,0 +1,49 @@
+"""The workers of a cluster without the cluster: rows in, rows out, all that Ray would carry pickled."""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from glmimg.engine.batch.joblist import BatchJob
+from glmimg.engine.batch.on_ray import _PaintWorker, _TokenWorker
+from glmimg.engine.batch.rounds import plan_batches
+from glmimg.engine.batch.store import FolderStore
+from glmimg.engine.batch.workbench import Outcome
+from tests.batch.conftest import Run, make_jobs
+from tests.batch.stubs import StubStages
+
+TEXT = "a\nb\nc\nraise tokens\nraise picture\nd\n"
+
+
+def carry(jobs: list[BatchJob], out: Path, stages: StubStages) -> list[Outcome]:
+    """What Ray Data does with the two kinds of workers, one after the other in this process."""
+    arguments = pickle.loads(pickle.dumps((stages, str(out), True)))
+    write, paint = _TokenWorker(*arguments), _PaintWorker(*arguments)
+    rows = [row for batch in plan_batches(jobs, set(), 4) for row in write({"jobs": pickle.dumps(batch)})]
+    return [pickle.loads(paint(row)["outcome"]) for row in rows]
+
+
+def test_they_write_what_the_local_engine_writes(draw: Callable[..., Run], tmp_path: Path) -> None:
+    draw(TEXT, out=str(tmp_path / "here"))
+    stages = StubStages(tmp_path / "log")
+    outcomes = carry(make_jobs(tmp_path, TEXT), tmp_path / "out", stages)
+    assert Counter(outcome.state for outcome in outcomes) == {"painted": 4, "failed": 2}
+    for path in (tmp_path / "here").glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "out" / path.name).read_bytes()
+    assert len((tmp_path / "out" / "results.jsonl").read_bytes().splitlines()) == 6
+    assert [outcome.state for outcome in carry(make_jobs(tmp_path, "a\nb"), tmp_path / "out", stages)] == ["gone"] * 2
+
+
+def test_a_job_that_killed_two_workers_fails_and_kills_no_third(tmp_path: Path) -> None:
+    jobs = make_jobs(tmp_path, "a\nb")
+    store = FolderStore.open(str(tmp_path / "out"))
+    (tmp_path / "out" / ".glmimg" / f"{jobs[0].name}.tried").write_bytes(b"..")
+    outcomes = {outcome.job.job.prompt: outcome for outcome in carry(jobs, tmp_path / "out", StubStages())}
+    assert outcomes["b"].state == "painted"
+    record = outcomes["a"].record
+    assert record is not None
+    assert (record.status, record.error) == ("failed", "2 workers died while working on it")
+    assert store.deaths() == {}

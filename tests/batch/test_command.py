@@ -1,0 +1,127 @@
+"""`glmimg batch` and `t2i --prompts -` as a person runs them, over the tiny checkpoint."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+LIST = """{"prompt": "a red circle", "name": "circle", "seed": 4}
+{"prompt": "a sign that says 'OPEN'", "name": "sign", "size": "96x64", "seed": 5}
+"""
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Path:
+    path = tmp_path / "jobs.jsonl"
+    path.write_text(LIST)
+    return path
+
+
+def test_draws_what_t2i_draws_and_then_nothing(glmimg: Callable[..., object], tiny: Path, jobs: Path) -> None:
+    out, common = jobs.parent / "out", ("-m", tiny, "-s", "64x64", "--steps", "2")
+    first = glmimg("batch", jobs, "-o", out, *common, "--gallery", "--json")
+    assert first.status == 0, first.err
+    events = [json.loads(line) for line in first.out.splitlines()]
+    assert [event["event"] for event in events if event["event"] != "loading"] == [
+        "plan", "tokens", "tokens", "job", "job", "end",
+    ]  # fmt: skip
+    assert events[0] | {"total": 2, "done": 0, "to_write": 2, "to_paint": 0, "suspect": 0} == events[0]
+    last = [event for event in events if event["event"] == "job"][-1]
+    assert (last["status"], last["progress"]["done"], last["progress"]["seconds_left"]) == ("done", 2, 0)
+    assert last["progress"]["pictures_per_hour"] > 0
+    alone = glmimg("t2i", "a red circle", "--seed", "4", "-o", out / "alone.png", *common)
+    assert alone.status == 0, alone.err
+    pixels = [np.asarray(Image.open(out / name)) for name in ("circle.png", "alone.png")]
+    assert np.array_equal(*pixels)
+    again = glmimg("batch", jobs, "-o", out, *common)
+    assert (again.status, again.out) == (0, "")
+    assert "2 done already" in again.err
+
+
+def test_failed_jobs_are_named_with_the_command_that_retries_them(
+    glmimg: Callable[..., object], tiny: Path, tmp_path: Path
+) -> None:
+    jobs = tmp_path / "jobs.txt"
+    jobs.write_text("a red circle\na <|image|> too many\n")
+    outcome = glmimg("batch", jobs, "-o", tmp_path / "out", "-m", tiny, "-s", "64x64", "--steps", "1")
+    assert outcome.status == 1
+    assert "1 jobs failed (a-image-too-many-" in outcome.err
+    assert f"glmimg batch {jobs} -o {tmp_path / 'out'} -m {tiny} -s 64x64 --steps 1 --retry-failed" in outcome.err
+    assert len(outcome.out.splitlines()) == 1
+
+
+def test_a_dry_run_says_what_and_makes_nothing(glmimg: Callable[..., object], tiny: Path, jobs: Path) -> None:
+    out = jobs.parent / "never"
+    outcome = glmimg("batch", jobs, "-o", out, "-m", tiny, "--dry-run")
+    assert outcome.status == 0
+    assert "2 dumps, 2 pictures" in outcome.out
+    assert "not known before the first picture" in outcome.out
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "out", "status", "words"),
+    [
+        ("\n", "out", 3, "holds no jobs"),
+        ('{"prompt": "x"}\nbad\n{"x": 1}\n', "out", 3, "2 of its lines cannot be used:\n  line 2: is not JSON"),
+        ('{"prompt": "x"}\n', "file", 2, "is not a folder"),
+        ('{"prompt": "x"}\n', "file/below", 2, "is not a folder"),
+        ('{"prompt": "x"}\n', "no-such://place", 2, "no-such"),
+    ],
+)
+def test_bad_input_ends_before_weights_load(
+    glmimg: Callable[..., object], tiny: Path, tmp_path: Path, text: str, out: str, status: int, words: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "jobs.jsonl").write_text(text)
+    place = out if "://" in out else tmp_path / out
+    outcome = glmimg("batch", tmp_path / "jobs.jsonl", "-o", place, "-m", tiny)
+    assert outcome.status == status
+    assert words in outcome.err
+    assert "Traceback" not in outcome.err
+    missing = glmimg("batch", tmp_path / "none.jsonl", "-o", tmp_path / "out", "-m", tiny)
+    assert (missing.status, "cannot be read" in missing.err) == (3, True)
+
+
+def test_an_edit_in_a_list_is_what_edit_draws(glmimg: Callable[..., object], tiny: Path, tmp_path: Path) -> None:
+    source, common = tmp_path / "source.png", ("-m", tiny, "-s", "64x64", "--steps", "1")
+    Image.new("RGB", (96, 64), "red").save(source)
+    (tmp_path / "jobs.jsonl").write_text(
+        json.dumps({"prompt": "make it blue", "name": "edit", "seed": 6, "sources": [str(source)]})
+        + '\n{"prompt": "x", "sources": ["gone.png"]}\n'
+    )
+    out = tmp_path / "out"
+    drawn = glmimg("batch", tmp_path / "jobs.jsonl", "-o", out, *common, "--skip-bad")
+    assert drawn.status == 0, drawn.err
+    assert "skipped line 2: gone.png" in drawn.err
+    alone = glmimg("edit", "make it blue", "-i", source, "--seed", "6", "-o", out / "alone.png", *common)
+    assert alone.status == 0, alone.err
+    pixels = [np.asarray(Image.open(out / name)) for name in ("edit.png", "alone.png")]
+    assert np.array_equal(*pixels)
+
+
+def test_a_coprocess_answers_each_prompt_at_once(tiny: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "glmimg", "t2i", "--prompts", "-", "-m", str(tiny), "-s", "64x64"]
+    command += ["--steps", "1", "--seed", "1", "-o", "p.png"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes) as process:  # type: ignore[call-overload]
+        answers = []
+        for prompt in ("a red circle", "a <|image|>", "last"):
+            process.stdin.write(prompt + "\n")
+            process.stdin.flush()
+            answers.append(json.loads(process.stdout.readline()))
+        process.stdin.close()
+        assert process.stdout.read() == ""
+        assert process.wait(30) == 1
+    assert [answer.get("picture") for answer in answers] == ["p-1.png", None, "p-3.png"]
+    assert "a marker of the model itself" in answers[1]["error"]
+    assert (tmp_path / "p-3.tokens.json").exists()

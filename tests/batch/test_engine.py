@@ -1,0 +1,232 @@
+"""The batch engine over stub stages: order, failures, resuming, two processes, several devices."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from glmimg.engine.batch.engine import BatchOptions
+from glmimg.engine.batch.events import JobEnded, Notice
+from glmimg.engine.batch.store import FolderStore
+from glmimg.errors import Interrupted, OutputError, WriteError
+from glmimg.image_io import read_making
+from tests.batch.conftest import Run
+from tests.batch.stubs import StubStages
+
+Draw = Callable[..., Run]
+
+
+def lines(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+def test_writes_two_files_and_a_line_for_each_job(draw: Draw, tmp_path: Path) -> None:
+    run = draw('{"prompt": "a", "name": "one", "seed": 5}\n{"prompt": "b", "name": "two", "size": "96x64"}\n')
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir() if path.name != ".glmimg") == [
+        "one.png", "one.tokens.json", "results.jsonl", "two.png", "two.tokens.json",
+    ]  # fmt: skip
+    first, second = lines(out)
+    assert (first["name"], first["status"], first["seed"], first["dit_seed"]) == ("one", "done", 5, 5)
+    assert second["size"] == "96x64"
+    assert first["sizes"] == {name: (out / str(first[name])).stat().st_size for name in ("picture", "tokens")}
+    assert read_making(out / "one.png").job.prompt == "a"
+    assert [record.name for record in run.records] == ["one", "two"]
+    assert not list((out / ".glmimg").glob("*.tried"))
+
+
+def test_a_second_run_does_nothing_again(draw: Draw, tmp_path: Path) -> None:
+    text = "\n".join(f"prompt {number}" for number in range(20))
+    assert len(draw(text).records) == 20
+    before = (tmp_path / "log").read_text()
+    again = draw(text)
+    assert again.records == []
+    assert len(again.work.done) == 20
+    assert (tmp_path / "log").read_text() == before
+
+
+def test_dumps_that_are_there_go_straight_to_the_decoder(draw: Draw, tmp_path: Path) -> None:
+    draw("a\nb\nc")
+    out = tmp_path / "out"
+    kept = {path.name: path.read_bytes() for path in out.glob("*.png")}
+    for path in out.glob("*.png"):
+        path.unlink()
+    run = draw("a\nb\nc")
+    assert Counter(line.split()[0] for line in (tmp_path / "log").read_text().splitlines()) == {
+        "tokens": 3,
+        "picture": 6,
+    }
+    assert len(run.work.paint) == 3
+    assert {path.name: path.read_bytes() for path in out.glob("*.png")} == kept
+
+
+def test_a_picture_whose_record_was_lost_is_recorded_and_not_drawn_again(draw: Draw, tmp_path: Path) -> None:
+    draw("a\nb")
+    results = tmp_path / "out" / "results.jsonl"
+    first, second = results.read_bytes().splitlines(keepends=True)
+    results.write_bytes(first + second[:40])
+    run = draw("a\nb")
+    assert [record.status for record in run.records] == ["done"]
+    assert (tmp_path / "log").read_text().count("picture") == 2
+    good = [json.loads(line) for line in results.read_bytes().splitlines() if line.endswith(b"}")]
+    assert len(good) == 2
+    assert draw("a\nb").records == []
+
+
+def test_a_failing_job_is_recorded_and_the_rest_go_on(draw: Draw, tmp_path: Path) -> None:
+    run = draw("a\nraise tokens\nraise picture\noom tokens\noom picture\nb")
+    states = {record.prompt: (record.status, record.error) for record in run.records}
+    assert states == {
+        "a": ("done", None),
+        "b": ("done", None),
+        "raise tokens": ("failed", "RuntimeError: the stub was told to"),
+        "raise picture": ("failed", "RuntimeError: the stub was told to"),
+        "oom tokens": ("failed", "out of memory"),
+        "oom picture": ("failed", "out of memory"),
+    }
+    assert {record.prompt for record in run.records if record.tokens} == {"a", "b", "raise picture", "oom picture"}
+    progress = [event.progress for event in run.events if isinstance(event, JobEnded)][-1]
+    assert (progress.total, progress.done, progress.failed) == (6, 2, 4)
+    assert len(draw("a\nraise tokens\nb").records) == 1
+
+
+def test_a_batch_out_of_memory_is_halved_until_it_fits(draw: Draw, tmp_path: Path) -> None:
+    run = draw("\n".join("abcdefgh"), StubStages(tmp_path / "log", fits=2))
+    assert [record.status for record in run.records] == ["done"] * 8
+    assert [event.text for event in run.events if isinstance(event, Notice)] == [
+        "no memory for 8 jobs at once, going on with 4",
+        "no memory for 4 jobs at once, going on with 2",
+        "no memory for 4 jobs at once, going on with 2",
+    ]
+
+
+def test_a_full_disk_stops_the_batch_and_fails_no_job(draw: Draw, tmp_path: Path) -> None:
+    with pytest.raises(WriteError):
+        draw("a\nfull picture\nb")
+    assert [line["status"] for line in lines(tmp_path / "out")] == ["done"]
+    assert not list((tmp_path / "out" / ".glmimg").glob("*.tried"))
+
+
+@pytest.mark.parametrize(
+    ("both", "round_size", "loads"),
+    [(True, None, 2), (False, None, 2), (False, 10, 4), (True, 10, 2)],
+    ids=["both-fit", "one-at-a-time", "one-at-a-time-in-rounds", "both-fit-in-rounds"],
+)
+def test_a_stage_is_loaded_as_seldom_as_can_be(
+    draw: Draw, tmp_path: Path, both: bool, round_size: int | None, loads: int
+) -> None:
+    stages = StubStages(tmp_path / "log", both=both)
+    run = draw("\n".join(f"p{n}" for n in range(20)), stages, BatchOptions(ar_batch=4, round_size=round_size))
+    assert len(run.records) == 20
+    assert len(stages.loads) == loads
+
+
+def test_batches_hold_jobs_of_one_shape(draw: Draw, tmp_path: Path) -> None:
+    seen: list[set[str]] = []
+
+    class Spy(StubStages):
+        def load_tokens(self, watch):  # type: ignore[no-untyped-def]
+            stage = super().load_tokens(watch)
+            original = stage.write_all
+            stage.write_all = lambda jobs, watch: (seen.append({job.size for job in jobs}), original(jobs, watch))[1]  # type: ignore[method-assign,func-returns-value]
+            return stage
+
+    text = "\n".join(json.dumps({"prompt": f"p{n}", "size": ("64x64", "96x96")[n % 2]}) for n in range(8))
+    draw(text, Spy(tmp_path / "log"), BatchOptions(ar_batch=4))
+    assert seen == [{"64x64"}, {"96x96"}]
+
+
+def test_files_of_another_job_are_not_overwritten(draw: Draw, tmp_path: Path) -> None:
+    draw('{"prompt": "a", "name": "x"}')
+    with pytest.raises(OutputError) as refused:
+        draw('{"prompt": "b", "name": "x"}')
+    assert "x.tokens.json belongs to another job ('a'" in refused.value.message
+    (tmp_path / "out" / "y.png").write_bytes(b"mine")
+    with pytest.raises(OutputError, match=r"y\.png exists and was not made by this batch"):
+        draw('{"prompt": "b", "name": "y"}')
+    assert (tmp_path / "out" / "y.png").read_bytes() == b"mine"
+    run = draw('{"prompt": "b", "name": "x"}', options=BatchOptions(force=True))
+    assert run.records[0].prompt == "b"
+
+
+def test_other_weights_are_another_batch(draw: Draw, tmp_path: Path) -> None:
+    from glmimg.engine.batch.ledger import ModelId
+
+    draw("a")
+    with pytest.raises(OutputError, match="was written by other weights"):
+        draw("a", StubStages(tmp_path / "log", model=ModelId("stub2", "f" * 33)))
+
+
+def test_side_by_side_gives_the_same_files(draw: Draw, tmp_path: Path) -> None:
+    text = "\n".join(f"p{n}" for n in range(12)) + "\nraise picture"
+    draw(text)
+    stages = StubStages(tmp_path / "log2", devices=("cuda:1", "cuda:2"))
+    run = draw(text, stages, out=str(tmp_path / "out2"))
+    assert Counter(record.status for record in run.records) == {"done": 12, "failed": 1}
+    assert sorted(stages.loads) == ["painter cuda:1", "painter cuda:2", "tokens"]
+    for path in (tmp_path / "out").glob("*.png"):
+        assert path.read_bytes() == (tmp_path / "out2" / path.name).read_bytes()
+
+
+def test_side_by_side_stops_when_one_side_cannot_go_on(draw: Draw, tmp_path: Path) -> None:
+    with pytest.raises(WriteError):
+        draw("a\nfull picture\nb\nc\nd", StubStages(tmp_path / "log", devices=("cuda:1",)), BatchOptions(ar_batch=1))
+
+
+def test_the_stages_really_overlap_side_by_side(draw: Draw, tmp_path: Path) -> None:
+    import time
+
+    text = "\n".join(f"p{n}" for n in range(10))
+    seconds = []
+    for devices in ((), ("cuda:1",)):
+        started = time.perf_counter()
+        stages = StubStages(seconds=0.05, devices=devices)
+        draw(text, stages, BatchOptions(ar_batch=1), out=str(tmp_path / f"out{len(devices)}"))
+        seconds.append(time.perf_counter() - started)
+    assert seconds[1] < 0.8 * seconds[0]
+
+
+def test_a_stop_leaves_after_the_work_at_hand(draw: Draw, tmp_path: Path) -> None:
+    from glmimg.engine.batch.engine import BatchEngine
+    from glmimg.engine.batch.ledger import Ledger
+    from glmimg.engine.batch.survey import survey
+    from tests.batch.conftest import make_jobs
+
+    stages, store = StubStages(tmp_path / "log"), FolderStore.open(str(tmp_path / "out"))
+    ledger = Ledger(store, stages.model)
+    engine = BatchEngine(stages, store, ledger, BatchOptions(ar_batch=2), lambda event: None)
+    records = []
+
+    def run_and_stop() -> None:
+        for record in engine.run(survey(make_jobs(tmp_path, "a\nb\nc\nd"), store, ledger)):
+            records.append(record)
+            engine.stop()
+
+    with pytest.raises(Interrupted):
+        run_and_stop()
+    assert len(records) == 1
+    assert not list((tmp_path / "out" / ".glmimg").glob("*.tried"))
+    assert len(draw("a\nb\nc\nd").records) == 3
+
+
+def test_a_full_disk_while_recording_leaves_no_torn_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    store = FolderStore.open(str(tmp_path / "out"))
+    store.add_result(b'{"a": 1}')
+    real = os.write
+
+    def half(descriptor: int, data: bytes) -> int:
+        if len(data) < 4:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, data[: len(data) // 2])
+
+    monkeypatch.setattr(os, "write", half)
+    with pytest.raises(WriteError):
+        store.add_result(b'{"b": 2, "long": "enough to be cut"}')
+    monkeypatch.undo()
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == b'{"a": 1}\n'

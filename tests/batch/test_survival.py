@@ -1,0 +1,175 @@
+"""Killed at any moment, crashed by a job, shared by two processes: nothing lost, nothing twice, nothing half."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pytest
+
+from glmimg.cli.batch_report import stop_on_signals
+from glmimg.cli.console import Console
+from glmimg.engine.batch.engine import BatchEngine, BatchOptions
+from glmimg.engine.batch.ledger import Ledger
+from glmimg.engine.batch.store import open_store
+from glmimg.engine.batch.survey import survey
+from glmimg.errors import GlmimgError
+from glmimg.image_io import read_making
+from glmimg.tokens.dump import read_dump
+from tests.batch.conftest import make_jobs
+from tests.batch.stubs import StubStages
+
+JOBS = 14
+
+
+@dataclass
+class Batch:
+    """A batch over stub stages in a forked process, which starts faster than a new interpreter."""
+
+    process: BaseProcess
+    ended: Connection
+    names: list[str] = field(default_factory=list)
+
+    def one_more(self) -> None:
+        """Wait until a further job has ended, or the process."""
+        try:
+            self.names.append(self.ended.recv())
+        except EOFError:
+            return
+
+    def wait(self) -> int:
+        """The exit status, negative for a signal."""
+        self.process.join(60)
+        while self.ended.poll():
+            try:
+                self.names.append(self.ended.recv())
+            except EOFError:
+                break
+        assert self.process.exitcode is not None, "it hangs"
+        return self.process.exitcode
+
+
+def start(folder: Path, seconds: float = 0.02) -> Batch:
+    fork = multiprocessing.get_context("fork")
+    ended, told = fork.Pipe(duplex=False)
+    process = fork.Process(target=run_batch, args=(folder, seconds, told))
+    process.start()
+    told.close()
+    return Batch(process, ended)
+
+
+def run_batch(folder: Path, seconds: float, told: Connection) -> None:
+    stages = StubStages(folder / "log", seconds=seconds)
+    store = open_store(str(folder / "out"))
+    ledger = Ledger(store, stages.model)
+    work = survey(make_jobs(folder, (folder / "jobs").read_text()), store, ledger)
+    engine = BatchEngine(stages, store, ledger, BatchOptions(ar_batch=2), lambda event: None)
+    try:
+        with stop_on_signals(engine.stop, Console(quiet=True)):
+            for record in engine.run(work):
+                told.send(record.name)
+    except GlmimgError as error:
+        sys.exit(error.exit_code)
+
+
+def prepare(folder: Path, text: str | None = None) -> Path:
+    (folder / "jobs").write_text(text or "\n".join(f'{{"prompt": "p{n}", "seed": {n}}}' for n in range(JOBS)))
+    return folder
+
+
+def check_whole(folder: Path, jobs: int = JOBS) -> Counter[str]:
+    """Every job done once, every file whole. Returns how often each unit of work was begun and finished."""
+    out = folder / "out"
+    good = []
+    for line in (out / "results.jsonl").read_text().splitlines():
+        try:
+            good.append(json.loads(line))
+        except ValueError:
+            continue
+    assert Counter(record["name"] for record in good if record["status"] == "done").most_common(1)[0][1] == 1
+    assert sum(record["status"] == "done" for record in good) == jobs
+    for record in good:
+        assert read_dump(out / record["tokens"]).seed == record["seed"]
+        assert read_making(out / record["picture"]).job.seed == record["seed"]
+    assert not list(out.glob(".*.part"))
+    return Counter((folder / "log").read_text().splitlines())
+
+
+def test_killed_at_random_moments_and_resumed(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    generator = random.Random(7)
+    kills = 0
+    for _ in range(12):
+        process = start(tmp_path)
+        for _ in range(generator.randrange(4)):
+            process.one_more()
+        time.sleep(generator.uniform(0, 0.1))
+        process.process.kill()
+        kills += process.wait() == -signal.SIGKILL
+    assert kills > 0
+    assert start(tmp_path).wait() == 0
+    units = check_whole(tmp_path)
+    # A unit may have been begun again only if its process was killed before its file was whole: two jobs
+    # of stage 1 or one of stage 2 are under way at a time.
+    assert sum(units.values()) - len(units) <= 2 * kills
+
+
+def test_a_job_that_kills_its_process_is_found_out(tmp_path: Path) -> None:
+    prepare(tmp_path, "a\ndie picture\nb\nc\n")
+    ends = [start(tmp_path).wait() for _ in range(3)]
+    assert ends == [-signal.SIGKILL, -signal.SIGKILL, 0]
+    records = [json.loads(line) for line in (tmp_path / "out" / "results.jsonl").read_text().splitlines()]
+    assert {record["prompt"]: record["status"] for record in records} == {
+        "a": "done", "b": "done", "c": "done", "die picture": "failed",
+    }  # fmt: skip
+    failed = next(record for record in records if record["status"] == "failed")
+    assert failed["error"] == "the process working on it died (SIGKILL)"
+
+
+def test_two_processes_share_a_folder_and_do_nothing_twice(tmp_path: Path) -> None:
+    prepare(tmp_path)
+    both = [start(tmp_path, 0.05) for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    units = check_whole(tmp_path)
+    assert set(units.values()) == {1}
+    assert sorted(both[0].names + both[1].names) == sorted({*both[0].names, *both[1].names})
+    assert len(both[0].names) + len(both[1].names) == JOBS
+
+
+def test_a_lock_of_a_dead_process_holds_nobody_up(tmp_path: Path) -> None:
+    prepare(tmp_path, "slow 1\nb\n")
+    first = start(tmp_path)
+    hidden = tmp_path / "out" / ".glmimg"
+    while not list(hidden.glob("*.tried")):
+        time.sleep(0.01)
+    first.process.kill()
+    first.wait()
+    assert list(hidden.glob("*.lock"))
+    started = time.monotonic()
+    assert start(tmp_path).wait() == 0
+    assert time.monotonic() - started < 15
+    check_whole(tmp_path, 2)
+    assert [path.name for path in hidden.iterdir()] == [".results.lock"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_finishes_the_work_at_hand_and_leaves_with_130(tmp_path: Path, number: signal.Signals) -> None:
+    prepare(tmp_path)
+    process = start(tmp_path, 0.1)
+    process.one_more()
+    assert process.process.pid is not None
+    os.kill(process.process.pid, number)
+    assert process.wait() == 130
+    assert not list((tmp_path / "out" / ".glmimg").glob("*.tried"))
+    assert start(tmp_path).wait() == 0
+    assert set(check_whole(tmp_path).values()) == {1}

@@ -1,0 +1,82 @@
+"""A batch killed with SIGKILL at 30 random moments, each time resumed: what is lost, done twice, or half.
+
+python -m tests.bench.batch_survival [--kills 30] [--seed 1] [--out tests/bench/results/batch_survival.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.batch.test_survival import prepare, start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        results = {"wanted_kills": arguments.kills, "seed": arguments.seed} | survive(Path(name), arguments)
+    text = json.dumps(results, indent=1)
+    if arguments.out:
+        arguments.out.write_text(text + "\n")
+    sys.stdout.write(text + "\n")
+
+
+def survive(folder: Path, arguments: argparse.Namespace) -> dict[str, int]:
+    jobs = arguments.kills * 3
+    prepare(folder, "\n".join(f'{{"prompt": "p{n}", "seed": {n}}}' for n in range(jobs)))
+    generator = random.Random(arguments.seed)
+    kills = 0
+    while kills < arguments.kills:
+        process = start(folder)
+        for _ in range(generator.randrange(4)):
+            process.one_more()
+        time.sleep(generator.uniform(0, 0.1))
+        process.process.kill()
+        if process.wait() == -signal.SIGKILL:
+            kills += 1
+        else:
+            break
+    start(folder).wait()
+    return count(folder, jobs) | {"jobs": jobs, "killed": kills}
+
+
+def count(folder: Path, jobs: int) -> dict[str, int]:
+    """What a batch should never have: jobs lost, recorded twice, files that are not whole, leftovers."""
+    from glmimg.engine.batch.gallery import last_records
+    from glmimg.engine.batch.store import open_store
+    from glmimg.errors import GlmimgError
+    from glmimg.image_io import read_making
+    from glmimg.tokens.dump import read_dump
+
+    out = folder / "out"
+    done = [record for record in last_records(open_store(str(out))).values() if record["status"] == "done"]
+    lines = Counter(json.loads(line)["name"] for line in out.joinpath("results.jsonl").read_bytes().splitlines())
+    half = 0
+    for record in done:
+        try:
+            read_dump(out / record["tokens"])
+            read_making(out / record["picture"])
+        except GlmimgError:
+            half += 1
+    units = Counter((folder / "log").read_text().splitlines())
+    return {
+        "lost": jobs - len(done),
+        "recorded_twice": sum(number > 1 for number in lines.values()),
+        "half_files": half + len(list(out.glob(".*.part"))),
+        "units_begun_again_because_killed_in_them": sum(units.values()) - len(units),
+    }
+
+
+if __name__ == "__main__":
+    main()
