@@ -169,23 +169,34 @@ def judge_background(classes: np.ndarray, scene: Scene) -> bool:
     return all((classes[region] == truth[region]).mean() >= BACKGROUND_SHARE for region in regions if region.any())
 
 
-def judge_shape(classes: np.ndarray, scene: Scene, shape: Shape) -> tuple[bool, bool, bool]:
-    """(colour, kind, place) of one shape."""
+def nearer_to(pixels: np.ndarray, colour: int, ground: np.ndarray) -> np.ndarray:
+    """bool (height, width): the pixels nearer to `colour` than to the background's: a blend counts as what it is most."""
+    palette = np.array([COLOURS[name] for name in COLOUR_NAMES], np.float32)
+    return ((pixels - palette[colour]) ** 2).sum(-1) < ((pixels - palette[ground]) ** 2).sum(-1)
+
+
+def judge_shape(image: Image.Image, scene: Scene, shape: Shape) -> tuple[bool, bool, bool]:
+    """(colour, kind, place) of one shape; kind and place are judged in whatever colour it was drawn."""
+    pixels, classes = np.asarray(image.convert("RGB"), np.float32), colour_classes(image)
     height, width = classes.shape
     mine = _territory(scene, shape, height, width)
     colour = COLOUR_NAMES.index(shape.colour)
-    differs = mine & (classes != background_classes(scene, height, width))
-    has_colour = bool(differs.sum() >= 64 and (classes[differs] == colour).mean() >= COLOUR_SHARE)
-    kind, overlap = best_kind(differs)
-    return has_colour, kind == shape.kind and overlap >= LEAST_OVERLAP, is_at_place(differs, shape)
+    ground = background_classes(scene, height, width)
+    differs = mine & (classes != ground)
+    if differs.sum() < 64:
+        return False, False, False
+    counts = np.bincount(classes[differs], minlength=len(COLOURS))
+    found = mine & nearer_to(pixels, int(counts.argmax()), ground)
+    kind, overlap = best_kind(found)
+    has_colour = bool(counts.argmax() == colour and counts[colour] >= COLOUR_SHARE * counts.sum())
+    return has_colour, kind == shape.kind and overlap >= LEAST_OVERLAP, is_at_place(found, shape)
 
 
 def judge(image: Image.Image, scene: Scene) -> Verdict:
     """Compare a picture with the scene that its caption tells of."""
-    classes = colour_classes(image)
-    each = [judge_shape(classes, scene, shape) for shape in scene.shapes]
+    each = [judge_shape(image, scene, shape) for shape in scene.shapes]
     colour, kind, place = (all(found[i] for found in each) for i in range(3))
-    return Verdict(judge_background(classes, scene), colour, kind, place)
+    return Verdict(judge_background(colour_classes(image), scene), colour, kind, place)
 
 
 def says_all(text: str, scene: Scene) -> bool:
@@ -222,20 +233,21 @@ def score_prompts(draw: Draw, prompts: list[tuple[str, Scene]]) -> dict[str, flo
     return {"prompts": float(len(verdicts)), **counts}
 
 
-def _is_change_made(classes: np.ndarray, edit: Edit) -> bool:
+def _is_change_made(image: Image.Image, edit: Edit) -> bool:
     source, target = edit.sources[0], edit.target
+    classes = colour_classes(image)
     height, width = classes.shape
     if edit.task == "background":
         return judge_background(classes, target)
     if edit.task == "combine":
-        colour, kind, _ = judge_shape(classes, target, target.shapes[0])
+        colour, kind, _ = judge_shape(image, target, target.shapes[0])
         return colour and kind and judge_background(classes, target)
     if edit.task == "remove":
         gone = next(shape for shape in source.shapes if shape not in target.shapes)
         box = ~outside_boxes([gone], height, width)
         return bool((classes == background_classes(target, height, width))[box].mean() >= 0.9)
     new = next(shape for shape in target.shapes if shape not in source.shapes)
-    colour, kind, place = judge_shape(classes, target, new)
+    colour, kind, place = judge_shape(image, target, new)
     return colour and (edit.task == "colour" or (kind and place))
 
 
@@ -249,7 +261,7 @@ def judge_edit(image: Image.Image, edit: Edit) -> EditVerdict:
     changed = np.asarray(grown) > 0
     difference = np.abs(np.asarray(image.convert("RGB"), np.float32) - before).mean(-1)[~changed]
     rest = float(difference.mean()) if difference.size else 0.0
-    return EditVerdict(edit.task, _is_change_made(colour_classes(image), edit), rest)
+    return EditVerdict(edit.task, _is_change_made(image, edit), rest)
 
 
 def score_edits(draw: DrawEdit, edits: list[Edit], size: tuple[int, int] = (256, 256)) -> dict[str, float]:

@@ -4,6 +4,7 @@ import numpy as np
 from PIL import Image
 
 from glmimg.demo.train.scene import Scene, Shape, draw_scene, is_held_out
+
 from .scorer import held_out_edits, held_out_prompts, judge, score_edits, score_prompts
 
 

@@ -17,7 +17,12 @@ PLACE_PHRASES = {
     "bottom": ("at the bottom", "at the bottom", "on the bottom"),
     "top left": ("in the top left corner", "in the top left", "at the top left", "in the upper left corner"),
     "top right": ("in the top right corner", "in the top right", "at the top right", "in the upper right corner"),
-    "bottom left": ("in the bottom left corner", "in the bottom left", "at the bottom left", "in the lower left corner"),
+    "bottom left": (
+        "in the bottom left corner",
+        "in the bottom left",
+        "at the bottom left",
+        "in the lower left corner",
+    ),
     "bottom right": (
         "in the bottom right corner",
         "in the bottom right",
@@ -130,10 +135,10 @@ def _describe_word(rng: random.Random, scene: Scene) -> str:
     shape = scene.shapes[0]
     end = rng.choice(("", "at the bottom", "below"))
     if rng.random() < 0.5:
-        return _join(name_shape(rng, shape), name_place(rng, shape), "and", what, end, "on", name_background(rng, scene))
-    return _join(
-        name_shape(rng, shape), name_place(rng, shape), "on", name_background(rng, scene), "with", what, end
-    )
+        return _join(
+            name_shape(rng, shape), name_place(rng, shape), "and", what, end, "on", name_background(rng, scene)
+        )
+    return _join(name_shape(rng, shape), name_place(rng, shape), "on", name_background(rng, scene), "with", what, end)
 
 
 def caption(rng: random.Random, scene: Scene) -> str:

@@ -40,16 +40,16 @@ class Journal:
 
     def __init__(self, name: str, every: int = 20) -> None:
         self.name, self.every = name, every
-        self.sums: dict[str, float] = {}
+        self.sums: dict[str, list[float]] = {}
         self.count, self.started = 0, time.monotonic()
 
     def tell(self, step: int, **values: float) -> None:
         """Add the figures of one step; print and forget after every `every` of them."""
         for key, value in values.items():
-            self.sums[key] = self.sums.get(key, 0.0) + value
+            self.sums.setdefault(key, []).append(value)
         self.count += 1
         if self.count == self.every:
             seconds = (time.monotonic() - self.started) / self.count
-            means = " ".join(f"{key} {total / self.count:.4f}" for key, total in self.sums.items())
+            means = " ".join(f"{key} {sum(told) / len(told):.4f}" for key, told in sorted(self.sums.items()))
             print(f"{self.name} {step} {means} {seconds:.2f} s/step", flush=True)
             self.sums, self.count, self.started = {}, 0, time.monotonic()

@@ -8,7 +8,7 @@ squares need none but "full", diamonds four, triangles four. A picture and its t
 import hashlib
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -126,7 +126,7 @@ def _polygon(kind: str, side_px: int) -> list[tuple[float, float]]:
     return corners
 
 
-@lru_cache(maxsize=None)
+@cache
 def shape_mask(kind: str, side: int) -> np.ndarray:
     """Coverage of a shape in its box: float32 (32*side, 32*side), 0 to 1, edges antialiased."""
     side_px = side * CELL_PX
@@ -141,7 +141,7 @@ def shape_mask(kind: str, side: int) -> np.ndarray:
     return np.asarray(big.resize((side_px, side_px), Image.Resampling.BOX), dtype=np.float32) / 255
 
 
-@lru_cache(maxsize=None)
+@cache
 def letter_mask(letter: str) -> np.ndarray:
     """Coverage of a capital letter in its cell: float32 (32, 32), 0 to 1, Pillow's own font."""
     font = ImageFont.load_default(34)
