@@ -126,22 +126,27 @@ def _measured_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
     return float(top), float(left), float(bottom - top + 1), float(right - left + 1)
 
 
-def best_kind(mask: np.ndarray) -> tuple[str, float]:
-    """(kind, overlap): the kind whose outline, fitted to the mask's extent, overlaps it best (intersection over union)."""
+def _overlap(mask: np.ndarray, kind: str, top: float, left: float, side: float) -> float:
+    """Intersection over union of a mask with a kind's outline in a square box (pixels)."""
+    outline = Image.fromarray((shape_mask(kind, 8) * 255).astype(np.uint8)).resize((round(side), round(side)))
+    truth = Image.new("L", (mask.shape[1], mask.shape[0]))
+    truth.paste(outline, (round(left), round(top)))
+    filled = np.asarray(truth) > 127
+    return float((mask & filled).sum() / (mask | filled).sum())
+
+
+def best_kind(mask: np.ndarray, true_box: tuple[int, int, int]) -> tuple[str, float]:
+    """(kind, overlap): the kind that overlaps the mask best (intersection over union).
+
+    Each kind is tried in the box that the mask measures and in the true box, (top, left, side) in pixels.
+    """
     box = _measured_box(mask)
     if box is None:
         return "", 0.0
     top, left, height, width = box
     side = max(height, width)
-    overlaps = {}
-    for kind in KINDS:
-        whole = Image.fromarray((shape_mask(kind, 8) * 255).astype(np.uint8)).resize((round(side), round(side)))
-        truth = np.zeros(mask.shape, bool)
-        at_top, at_left = round(top + height / 2 - side / 2), round(left + width / 2 - side / 2)
-        cut = np.asarray(whole)[max(0, -at_top) : mask.shape[0] - at_top, max(0, -at_left) : mask.shape[1] - at_left]
-        at_top, at_left = max(0, at_top), max(0, at_left)
-        truth[at_top : at_top + cut.shape[0], at_left : at_left + cut.shape[1]] = cut > 127
-        overlaps[kind] = float((mask & truth).sum() / (mask | truth).sum())
+    boxes = ((top + height / 2 - side / 2, left + width / 2 - side / 2, side), true_box)
+    overlaps = {kind: max(_overlap(mask, kind, *tried) for tried in boxes) for kind in KINDS}
     best = max(overlaps, key=lambda kind: overlaps[kind])
     return best, overlaps[best]
 
@@ -175,6 +180,11 @@ def nearer_to(pixels: np.ndarray, colour: int, ground: np.ndarray) -> np.ndarray
     return ((pixels - palette[colour]) ** 2).sum(-1) < ((pixels - palette[ground]) ** 2).sum(-1)
 
 
+def without_lines(mask: np.ndarray) -> np.ndarray:
+    """A mask without lines of one or two pixels: where two background colours meet, a blend may look like a third."""
+    return np.asarray(Image.fromarray(mask).convert("L").filter(ImageFilter.MedianFilter(5))) > 127
+
+
 def judge_shape(image: Image.Image, scene: Scene, shape: Shape) -> tuple[bool, bool, bool]:
     """(colour, kind, place) of one shape; kind and place are judged in whatever colour it was drawn."""
     pixels, classes = np.asarray(image.convert("RGB"), np.float32), colour_classes(image)
@@ -186,8 +196,8 @@ def judge_shape(image: Image.Image, scene: Scene, shape: Shape) -> tuple[bool, b
     if differs.sum() < 64:
         return False, False, False
     counts = np.bincount(classes[differs], minlength=len(COLOURS))
-    found = mine & nearer_to(pixels, int(counts.argmax()), ground)
-    kind, overlap = best_kind(found)
+    found = without_lines(mine & nearer_to(pixels, int(counts.argmax()), ground))
+    kind, overlap = best_kind(found, _box_px(shape, height, width))
     has_colour = bool(counts.argmax() == colour and counts[colour] >= COLOUR_SHARE * counts.sum())
     return has_colour, kind == shape.kind and overlap >= LEAST_OVERLAP, is_at_place(found, shape)
 

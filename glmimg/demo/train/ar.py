@@ -18,8 +18,10 @@ from glmimg.demo.train.tokenizer import build_processor
 
 Figures = dict[str, float]
 STEPS, WARMUP, MATRIX_RATE, EMBEDDING_RATE, HEAD_RATE = 3000, 60, 0.005, 2e-3, 1e-3
-MATRIX_DECAY = 0.4  # without it Muon lets queries and keys grow until every head attends to one token and stops learning
-ALONE_UNTIL = 2700  # from this step on the VAE and the DiT are done, and two processes share the work
+MATRIX_DECAY = (
+    0.4  # without it Muon lets queries and keys grow until every head attends to one token and stops learning
+)
+ALONE_UNTIL = 1500  # from this step on the VAE and the DiT are done, and two processes share the work
 PHASES = (  # from this step on, this mixture
     (0, Mixture()),
     (500, Mixture(pairs=0.25)),

@@ -15,7 +15,7 @@ from glmimg.demo.train.tokenizer import build_processor, save_tokenizers
 from glmimg.demo.train.vae import build_vae
 from glmimg.demo.train.vision import write_vision
 
-TEMPERATURE, TOP_P = 0.8, 0.95
+TEMPERATURE, TOP_P = 0.6, 0.9
 MODEL_INDEX = {
     "_class_name": "GlmImagePipeline",
     "_diffusers_version": "0.37.0",
