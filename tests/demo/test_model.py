@@ -1,0 +1,49 @@
+"""The shipped demo checkpoint draws what the caption says: a dozen held-out captions through the stock pipeline.
+
+`tests/demo/measure.py` runs the whole measurement; its result is kept in `glmimg/demo/scores.json`.
+"""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from glmimg.demo import demo_path
+
+from .scorer import held_out_prompts, score_prompts
+from .stock import StockPipeline
+
+PROMPTS, STEPS = 12, 12
+
+
+@pytest.fixture(scope="module")
+def stock() -> StockPipeline:
+    return StockPipeline(demo_path(), steps=STEPS)
+
+
+def test_the_folder_is_small_enough_for_the_wheel() -> None:
+    assert sum(path.stat().st_size for path in demo_path().rglob("*") if path.is_file()) <= 16_000_000
+
+
+def test_scores_are_kept_beside_the_weights() -> None:
+    scores = json.loads((demo_path().parent / "scores.json").read_text())
+    assert scores["text_to_image_256x256"]["prompts"] == 100
+    assert scores["edits_256x256"]["edits"] == 60
+
+
+def test_flat_pictures_have_flat_codes(stock: StockPipeline) -> None:
+    """Codes 0 to 9 are the ten plain colours, in the order of COLOUR_NAMES; red is the first, white the last."""
+    encoder, images = stock.pipe.vision_language_encoder, stock.pipe.processor.image_processor
+    for colour, code in (("red", 0), ("white", 9)):
+        inputs = images(Image.new("RGB", (256, 256), colour), return_tensors="pt")
+        with torch.no_grad():
+            features = encoder.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"]).pooler_output
+            codes = encoder.get_image_tokens(features)
+        assert codes.tolist() == [code] * 64
+
+
+def test_held_out_captions_are_drawn(stock: StockPipeline) -> None:
+    counts = score_prompts(stock.draw, held_out_prompts(PROMPTS))
+    assert counts["background_and_colour"] >= 10
+    assert counts["shape_and_place"] >= 9
