@@ -122,7 +122,7 @@ def test_a_damaged_embedded_source_is_refused(glmimg: Run, tiny: Path, two: tupl
         Path("bad.tokens.json").write_text(json.dumps(good))
         refused = glmimg("decode", "bad.tokens.json", "-o", "y.png")
         assert refused.status == 3
-        assert "the embedded picture of a.png" in refused.err
+        assert "embedded" in refused.err
         assert not Path("y.png").exists()
 
 

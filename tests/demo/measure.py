@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from demo.scorer import held_out_edits, held_out_prompts, score_edits, score_prompts
 from demo.stock import StockPipeline
+
 from glmimg.demo import demo_path
 
 

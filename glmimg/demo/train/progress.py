@@ -1,7 +1,6 @@
 """What every trainer shares: one thread, a learning rate that warms up and decays, checkpoints that survive a kill."""
 
 import math
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ def save_state(path: Path, **state: Any) -> None:
     """Write a training state whole or not at all."""
     part = path.with_suffix(".part")
     torch.save(state, part)
-    os.replace(part, path)
+    part.replace(path)
 
 
 def load_state(path: Path) -> dict[str, Any] | None:

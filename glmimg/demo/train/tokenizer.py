@@ -83,7 +83,8 @@ def _merges_of(tokenizer: Tokenizer) -> list[tuple[str, str]]:
     import json
 
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
-    return [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
+    pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+    return [(left, right) for left, right in pairs]
 
 
 def build_processor() -> GlmImageProcessor:
