@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from glmimg.cli.console import Console
 from glmimg.errors import BadDump, ModelError, UsageError
 from glmimg.tokens.dump import TokenDump, check_fits_model, read_dump
+from glmimg.tokens.painting import check_has_grid
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -79,6 +80,8 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None, scor
     from glmimg.tokens.statistics import describe
 
     dump = read_dump(path)
+    if drawing.over is not None:
+        check_has_grid(dump, path, "target")
     picture_path = drawing.path()
     if scoring is not None:
         dump = score(dump, path, scoring, console, force=drawing.force)
@@ -150,8 +153,8 @@ def publish_schema(console: Console) -> None:
 
 
 def tokens_digest(dump: TokenDump) -> str:
-    """Hex digest of the target grid: dumps with equal pictures-to-be share it."""
-    return hashlib.sha256(repr(dump.target.tokens).encode()).hexdigest()
+    """Hex digest of the last grid: dumps with equal pictures-to-be share it."""
+    return hashlib.sha256(repr(dump.grids[-1].tokens).encode()).hexdigest()
 
 
 def check_model(dump: TokenDump, path: Path, model: str | None) -> Check:

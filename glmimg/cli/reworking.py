@@ -86,6 +86,7 @@ def rework(names: Sequence[str], asked: Rework, drawing: Drawing, output: Output
     raises: UsageError (exit 2), BadDump and BadImage (exit 3), before anything loads; then as `LocalEngine.write`
     """
     from glmimg.tokens.dump import read_dump
+    from glmimg.tokens.painting import check_has_grid
 
     if asked.from_image is not None:
         _from_image(names, asked.from_image, drawing, output, console)
@@ -94,6 +95,7 @@ def rework(names: Sequence[str], asked: Rework, drawing: Drawing, output: Output
         raise UsageError("a change takes one dump", "For example: glmimg tokens --redraw 0,0,64,64 x.tokens.json")
     path = Path(names[0])
     base = read_dump(path)
+    check_has_grid(base, path, "target")
     if asked.paste is not None:
         _paste(base, path, asked, output, console)
     else:
@@ -104,10 +106,12 @@ def _paste(base: TokenDump, path: Path, asked: Rework, output: Output, console: 
     from glmimg.cli.outputs import NameFields
     from glmimg.tokens import change
     from glmimg.tokens.dump import read_dump, write_dump
+    from glmimg.tokens.painting import check_has_grid
     from glmimg.tokens.region import Box, box_region, parse_point
 
     assert asked.paste is not None
     given = read_dump(asked.paste)
+    check_has_grid(given, asked.paste, "target")
     change.check_same_codes(base, given, asked.paste)
     whole = Box(0, 0, given.width, given.height)
     box = whole if asked.box is None else box_region(asked.box, (given.height, given.width)).box or whole

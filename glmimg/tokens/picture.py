@@ -52,12 +52,13 @@ def draw_dump(dump: TokenDump) -> Image.Image:
 
 
 def draw_comparison(one: TokenDump, other: TokenDump, comparison: Comparison) -> Image.Image:
-    """Both target grids, and the cells in which they differ in the second one's colours. RGB."""
-    panels = [_code_panel(dump.target, describe_grid(dump.target)) for dump in (one, other)]
-    target = next(grid for grid in comparison.grids if grid.name == "target")
-    if target.changed is not None:
-        colours = change_colours(other.target.tokens, target.changed)
-        panels.append(Panel(f"changed: {target.cells_changed} of {other.target.shape.cells}", colours))
+    """The last grids of both, and the cells in which they differ in the second one's colours. RGB."""
+    panels = [_code_panel(dump.grids[-1], describe_grid(dump.grids[-1])) for dump in (one, other)]
+    last = other.grids[-1]
+    difference = next(each for each in comparison.grids if each.name == last.role)
+    if difference.changed is not None:
+        colours = change_colours(last.tokens, difference.changed)
+        panels.append(Panel(f"changed: {difference.cells_changed} of {last.shape.cells}", colours))
     return _compose(panels)
 
 

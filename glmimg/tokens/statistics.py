@@ -99,7 +99,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class DumpStatistics:
-    """All grids of a dump in numbers; agreement is None where there is no preview."""
+    """All grids of a dump in numbers; agreement is None where preview or target is missing."""
 
     grids: tuple[GridStatistics, ...]
     agreement: Agreement | None
@@ -107,7 +107,7 @@ class DumpStatistics:
 
 def describe(dump: TokenDump) -> DumpStatistics:
     """Count everything worth knowing about a dump's grids."""
-    agreement = compare_grids(dump.preview, dump.target) if dump.preview else None
+    agreement = compare_grids(dump.preview, dump.target) if dump.preview and dump.has_target else None
     return DumpStatistics(tuple(describe_grid(grid) for grid in dump.grids), agreement)
 
 

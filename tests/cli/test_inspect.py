@@ -139,3 +139,18 @@ def test_it_imports_no_torch(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.stderr.endswith("HEAVY:"), done.stderr
+
+
+def test_a_dump_that_stopped_after_its_preview(glmimg: Run, folder: Path) -> None:
+    whole = dump(ROWS)
+    begun = folder / "begun.tokens.json"
+    write_dump(whole.model_copy(update={"grids": whole.grids[:1]}), begun)
+    assert glmimg("inspect", begun, "--picture", folder / "p.png").status == 0
+    assert glmimg("inspect", begun, begun, "--picture", folder / "q.png").status == 0
+    assert "missing against 2x3" in glmimg("inspect", begun, folder / "a.tokens.json").out
+    assert glmimg("inspect", "--table", begun).status == 0
+    Image.new("RGB", (96, 64)).save(folder / "out.png")
+    for arguments in (["inspect", begun, "--over", folder / "out.png"], ["tokens", "--redraw", "0,0,32,32", begun]):
+        done = glmimg(*arguments)
+        assert done.status == 3
+        assert "holds a preview grid only" in done.err
