@@ -13,7 +13,8 @@ from PIL import Image
 
 from glmimg.ar.sources import SourceEncoder
 from glmimg.engine.local import LocalEngine, Order, Painted
-from glmimg.job import Job, ModelChoice, Sampling
+from glmimg.events import Event, JobStarted
+from glmimg.job import ARChoice, Job, ModelChoice, Sampling
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.sources import SourceShelf
 from tests.stages.edit_cases import CASES, GOLDEN, EditCase, arithmetic, source_picture, weights_digest
@@ -145,3 +146,23 @@ def test_the_dit_reads_the_sources_once_a_picture(tiny: Path, tmp_path: Path, mo
     next(LocalEngine(checkpoint, ModelChoice("tiny"), shelf=shelf).draw([Order(job)]))
     layers, patches = 2, [96 * 160 // 256, 128 * 64 // 256]
     assert written == [patches[0]] * layers + [patches[1]] * layers, "once a layer and source, not once a step"
+
+
+def test_a_batch_of_unlike_numbers_of_sources(tiny: Path, tmp_path: Path) -> None:
+    """Rows of one batch with one, two and three sources: each gets the tokens it gets alone."""
+    checkpoint, shelf = Checkpoint("tiny", tiny), SourceShelf()
+    three = job_of(CASES[2], tmp_path, checkpoint, shelf)
+    jobs = [three.model_copy(update={"sources": three.sources[:count], "seed": count}) for count in (1, 2, 3)]
+    rows: list[int] = []
+
+    def watch(event: Event) -> None:
+        if isinstance(event, JobStarted):
+            rows.append(event.at_once)
+
+    together = LocalEngine(checkpoint, ModelChoice("tiny"), shelf=shelf, watch=watch, ar=ARChoice(rows=3))
+    written = [each.dump for each in together.write([Order(job) for job in jobs])]
+    assert rows == [3]
+    assert [len(dump.sources) for dump in written] == [1, 2, 3]
+    alone = LocalEngine(checkpoint, ModelChoice("tiny"), shelf=shelf, ar=ARChoice(rows=1))
+    for dump, each in zip(written, alone.write([Order(job) for job in jobs]), strict=True):
+        assert (dump.grids, dump.sources) == (each.dump.grids, each.dump.sources)
