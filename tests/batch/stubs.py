@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 from glmimg.engine.batch.ledger import ModelId
-from glmimg.engine.local import painted_job
+from glmimg.engine.records import painted_job
 from glmimg.errors import WriteError
 from glmimg.events import Loading, Watch
 from glmimg.image_io import Making
