@@ -14,6 +14,7 @@ import pytest
 from tests.tiny import build_checkpoint
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker a core: threads of two workers would wait for each other
 
 
 @dataclass(frozen=True)
