@@ -219,7 +219,8 @@ def says_all(text: str, scene: Scene) -> bool:
 
 def held_out_prompts(count: int = 100, seed: int = 0) -> list[tuple[str, Scene]]:
     """Captions of scenes that training never drew (see `is_held_out`): three in ten with two shapes, none with words."""
-    rng, prompts = random.Random(seed), []
+    rng = random.Random(seed)
+    prompts: list[tuple[str, Scene]] = []
     while len(prompts) < count:
         scene = random_scene(rng, pairs=0.3, words=0, held_out=True)
         text = caption(rng, scene)

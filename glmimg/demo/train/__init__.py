@@ -2,10 +2,10 @@
 
 How the shipped weights came about, because it was not one straight run of that command (two CPU cores, 23 November):
 
-- VAE: 3,200 steps, 35 minutes on one core beside the AR stage; the rate was 2e-3 flat for 1,800 of them. It ended
+- VAE: 3,200 steps, 37 minutes on one core beside the AR stage; the rate was 2e-3 flat for 1,800 of them. It ended
   at a mean error of about 2/255 on whole pictures.
 - DiT and glyph encoder: 2,200 steps, 35 minutes on one core. The schedule was cut from 4,500 steps to 2,200 at 1,400.
-- AR stage: 4,400 steps, 100 minutes, the last 2,200 on both cores. Steps 1 to 800 had two key-value heads and Muon at
+- AR stage: 4,400 steps, 110 minutes, the last 2,200 on both cores. Steps 1 to 800 had two key-value heads and Muon at
   0.012, steps 800 to 2,000 six (the two copied thrice) at 0.006, both with hardly any decay. By then shapes were still
   started anywhere: queries and keys had grown until every head attended to a single token and stopped learning. At
   2,000 they were scaled by 1/4 (output projections and MLP ends by 0.3), the position heads were set, and decay 0.4

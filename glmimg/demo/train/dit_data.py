@@ -62,11 +62,12 @@ def build_pool(vae: AutoencoderKL, codebook: Codebook, path: Path) -> Pool:
     if path.exists():
         stored: Pool = torch.load(path, weights_only=False)
         return stored
-    rng, pictures = random.Random(21), {}
+    rng = random.Random(21)
+    pictures: dict[tuple[int, int], Pictures] = {}
     for grid, plain, worded in POOL_GRIDS:
         scenes = [random_scene(rng, words=0) for _ in range(plain)] + [random_scene(rng, 0, 1) for _ in range(worded)]
         pictures[grid] = encode_scenes(vae, codebook, scenes, grid)
-    edits = {}
+    edits: dict[int, list[Pictures]] = {}
     for sources, tasks in ((1, ("background", "colour", "add", "remove")), (2, ("combine",))):
         drawn = [random_edit(rng, task=rng.choice(tasks)) for _ in range(EDITS // sources**2)]
         columns = [[edit.sources[i] for edit in drawn] for i in range(sources)] + [[edit.target for edit in drawn]]
