@@ -120,7 +120,7 @@ def place_orders(jobs: Sequence[Job], destination: Destination, *, json: bool, f
     if destination.keep_tokens and destination.tokens_out is not None:
         dumps = outputs.name_outputs(destination.tokens_out, names, ".tokens.json")
     elif destination.keep_tokens:
-        dumps = [path and outputs.dump_path_beside(path) for path in pictures]
+        dumps = [path and outputs.dump_path_beside(path) if not outputs.is_device(path) else None for path in pictures]
     outputs.check_outputs([path for path in [*pictures, *dumps] if path is not None], force=destination.force)
     return [Order(*each) for each in zip(jobs, dumps, pictures, strict=True)]
 

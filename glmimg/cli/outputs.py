@@ -65,6 +65,11 @@ def dump_path_beside(picture: Path) -> Path:
     return picture.with_name(split_suffix(picture)[0] + ".tokens.json")
 
 
+def is_device(path: Path | None) -> bool:
+    """Whether a path is something like /dev/null, beside which nothing is to be put."""
+    return path is not None and path.exists() and not path.is_file()
+
+
 def split_suffix(path: Path) -> tuple[str, str]:
     """Name and ending, `.tokens.json` being one ending."""
     if path.name.endswith(".tokens.json"):

@@ -84,6 +84,8 @@ def test_a_dump_beside_the_picture_is_not_overwritten_either(glmimg: Glmimg, tin
 
 def test_a_full_disk(glmimg: Glmimg, tiny: Path) -> None:
     assert_refused(glmimg("tokens", "x", "-m", tiny, "-o", "/dev/full"), 1, "No space left")
+    assert_refused(glmimg("t2i", "x", "-m", tiny, "-o", "/dev/full", "--steps", "1"), 1, "No space left")
+    assert not Path("/dev/full.tokens.json").exists()
 
 
 @pytest.mark.parametrize(
