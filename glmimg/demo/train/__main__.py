@@ -24,11 +24,11 @@ def train_decoder(out: Path) -> None:
     train_dit(out)
 
 
-def train_writer(out: Path, until: int | None = None, rank: int = 0, workers: int = 1) -> None:
+def train_writer(out: Path, until: int, rank: int = 0, workers: int = 1) -> None:
     """The AR stage, up to step `until`, alone or as one of `workers` processes."""
     from glmimg.demo.train.ar import train_ar
 
-    train_ar(out, until=until, rank=rank, workers=workers)
+    train_ar(out, until, rank, workers)
 
 
 def run_side_by_side(*works: tuple[Callable[..., None], tuple[Any, ...]]) -> None:
@@ -45,14 +45,14 @@ def run_side_by_side(*works: tuple[Callable[..., None], tuple[Any, ...]]) -> Non
 
 def train_all(out: Path) -> None:
     """The codebook; the AR stage beside VAE and DiT; then the AR stage on both cores."""
-    from glmimg.demo.train.ar import ALONE_UNTIL
+    from glmimg.demo.train.ar import ALONE_UNTIL, STEPS
 
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "codebook.npz").exists():
         build_codebook().save(out / "codebook.npz")
     run_side_by_side((train_writer, (out, ALONE_UNTIL)), (train_decoder, (out,)))
     (out / "ar.meeting").unlink(missing_ok=True)
-    run_side_by_side(*((train_writer, (out, None, rank, 2)) for rank in range(2)))
+    run_side_by_side(*((train_writer, (out, STEPS, rank, 2)) for rank in range(2)))
 
 
 def main() -> None:

@@ -17,15 +17,22 @@ from glmimg.demo.train.progress import Journal, load_state, rate_at, save_state,
 from glmimg.demo.train.tokenizer import build_processor
 
 Figures = dict[str, float]
-STEPS, WARMUP, MATRIX_RATE, EMBEDDING_RATE, HEAD_RATE = 3000, 60, 0.005, 2e-3, 1e-3
+WARMUP, MATRIX_RATE, EMBEDDING_RATE, HEAD_RATE = 60, 0.005, 2e-3, 1e-3
 MATRIX_DECAY = (
     0.4  # without it Muon lets queries and keys grow until every head attends to one token and stops learning
 )
 ALONE_UNTIL = 1500  # from this step on the VAE and the DiT are done, and two processes share the work
+COURSES = (  # last step, share of the peak rates: each warms up, stays flat and decays
+    (4400, 1.0),
+    (8400, 0.5),
+)
+STEPS = COURSES[-1][0]
 PHASES = (  # from this step on, this mixture
     (0, Mixture()),
     (500, Mixture(pairs=0.25)),
     (900, Mixture(pairs=0.3, other_grids=0.15, edits=0.2, words=0.03)),
+    (4400, Mixture(pairs=0.3, other_grids=0.15, edits=0.45, words=0.2)),
+    (7800, Mixture(pairs=0.35, other_grids=0.15, edits=0.3, words=0.15)),
 )
 
 
@@ -69,6 +76,16 @@ def mixture_at(step: int) -> Mixture:
     return [mixture for start, mixture in PHASES if start <= step][-1]
 
 
+def rate_in_course(step: int) -> float:
+    """Learning-rate factor in 0..1 at this step of its course."""
+    start = 0
+    for end, share in COURSES:
+        if step < end:
+            return share * rate_at(step - start, end - start, WARMUP)
+        start = end
+    raise ValueError(f"step {step} is past the last course")
+
+
 def average_gradients(model: GlmImageForConditionalGeneration) -> None:
     """Replace every gradient by its mean over the processes that train together."""
     grads = [p.grad for p in model.parameters() if p.grad is not None]
@@ -93,10 +110,10 @@ def update(model: GlmImageForConditionalGeneration, optimizers: list[torch.optim
     return {f"loss_{batch.task}": loss.item(), "tokens": tokens.item(), "rows": rows.item()}
 
 
-def train_ar(out: Path, steps: int = STEPS, until: int | None = None, rank: int = 0, workers: int = 1) -> None:
+def train_ar(out: Path, until: int = STEPS, rank: int = 0, workers: int = 1) -> None:
     """Train, going on from `out/ar.pt` if it exists.
 
-    steps: length of the learning-rate schedule; until: where to stop, `steps` by default
+    until: the step to stop before; courses end where COURSES says
     rank, workers: for data-parallel training, this process's number and how many there are
     """
     set_up_torch(2)
@@ -111,13 +128,13 @@ def train_ar(out: Path, steps: int = STEPS, until: int | None = None, rank: int 
     maker = RowMaker(codebook, processor, random.Random(f"ar {first} {rank}"))
     supply = Batches(maker, mixture_at(first), plan=random.Random(first))
     batches, journal = iter(supply), Journal("ar", 25)
-    for step in range(first, until or steps):
+    for step in range(first, until):
         supply.mixture = mixture_at(step)
-        set_rates(optimizers, peaks, rate_at(step, steps, WARMUP))
+        set_rates(optimizers, peaks, rate_in_course(step))
         figures = update(model, optimizers, next(batches))
         if rank == 0:
             journal.tell(step + 1, **figures)
-            if (step + 1) % 200 == 0 or step + 1 == (until or steps):
+            if (step + 1) % 200 == 0 or step + 1 == until:
                 states = [optimizer.state_dict() for optimizer in optimizers]
                 save_state(out / "ar.pt", model=model.state_dict(), optimizers=states, step=step + 1)
 
@@ -128,7 +145,7 @@ def resume(path: Path, model: GlmImageForConditionalGeneration, optimizers: list
     if state is None:
         return 0
     model.load_state_dict(state["model"])
-    for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
+    for optimizer, stored in zip(optimizers, state["optimizers"] or [{"state": {}}] * len(optimizers), strict=True):
         optimizer.load_state_dict({**stored, "param_groups": optimizer.state_dict()["param_groups"]})
     step: int = state["step"]
     return step

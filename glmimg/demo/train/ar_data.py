@@ -16,14 +16,16 @@ from transformers import GlmImageProcessor
 
 from glmimg.demo.train.captions import caption
 from glmimg.demo.train.codebook import Codebook
-from glmimg.demo.train.edits import Edit, random_edit
+from glmimg.demo.train.edits import TASKS, Edit, random_edit
 from glmimg.demo.train.sampling import random_scene
 from glmimg.demo.train.scene import Layout, Scene, lay_out, paint
 from glmimg.demo.train.tokenizer import IMAGE_END, IMAGE_START
 from glmimg.demo.train.vision import SourceReader
 
 TOKENS_A_BATCH = 2400
+TASK_WEIGHTS = (1, 2, 3, 2, 2)  # of edits.TASKS: a new background was learned first, what adds a shape last
 FAR_CELLS_KEPT = 0.2  # of the cells with nothing near, so many enter the loss; all the others always do
+CHANGED_WEIGHT = 2.0  # of a cell of an edit that shows something else than its source did
 DECISION_WEIGHT = 4.0  # of a cell unlike both its left and its upper neighbour: there the caption has to be read
 OTHER_GRIDS = (
     *((8, 10), (10, 8), (8, 12), (12, 8), (8, 14), (14, 8), (8, 16), (16, 8), (10, 10), (10, 12), (12, 10)),
@@ -113,9 +115,10 @@ class RowMaker:
             row: list[int] = []
             for source in edit.sources:
                 row += [IMAGE_START, *self.read_source(paint(lay_out(source, *grid))).ravel(), IMAGE_END]
-            target = self._grid(edit.target, *grid)
-            ids.append([*row, *prompt, *suffix, *target[0]])
-            weights.append([*target[1], 1.0])
+            codes, wanted = self._grid(edit.target, *grid)
+            before = self.codebook.codes_of(lay_out(edit.sources[-1], *grid)).ravel()
+            ids.append([*row, *prompt, *suffix, *codes])
+            weights.append([*np.where(codes != before, np.maximum(wanted, CHANGED_WEIGHT), wanted), 1.0])
         grids = torch.tensor([[1, *grid]] * (len(rows[0][1].sources) + 1))
         return ArBatch(
             torch.tensor(ids),
@@ -168,7 +171,7 @@ class Batches:
     def _edit(self, grid: tuple[int, int]) -> ArBatch:
         size = max(2, TOKENS_A_BATCH // (20 + 2 * grid[0] * grid[1]))
         while True:
-            edit = random_edit(self.rng)
+            edit = random_edit(self.rng, task=self.rng.choices(TASKS, TASK_WEIGHTS)[0])
             prompt = self.maker.encode(edit.instruction)
             key = len(edit.sources), len(prompt)
             waiting = self.edits[key]
