@@ -9,11 +9,12 @@ from torch.nn import functional as F
 from transformers import GlmImageForConditionalGeneration
 
 from glmimg.demo.train.ar_data import ArBatch, Batches, Mixture, RowMaker
-from glmimg.demo.train.ar_model import build_ar
+from glmimg.demo.train.ar_model import build_ar, start_letters
 from glmimg.demo.train.codebook import load_codebook
 from glmimg.demo.train.muon import Muon
 from glmimg.demo.train.position_heads import anchors_of, start_position_heads
-from glmimg.demo.train.progress import Journal, load_state, rate_at, save_state, set_up_torch
+from glmimg.demo.train.progress import Journal, load_state, rate_in_course, restore, save_state, set_up_torch
+from glmimg.demo.train.scene import LETTERS
 from glmimg.demo.train.tokenizer import build_processor
 
 Figures = dict[str, float]
@@ -22,10 +23,7 @@ MATRIX_DECAY = (
     0.4  # without it Muon lets queries and keys grow until every head attends to one token and stops learning
 )
 ALONE_UNTIL = 1500  # from this step on the VAE and the DiT are done, and two processes share the work
-COURSES = (  # last step, share of the peak rates: each warms up, stays flat and decays
-    (4400, 1.0),
-    (8400, 0.5),
-)
+COURSES = ((4400, 1.0), (8400, 0.5), (11400, 0.5))
 STEPS = COURSES[-1][0]
 PHASES = (  # from this step on, this mixture
     (0, Mixture()),
@@ -33,6 +31,8 @@ PHASES = (  # from this step on, this mixture
     (900, Mixture(pairs=0.3, other_grids=0.15, edits=0.2, words=0.03)),
     (4400, Mixture(pairs=0.3, other_grids=0.15, edits=0.45, words=0.2)),
     (7800, Mixture(pairs=0.35, other_grids=0.15, edits=0.3, words=0.15)),
+    (8400, Mixture(pairs=0.25, other_grids=0.35, edits=0.2, words=0.55)),
+    (10400, Mixture(pairs=0.3, other_grids=0.3, edits=0.3, words=0.25)),
 )
 
 
@@ -76,16 +76,6 @@ def mixture_at(step: int) -> Mixture:
     return [mixture for start, mixture in PHASES if start <= step][-1]
 
 
-def rate_in_course(step: int) -> float:
-    """Learning-rate factor in 0..1 at this step of its course."""
-    start = 0
-    for end, share in COURSES:
-        if step < end:
-            return share * rate_at(step - start, end - start, WARMUP)
-        start = end
-    raise ValueError(f"step {step} is past the last course")
-
-
 def average_gradients(model: GlmImageForConditionalGeneration) -> None:
     """Replace every gradient by its mean over the processes that train together."""
     grads = [p.grad for p in model.parameters() if p.grad is not None]
@@ -122,6 +112,7 @@ def train_ar(out: Path, until: int = STEPS, rank: int = 0, workers: int = 1) -> 
     codebook, processor = load_codebook(out / "codebook.npz"), build_processor()
     model = build_ar(codebook, len(processor.tokenizer), processor.image_token_id)
     start_position_heads(model, anchors_of(processor))
+    start_letters(model, processor.tokenizer.convert_tokens_to_ids(list(LETTERS)))
     optimizers = make_optimizers(model)
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     first = resume(out / "ar.pt", model, optimizers)
@@ -130,7 +121,7 @@ def train_ar(out: Path, until: int = STEPS, rank: int = 0, workers: int = 1) -> 
     batches, journal = iter(supply), Journal("ar", 25)
     for step in range(first, until):
         supply.mixture = mixture_at(step)
-        set_rates(optimizers, peaks, rate_in_course(step))
+        set_rates(optimizers, peaks, rate_in_course(step, COURSES, WARMUP))
         figures = update(model, optimizers, next(batches))
         if rank == 0:
             journal.tell(step + 1, **figures)
@@ -145,8 +136,7 @@ def resume(path: Path, model: GlmImageForConditionalGeneration, optimizers: list
     if state is None:
         return 0
     model.load_state_dict(state["model"])
-    for optimizer, stored in zip(optimizers, state["optimizers"] or [{"state": {}}] * len(optimizers), strict=True):
-        optimizer.load_state_dict({**stored, "param_groups": optimizer.state_dict()["param_groups"]})
+    restore(optimizers, state["optimizers"])
     step: int = state["step"]
     return step
 

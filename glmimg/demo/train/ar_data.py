@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import GlmImageProcessor
 
 from glmimg.demo.train.captions import caption
-from glmimg.demo.train.codebook import Codebook
+from glmimg.demo.train.codebook import LETTER_CODES_START, Codebook
 from glmimg.demo.train.edits import TASKS, Edit, random_edit
 from glmimg.demo.train.sampling import random_scene
 from glmimg.demo.train.scene import Layout, Scene, lay_out, paint
@@ -26,6 +26,7 @@ TOKENS_A_BATCH = 2400
 TASK_WEIGHTS = (1, 2, 3, 2, 2)  # of edits.TASKS: a new background was learned first, what adds a shape last
 FAR_CELLS_KEPT = 0.2  # of the cells with nothing near, so many enter the loss; all the others always do
 CHANGED_WEIGHT = 2.0  # of a cell of an edit that shows something else than its source did
+LETTER_WEIGHT = 12.0  # of a cell that shows a letter: few they are, and hard to learn
 DECISION_WEIGHT = 4.0  # of a cell unlike both its left and its upper neighbour: there the caption has to be read
 OTHER_GRIDS = (
     *((8, 10), (10, 8), (8, 12), (12, 8), (8, 14), (14, 8), (8, 16), (16, 8), (10, 10), (10, 12), (12, 10)),
@@ -91,7 +92,8 @@ class RowMaker:
         around = np.pad(codes, ((1, 0), (1, 0)), constant_values=-1)
         decides = (codes != around[1:, :-1]) & (codes != around[:-1, 1:])
         wanted = near_something(layout) | (self.noise.random((rows, columns)) < FAR_CELLS_KEPT)
-        return codes.ravel(), np.where(decides, DECISION_WEIGHT, wanted).ravel()
+        weights = np.where(decides, DECISION_WEIGHT, wanted)
+        return codes.ravel(), np.where(codes >= LETTER_CODES_START, LETTER_WEIGHT, weights).ravel()
 
     def text_batch(self, rows: list[tuple[list[int], Scene]], grid: tuple[int, int]) -> ArBatch:
         """Text-to-image rows (prompt ids, scene): prompt, preview grid, target grid."""

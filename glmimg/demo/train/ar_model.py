@@ -3,8 +3,9 @@
 import torch
 from transformers import GenerationConfig, GlmImageConfig, GlmImageForConditionalGeneration
 
-from glmimg.demo.train.codebook import CODEBOOK_SIZE, Codebook
+from glmimg.demo.train.codebook import CODEBOOK_SIZE, LETTER_CODES_START, Codebook
 from glmimg.demo.train.features import code_features, embed_features
+from glmimg.demo.train.scene import COLOURS, LETTERS
 from glmimg.demo.train.tokenizer import IMAGE_END, IMAGE_START, VISION_VOCAB
 
 WIDTH, LAYERS, HEADS, KV_HEADS, HEAD_DIM, MLP = 192, 5, 6, 6, 32, 384
@@ -82,3 +83,17 @@ def build_ar(codebook: Codebook, vocab_size: int, image_token: int) -> GlmImageF
             layer.post_self_attn_layernorm.weight.fill_(0.5)
             layer.post_mlp_layernorm.weight.fill_(0.5)
     return model
+
+
+def start_letters(model: GlmImageForConditionalGeneration, letter_ids: list[int]) -> None:
+    """Start the embeddings of a prompt's letters from those of the codes that show them.
+
+    What copies a source picture's codes in an edit then copies a caption's letters as well.
+    letter_ids: token ids of the LETTERS
+    """
+    embedding = model.model.language_model.embed_tokens.weight
+    with torch.no_grad():
+        codes = embedding[LETTER_CODES_START : LETTER_CODES_START + len(COLOURS) * len(LETTERS)]
+        shapes = codes.view(len(COLOURS), len(LETTERS), -1).mean(0)
+        shapes = shapes - shapes.mean(0)
+        embedding[letter_ids] = embedding[letter_ids].mean(0) + shapes / shapes.square().mean().sqrt()

@@ -14,13 +14,15 @@ from glmimg.demo.train.codebook import load_codebook
 from glmimg.demo.train.dit_data import MAIN_GRID, Pictures, Pool, build_pool, upsample
 from glmimg.demo.train.dit_model import build_dit, build_glyph_encoder
 from glmimg.demo.train.muon import Muon
-from glmimg.demo.train.progress import Journal, load_state, rate_at, save_state, set_up_torch
+from glmimg.demo.train.progress import Journal, load_state, rate_in_course, restore, save_state, set_up_torch
 from glmimg.demo.train.vae import build_vae
 
-STEPS, WARMUP, MATRIX_RATE, VECTOR_RATE = 4500, 60, 0.01, 1.5e-3
+COURSES = ((2200, 1.0), (5000, 0.5))
+STEPS, WARMUP, MATRIX_RATE, VECTOR_RATE = COURSES[-1][0], 60, 0.01, 1.5e-3
 LATENT_TOKENS_A_BATCH = 3072
 PRIOR_DROPPED = 0.1
-OTHER_GRIDS, WORDS, EDITS = 0.15, 0.1, 0.12  # shares of the batches
+OTHER_GRIDS, EDITS = 0.15, 0.12  # shares of the batches
+WORDS = (0.1, 0.4)  # in each course, of the batches left
 EDITS_FROM = 1500
 
 
@@ -49,8 +51,8 @@ class DitBatches:
         mean, std = self.pool.mean[:, None, None], self.pool.std[:, None, None]
         return (pictures.latents[rows].float() - mean) / std, upsample(pictures.codes[rows])
 
-    def draw(self, with_edits: bool) -> DitBatch:
-        """The next batch."""
+    def draw(self, with_edits: bool, words: float) -> DitBatch:
+        """The next batch; `words`: share of the 256x256 ones that show a word."""
         if with_edits and self.rng.random() < EDITS:
             columns = self.pool.edits[2 if self.rng.random() < 0.3 else 1]
             rows = self.rng.sample(range(len(columns[0].words)), 12 // len(columns))
@@ -59,7 +61,7 @@ class DitBatches:
         grid = self.rng.choice(list(self.pool.pictures)) if self.rng.random() < OTHER_GRIDS else MAIN_GRID
         size = max(2, LATENT_TOKENS_A_BATCH // (4 * grid[0] * grid[1]))
         length = 0
-        if grid == MAIN_GRID and self.rng.random() < WORDS:
+        if grid == MAIN_GRID and self.rng.random() < words:
             length = self.rng.choice([n for g, n in self.by_length if g == grid and n])
         rows = self.rng.choices(self.by_length[grid, length], k=size)
         pictures = self.pool.pictures[grid]
@@ -144,8 +146,8 @@ def make_optimizers(dit: GlmImageTransformer2DModel, glyph: T5EncoderModel) -> l
     ]
 
 
-def train_dit(out: Path, steps: int = STEPS) -> None:
-    """Train for `steps` steps in all, going on from `out/dit.pt`; needs `out/vae.pt` and `out/codebook.npz`."""
+def train_dit(out: Path) -> None:
+    """Train for STEPS steps in all, going on from `out/dit.pt`; needs `out/vae.pt` and `out/codebook.npz`."""
     set_up_torch(3)
     codebook, vae = load_codebook(out / "codebook.npz"), build_vae()
     vae.load_state_dict((load_state(out / "vae.pt") or {})["model"])
@@ -157,17 +159,16 @@ def train_dit(out: Path, steps: int = STEPS) -> None:
     if state:
         dit.load_state_dict(state["model"])
         encoder.load_state_dict(state["glyph"])
-        for optimizer, stored in zip(optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(stored)
+        restore(optimizers, state["optimizers"])
         first = state["step"]
     batches, glyph, journal = DitBatches(pool, random.Random(f"dit {first}")), GlyphTexts(encoder), Journal("dit", 25)
     noise_of = torch.Generator().manual_seed(1000 + first)
-    for step in range(first, steps):
+    for step in range(first, STEPS):
         for optimizer, rate in zip(optimizers, rates, strict=True):
             for group in optimizer.param_groups:
-                group["lr"] = rate * rate_at(step, steps, WARMUP)
+                group["lr"] = rate * rate_in_course(step, COURSES, WARMUP)
         with torch.autocast("cpu", torch.bfloat16):
-            loss = dit_loss(dit, glyph, batches.draw(step >= EDITS_FROM), noise_of)
+            loss = dit_loss(dit, glyph, batches.draw(step >= EDITS_FROM, WORDS[step >= COURSES[0][0]]), noise_of)
         for optimizer in optimizers:
             optimizer.zero_grad()
         loss.backward()
@@ -175,7 +176,7 @@ def train_dit(out: Path, steps: int = STEPS) -> None:
         for optimizer in optimizers:
             optimizer.step()
         journal.tell(step + 1, loss=loss.item())
-        if (step + 1) % 200 == 0 or step + 1 == steps:
+        if (step + 1) % 200 == 0 or step + 1 == STEPS:
             stored = [optimizer.state_dict() for optimizer in optimizers]
             save_state(
                 out / "dit.pt", model=dit.state_dict(), glyph=encoder.state_dict(), optimizers=stored, step=step + 1

@@ -17,7 +17,7 @@ from glmimg.demo.train.vae import to_unit
 
 MAIN_GRID = (8, 8)
 POOL_GRIDS = (  # grid, scenes without words, scenes with words
-    (MAIN_GRID, 2600, 350),
+    (MAIN_GRID, 2600, 1500),
     *((grid, 40, 8) for grid in ((8, 12), (12, 8), (8, 10), (10, 8), (8, 16), (16, 8), (12, 12), (10, 12), (12, 16))),
     *((grid, 40, 8) for grid in ((16, 12), (16, 16), (10, 10), (14, 14), (9, 9), (11, 13), (13, 11))),
 )

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+Courses = tuple[tuple[int, float], ...]  # of each course: its last step, its share of the peak rates
+
 
 def set_up_torch(seed: int, threads: int = 1) -> None:
     """One thread a trainer (two trainers side by side beat one with two threads) and a fixed seed."""
@@ -20,6 +22,22 @@ def rate_at(step: int, steps: int, warmup: int, flat: float = 0.4) -> float:
         return (step + 1) / warmup
     done = max(0.0, (step / steps - flat) / (1 - flat))
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def rate_in_course(step: int, courses: Courses, warmup: int) -> float:
+    """Learning-rate factor in 0..1 at this step of its course; raises ValueError past the last one."""
+    start = 0
+    for end, share in courses:
+        if step < end:
+            return share * rate_at(step - start, end - start, warmup)
+        start = end
+    raise ValueError(f"step {step} is past the last course")
+
+
+def restore(optimizers: list[torch.optim.Optimizer], stored: list[dict[str, Any]] | None) -> None:
+    """Give the optimizers their stored states; None, of weights that came without, leaves them fresh."""
+    for optimizer, state in zip(optimizers, stored or [], strict=stored is not None):
+        optimizer.load_state_dict({**state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def save_state(path: Path, **state: Any) -> None:
