@@ -23,7 +23,7 @@ MATRIX_DECAY = (
     0.4  # without it Muon lets queries and keys grow until every head attends to one token and stops learning
 )
 ALONE_UNTIL = 1500  # from this step on the VAE and the DiT are done, and two processes share the work
-COURSES = ((4400, 1.0), (8400, 0.5), (11400, 0.5))
+COURSES = ((4400, 1.0), (8400, 0.5), (11400, 0.15))
 STEPS = COURSES[-1][0]
 PHASES = (  # from this step on, this mixture
     (0, Mixture()),
