@@ -86,7 +86,9 @@ def survive(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         else:
             break
     start(folder).wait()
-    return count(folder, jobs) | {"jobs": jobs, "killed": kills}
+    units = Counter((folder / "log").read_text().splitlines())
+    again = {"units_begun_again_because_killed_in_them": sum(units.values()) - len(units)}
+    return count(folder, jobs) | again | {"jobs": jobs, "killed": kills}
 
 
 def count(folder: Path, jobs: int) -> dict[str, int]:
@@ -107,13 +109,10 @@ def count(folder: Path, jobs: int) -> dict[str, int]:
             read_making(out / record["picture"])
         except GlmimgError:
             half += 1
-    log = folder / "log"
-    units = Counter(log.read_text().splitlines() if log.exists() else [])
     return {
         "lost": jobs - len(done),
         "recorded_twice": sum(number > 1 for number in lines.values()),
         "half_files": half + len(list(out.glob(".*.part"))),
-        "units_begun_again_because_killed_in_them": sum(units.values()) - len(units),
     }
 
 

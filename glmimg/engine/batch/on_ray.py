@@ -7,6 +7,7 @@ and starts work again that a dead worker left.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import socket
@@ -113,6 +114,7 @@ def connect(cluster: Cluster) -> None:
     os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", str(ANSWER_SECONDS))
     os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_SECONDS))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
@@ -127,13 +129,14 @@ def connect(cluster: Cluster) -> None:
 
 
 def _set_up_streaming(context: Any) -> None:
-    """Every row a block of its own, so that decoders start with the first dump of a batch; no bars of Ray's own.
+    """Every row a block of its own, so that decoders start with the first dump of a batch; no talk of Ray's own.
 
     Ray's way to cut blocks, `repartition`, asks for a whole CPU: beside two pools on two cores it never gets it.
     """
     context.target_max_block_size = 1
     context.enable_progress_bars = False
     context.enable_rich_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def _first_line(error: Exception) -> str:
