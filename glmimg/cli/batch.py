@@ -44,6 +44,9 @@ def batch(
     top_p: o.TopP = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    memory: o.Memory = "auto",
+    quantize: o.Quantize = "none",
+    lora: o.Loras = None,
     skip_bad: o.SkipBad = False,
     retry_failed: o.RetryFailed = False,
     ar_method: a.ARMethod = None,
@@ -78,15 +81,16 @@ def batch(
     """
     from glmimg.cli.asking import ar_choice
     from glmimg.cli.batch_report import BatchReport, stop_on_signals
-    from glmimg.engine.batch.engine import AR_BATCH, BatchEngine, BatchOptions
+    from glmimg.engine.batch.engine import BatchEngine, BatchOptions
     from glmimg.engine.batch.estimate import estimate
     from glmimg.engine.batch.gallery import write_gallery
     from glmimg.engine.batch.joblist import Defaults, open_jobs
     from glmimg.engine.batch.ledger import Ledger
     from glmimg.engine.batch.on_ray import Cluster, RayEngine, connect
-    from glmimg.engine.batch.stages import CheckpointStages
+    from glmimg.engine.batch.stages import AR_BATCH, CheckpointStages, Scope
     from glmimg.engine.batch.store import open_store
     from glmimg.engine.batch.survey import survey
+    from glmimg.engine.memory import check_changes, check_extras
     from glmimg.job import ModelChoice, Wish
     from glmimg.runtime.device import check_names
     from glmimg.runtime.resolve import resolve
@@ -96,23 +100,26 @@ def batch(
     flags |= dict(temperature=temperature, top_p=top_p, ar_method=ar_method, ar_window=ar_window)
     ar = ar_choice(ar_batch, compile)
     defaults = Defaults(Wish.of(flags), tuple(preset or ()), count)
-    choice = ModelChoice(model or "", revision, device, dtype)
+    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []))
     check_names(choice)
+    check_changes(choice)
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: there is no such engine", f"There are: {', '.join(ENGINES)}.")
     checkpoint = resolve(model, revision)
     found = open_jobs(jobs, checkpoint, defaults)
     report_bad(found, console, skip=skip_bad)
-    stages = CheckpointStages(checkpoint, choice, ar)
+    check_extras((each.job.painting, bool(each.job.sources)) for each in found.jobs)
+    stages = CheckpointStages(checkpoint, choice, ar, Scope.of([each.job for each in found.jobs]))
     store = open_store(out, make=not dry_run)
     ledger = Ledger(store, stages.model)
     wanted = [job for job in found.jobs if ledger.has_failed(job)] if retry_failed else found.jobs
     work = survey(wanted, store, ledger, force=force)
     report = BatchReport(console)
     if dry_run:
-        report.plan(work, estimate(work, ledger), stages.needs())
+        needs = stages.needs()
+        report.plan(work, estimate(work, ledger, needs.seconds), needs)
         return
-    checkpoint.check("ar", "dit")
+    stages.check()
     options = BatchOptions(ar.rows or AR_BATCH, round_size, not no_metadata, force)
     with report:
         drawing = BatchEngine(stages, store, ledger, options, report)

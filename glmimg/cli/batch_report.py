@@ -95,9 +95,12 @@ class BatchReport(AbstractContextManager["BatchReport"]):
             "done": recorded,
             "tokens": len(work.write) + len(work.suspect),
             "pictures": work.to_do,
-            "seconds": None if estimate.seconds is None else round(estimate.seconds),
+            "seconds": round(estimate.seconds),
+            "seconds_measured": estimate.measured,
             "memory_bytes": needs.at_once,
-            "memory_free_bytes": needs.free,
+            "memory_tokens_bytes": int(needs.tokens),
+            "memory_pictures_bytes": int(needs.painter),
+            "memory_free_bytes": int(needs.free),
             "both_stages_stay_loaded": needs.both_fit,
             "disk_bytes": estimate.disk_bytes,
             "disk_free_bytes": estimate.disk_free,
@@ -105,14 +108,15 @@ class BatchReport(AbstractContextManager["BatchReport"]):
         if self.console.json:
             self.console.result("", {"event": "dry-run", **fields})
             return
-        time = "not known before the first picture" if estimate.seconds is None else duration(estimate.seconds)
+        source = "as measured in this folder" if estimate.measured else "guessed from this machine's speed"
         stay = "both stages stay loaded" if needs.both_fit else "one stage is loaded at a time"
         free = "" if estimate.disk_free is None else f" of {size_text(estimate.disk_free)} free"
         rows = {
             "jobs": f"{fields['jobs']}, {recorded} of them done",
             "to draw": f"{fields['tokens']} dumps, {fields['pictures']} pictures",
-            "time": time,
+            "time": f"about {duration(estimate.seconds)}, {source}",
             "memory": f"about {size_text(needs.at_once)} of {size_text(needs.free)} free on {needs.device}; {stay}",
+            "": f"{size_text(needs.tokens)} for tokens, {size_text(needs.painter)} for pictures",
             "disk": f"about {size_text(estimate.disk_bytes)}{free}",
         }
         for name, text in rows.items():
@@ -183,7 +187,7 @@ def rounded(progress: Progress) -> dict[str, Any]:
     return fields
 
 
-def size_text(count: int) -> str:
+def size_text(count: float) -> str:
     """Bytes as a person reads them."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if count >= size:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from glmimg.cli import ar_options as a
 from glmimg.cli import options as o
 from glmimg.cli.console import Console
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from glmimg.engine.rates import StageSeconds
     from glmimg.runtime.checkpoint import Checkpoint
     from glmimg.runtime.proposal import Proposal
 
@@ -32,6 +34,31 @@ def plan(
     ] = None,
     steps: o.Steps = None,
     guidance: o.Guidance = None,
+    pictures_per_hour: Annotated[
+        float | None,
+        typer.Option(
+            "--pictures-per-hour",
+            metavar="N",
+            min=0.001,
+            max=1e9,
+            help="Say how many AR workers and decoders of a cluster draw so many; with --gpu or --measured.",
+            rich_help_panel=o.CLUSTER,
+        ),
+    ] = None,
+    gpu: Annotated[
+        str | None,
+        typer.Option("--gpu", metavar="NAME", help="The cluster's card, such as H100.", rich_help_panel=o.CLUSTER),
+    ] = None,
+    measured: Annotated[
+        str | None,
+        typer.Option(
+            "--measured",
+            metavar="DIR",
+            help="Folder or URI of an earlier batch, whose measured times replace the card's guessed ones.",
+            rich_help_panel=o.CLUSTER,
+        ),
+    ] = None,
+    ar_batch: a.ARBatch = "auto",
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
     json: o.Json = False,
@@ -43,8 +70,11 @@ def plan(
     glmimg models plan --vram 12GB --size 2048x2048
 
     glmimg models plan --model demo
+
+    glmimg models plan --pictures-per-hour 600 --gpu H100 --size 1024x1024
     """
-    from glmimg.errors import OutOfMemory
+    from glmimg.cli.asking import ar_choice
+    from glmimg.errors import OutOfMemory, UsageError
     from glmimg.job import ModelChoice, parse_size
     from glmimg.runtime.device import check_names
     from glmimg.runtime.machine import parse_bytes
@@ -54,13 +84,20 @@ def plan(
     checkpoint = find_shapes(model, revision)
     size_px = parse_size(size) if size else checkpoint.default_size
     count, guided = steps or 50, guidance is None or guidance > 1
+    console = Console(json=json)
+    rows = ar_choice(ar_batch, None).rows
+    if pictures_per_hour is not None:
+        wanted = Wanted(pictures_per_hour, size_px, count, guided, rows)
+        show_workers(wanted, find_seconds(wanted, gpu, measured, is_sized=size is not None), console)
+        return
+    if gpu or measured or rows:
+        raise UsageError("--gpu, --measured and --ar-batch go with --pictures-per-hour", "For example 600.")
     if vram is None:
         proposal = propose_here(checkpoint, size_px, device=device, dtype=dtype, steps=count, guided=guided)
     else:
         amount = parse_bytes(vram, "--vram")
         precision = "bf16" if dtype == "auto" else dtype
         proposal = propose(checkpoint, size_px, amount, dtype=precision, steps=count, guided=guided)
-    console = Console(json=json)
     if json:
         console.result("", asdict(proposal))
     else:
@@ -70,6 +107,68 @@ def plan(
         console.result(proposal.advice, {})
     if not proposal.chosen:
         raise OutOfMemory("no setting fits", "Use a smaller --size, --dtype bf16, or another device.")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A rate and the pictures it is of. rows: jobs stage 1 draws at once, None for the batch's own number."""
+
+    pictures_per_hour: float
+    size_px: tuple[int, int]
+    steps: int
+    guided: bool
+    rows: int | None
+
+    @property
+    def said(self) -> str:
+        height, width = self.size_px
+        guidance = "guided" if self.guided else "without guidance"
+        return f"{self.pictures_per_hour:g} pictures/hour of {width}x{height}, {self.steps} steps {guidance}"
+
+
+def find_seconds(wanted: Wanted, gpu: str | None, measured: str | None, *, is_sized: bool) -> StageSeconds:
+    """Seconds a picture: measured ones if a batch is named, else guessed from the card.
+
+    is_sized: whether only pictures of the wanted size count among the measured ones
+    raises:   UsageError (exit 2) for neither, or a card nobody knows; BadInput (exit 3) for a batch without times
+    """
+    from glmimg.engine.batch.stages import AR_BATCH
+    from glmimg.engine.rates import find_card, guess_seconds, read_seconds
+    from glmimg.errors import UsageError
+
+    height, width = wanted.size_px
+    if measured is not None:
+        return read_seconds(measured, f"{width}x{height}" if is_sized else None)
+    if gpu is None:
+        raise UsageError("--pictures-per-hour needs --gpu or --measured", "For example --gpu H100.")
+    batch = wanted.rows or AR_BATCH
+    return guess_seconds(find_card(gpu), height, width, steps=wanted.steps, guided=wanted.guided, ar_batch=batch)
+
+
+def show_workers(wanted: Wanted, seconds: StageSeconds, console: Console) -> None:
+    """How many workers of each kind, what they reach, and the command that starts them."""
+    from glmimg.engine.rates import plan_workers
+
+    workers = plan_workers(wanted.pictures_per_hour, seconds)
+    fields = asdict(workers) | {"wanted_pictures_per_hour": wanted.pictures_per_hour}
+    if console.json:
+        console.result("", fields)
+        return
+    ar, dit = workers.ar_workers, workers.decoders
+    rows = {
+        "wanted": wanted.said if not seconds.jobs else f"{wanted.pictures_per_hour:g} pictures/hour",
+        "a picture": f"{seconds.tokens:.2f} s of stage 1, {seconds.picture:.2f} s of stage 2 ({seconds.source})",
+        "workers": f"{ar} AR {plural('worker', ar)}, {dit} {plural('decoder', dit)}",
+        "reached": f"{workers.pictures_per_hour:.0f} pictures/hour",
+        "command": f"glmimg batch JOBS -o URI --engine ray --address auto --ar-workers {ar} --dit-workers {dit}",
+    }
+    for name, text in rows.items():
+        console.result(f"{name:10} {text}", {})
+
+
+def plural(word: str, count: int) -> str:
+    """The word for so many."""
+    return word if count == 1 else f"{word}s"
 
 
 def find_shapes(model: str | None, revision: str | None) -> Checkpoint:

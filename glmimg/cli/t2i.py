@@ -67,7 +67,8 @@ def t2i(
     from glmimg.cli.candidates import draw_candidates
     from glmimg.cli.coprocess import draw_as_they_come
     from glmimg.cli.sourcing import Replayed, SourceWish, gather_sources
-    from glmimg.engine.batch.stages import CheckpointStages
+    from glmimg.engine.batch.stages import CheckpointStages, Scope
+    from glmimg.engine.memory import check_extras
     from glmimg.errors import UsageError
     from glmimg.image_io import read_making
     from glmimg.job import ModelChoice
@@ -111,8 +112,9 @@ def t2i(
     if as_they_come:
         if candidates is not None or preview_out is not None:
             raise UsageError("--prompts - takes no --candidates and no --preview-out", "Draw them one by one.")
-        checkpoint.check("ar", "dit")
-        stages = CheckpointStages(checkpoint, choice, ar)
+        check_extras((job.painting, bool(job.sources)) for job in jobs)
+        stages = CheckpointStages(checkpoint, choice, ar, Scope.of(jobs))
+        stages.check()
         draw_as_they_come(
             lambda text: build_jobs(wish_for([text]), checkpoint, count, sources), texts, stages, destination, quiet
         )

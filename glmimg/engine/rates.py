@@ -7,10 +7,11 @@ computes, so arithmetic does.
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 
-from glmimg.errors import UsageError
+from glmimg.errors import BadInput, UsageError
 from glmimg.tokens.grid import preview_shape, target_shape
 
 AR_READ_BYTES = 16.5e9
@@ -56,11 +57,16 @@ CARDS = {
 
 @dataclass(frozen=True)
 class StageSeconds:
-    """Seconds a picture of each stage, one worker; tokens is a job's share of a batch."""
+    """Seconds a picture of each stage, one worker; tokens is a job's share of a batch.
+
+    source: where they come from, in words
+    jobs:   they were measured over, 0 for a guess
+    """
 
     tokens: float
     picture: float
-    measured: bool = False
+    source: str = "guessed from the card's data sheet"
+    jobs: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,30 @@ def guess_seconds(
     passes = steps * (2 if guided else 1)
     batched = alone * (1 + BATCH_COST * (ar_batch - 1)) / ar_batch
     return StageSeconds(batched, passes * flop / (card.flops * DIT_EFFICIENCY))
+
+
+def read_seconds(place: str, size: str | None = None) -> StageSeconds:
+    """Mean seconds a picture of an earlier batch, on the machine it was drawn on.
+
+    place:  its folder or URI
+    size:   the only one that counts, such as "1024x1024"; None counts all
+    raises: BadInput (exit 3) if nothing was measured there; OutputError (exit 2) for a URI nobody can open
+    """
+    from glmimg.engine.batch.ledger import Pace
+    from glmimg.engine.batch.store import open_store
+
+    pace = Pace()
+    for line in open_store(place, make=False).read_results():
+        try:
+            record = json.loads(line)
+            if size in (None, record["size"]):
+                pace.add(record["seconds"])
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            continue
+    if pace.tokens is None or pace.picture is None:
+        pictures = f"pictures of {size}" if size else "pictures"
+        raise BadInput(place, f"holds no measured times of {pictures}", "Draw a few there first with glmimg batch.")
+    return StageSeconds(pace.tokens, pace.picture, f"measured over {pace.picture_jobs} pictures", pace.picture_jobs)
 
 
 def plan_workers(pictures_per_hour: float, seconds: StageSeconds) -> WorkerPlan:

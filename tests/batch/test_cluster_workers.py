@@ -5,15 +5,20 @@ from __future__ import annotations
 import pickle
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.on_ray import _PaintWorker, _TokenWorker
 from glmimg.engine.batch.rounds import plan_batches
 from glmimg.engine.batch.store import FolderStore
 from glmimg.engine.batch.workbench import Outcome
+from glmimg.errors import BadDump, GlmimgError
+from glmimg.events import Watch
 from tests.batch.conftest import Run, make_jobs
-from tests.batch.stubs import StubStages
+from tests.batch.stubs import StubPainter, StubStages, StubTokens
 
 TEXT = "a\nb\nc\nraise tokens\nraise picture\nd\n"
 
@@ -47,3 +52,30 @@ def test_a_job_that_killed_two_workers_fails_and_kills_no_third(tmp_path: Path) 
     assert record is not None
     assert (record.status, record.error) == ("failed", "2 workers died while working on it")
     assert store.deaths() == {}
+
+
+@dataclass(frozen=True)
+class BrokenStages(StubStages):
+    """Stages of which one cannot be loaded."""
+
+    broken: str = "painter"
+
+    def load_tokens(self, watch: Watch) -> StubTokens:
+        if self.broken == "tokens":
+            raise BadDump("x", "is not to be loaded")
+        return super().load_tokens(watch)
+
+    def load_painter(self, watch: Watch, device: str | None = None) -> StubPainter:
+        if self.broken == "painter":
+            raise BadDump("x", "is not to be loaded")
+        return super().load_painter(watch, device)
+
+
+@pytest.mark.parametrize("broken", ["tokens", "painter"])
+def test_a_stage_that_cannot_be_loaded_is_an_answer_and_no_dead_worker(broken: str, tmp_path: Path) -> None:
+    stages = BrokenStages(broken=broken)
+    write, paint = (kind(stages, str(tmp_path / "out"), True) for kind in (_TokenWorker, _PaintWorker))
+    (row,) = write({"jobs": pickle.dumps(make_jobs(tmp_path, "a"))})
+    error = pickle.loads(paint(row)["outcome"])
+    assert isinstance(error, GlmimgError)
+    assert (error.message, error.exit_code) == (BadDump("x", "is not to be loaded").message, 3)

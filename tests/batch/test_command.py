@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from glmimg.image_io import read_making
+from tests.stages.test_lora import DIT_TARGET, write_lora
+
 LIST = """{"prompt": "a red circle", "name": "circle", "seed": 4}
 {"prompt": "a sign that says 'OPEN'", "name": "sign", "size": "96x64", "seed": 5}
 """
@@ -63,7 +66,8 @@ def test_a_dry_run_says_what_and_makes_nothing(glmimg: Callable[..., object], ti
     outcome = glmimg("batch", jobs, "-o", out, "-m", tiny, "--dry-run")
     assert outcome.status == 0
     assert "2 dumps, 2 pictures" in outcome.out
-    assert "not known before the first picture" in outcome.out
+    assert "guessed from this machine's speed" in outcome.out
+    assert "both stages stay loaded" in outcome.out
     assert not out.exists()
 
 
@@ -125,3 +129,53 @@ def test_a_coprocess_answers_each_prompt_at_once(tiny: Path, tmp_path: Path) -> 
     assert [answer.get("picture") for answer in answers] == ["p-1.png", None, "p-3.png"]
     assert "a marker of the model itself" in answers[1]["error"]
     assert (tmp_path / "p-3.tokens.json").exists()
+
+
+def test_weights_are_placed_as_for_t2i_and_changes_are_recorded(
+    glmimg: Callable[..., object], tiny: Path, jobs: Path
+) -> None:
+    common = ("-m", tiny, "-s", "64x64", "--steps", "1", "--dtype", "bf16", "--device", "cpu", "--memory", "stream")
+    out = jobs.parent / "out"
+    drawn = glmimg("batch", jobs, "-o", out, *common)
+    assert drawn.status == 0, drawn.err
+    alone = glmimg("t2i", "a red circle", "--seed", "4", "-o", jobs.parent / "alone.png", *common)
+    assert alone.status == 0, alone.err
+    making = read_making(out / "circle.png")
+    assert making.dtype == "bfloat16"
+    assert np.array_equal(*(np.asarray(Image.open(path)) for path in (out / "circle.png", jobs.parent / "alone.png")))
+
+
+def test_adapted_weights_are_others_than_plain_ones(glmimg: Callable[..., object], tiny: Path, jobs: Path) -> None:
+    pytest.importorskip("peft", reason="peft is not installed: no adapter was put on")
+    common = ("-m", tiny, "-s", "64x64", "--steps", "1")
+    adapter, out = write_lora(jobs.parent / "style", DIT_TARGET, 32, 32), jobs.parent / "out"
+    drawn = glmimg("batch", jobs, "-o", out, *common, "--lora", adapter)
+    assert drawn.status == 0, drawn.err
+    record = json.loads((out / "results.jsonl").read_text().splitlines()[0])
+    assert record["changes"] == [f"lora {adapter}"] == read_making(out / record["picture"]).changes
+    plain = glmimg("batch", jobs, "-o", out, *common)
+    assert plain.status == 2
+    assert "was written by other weights" in plain.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "words"),
+    [
+        (["--memory", "all"], 2, "--memory all: no such setting"),
+        (["--quantize", "int3"], 2, "int3"),
+        (["--device", "tpu"], 2, "--device tpu: no such device"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_first(
+    glmimg: Callable[..., object], tiny: Path, jobs: Path, flags: list[str], status: int, words: str
+) -> None:
+    outcome = glmimg("batch", jobs, "-o", jobs.parent / "never", "-m", tiny, *flags)
+    assert (outcome.status, words in outcome.err) == (status, True), outcome.err
+    assert not (jobs.parent / "never").exists()
+
+
+def test_streaming_and_an_adapter_are_refused_together(glmimg: Callable[..., object], tiny: Path, jobs: Path) -> None:
+    pytest.importorskip("peft", reason="peft is not installed: adapters are refused before this is seen")
+    adapter = write_lora(jobs.parent / "style", DIT_TARGET, 32, 32)
+    outcome = glmimg("batch", jobs, "-o", jobs.parent / "never", "-m", tiny, "--memory", "stream", "--lora", adapter)
+    assert (outcome.status, "do not go together" in outcome.err) == (2, True), outcome.err

@@ -11,7 +11,7 @@ import pytest
 
 from glmimg.engine.batch import remote
 from glmimg.engine.batch.store import open_store
-from glmimg.errors import OutputError
+from glmimg.errors import DeviceLost, OutputError
 from tests.batch.conftest import Run
 
 URI = "memory://bucket/out"
@@ -47,3 +47,16 @@ def test_a_protocol_nobody_knows_is_refused() -> None:
         open_store("no-such://place")
     with pytest.raises(OutputError, match=r"s3fs|credentials|cannot be used"):
         open_store("s3://bucket/out")
+
+
+def test_a_process_that_dies_on_a_job_is_remembered_until_it_is_forgiven() -> None:
+    store = open_store(URI)
+    with store.claim("a"), store.claim("b"):
+        assert store.deaths() == {"a": 1, "b": 1}
+    assert store.deaths() == {}
+    for _ in range(2):
+        with pytest.raises(DeviceLost), store.claim("a"):
+            raise DeviceLost("gone", "")
+    assert open_store(URI).deaths() == {"a": 2}
+    store.forgive("a")
+    assert store.deaths() == {}

@@ -31,6 +31,14 @@ for number, prompt in enumerate(sys.stdin.read().splitlines()):
 """
 
 
+def prompt_list(count: int) -> list[str]:
+    """Different prompts the demo model understands, up to 500."""
+    pairs = [
+        f"a {colour} {shape} on a {ground} background" for shape in SHAPES for colour in COLOURS for ground in COLOURS
+    ]
+    return pairs[:: max(1, len(pairs) // count)][:count]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", default="demo")
@@ -38,10 +46,7 @@ def main() -> None:
     parser.add_argument("--loop", type=int, default=5)
     parser.add_argument("--steps", type=int, default=50)
     arguments = parser.parse_args()
-    pairs = [
-        f"a {colour} {shape} on a {ground} background" for shape in SHAPES for colour in COLOURS for ground in COLOURS
-    ]
-    prompts = pairs[:: max(1, len(pairs) // arguments.prompts)][: arguments.prompts]
+    prompts = prompt_list(arguments.prompts)
     text = "\n".join(prompts).encode()
     common = ["-m", arguments.model, "--steps", str(arguments.steps), "-q"]
     with tempfile.TemporaryDirectory() as name:

@@ -102,3 +102,31 @@ def test_a_picture_says_how_its_passes_were_saved(glmimg: Run, tiny: Path, tmp_p
     from PIL import Image
 
     assert Image.open(out).tobytes() == Image.open(tmp_path / "again.png").tobytes()
+
+
+def test_a_rate_needs_workers(glmimg: Run, tmp_path: Path) -> None:
+    rate = ("models", "plan", "--pictures-per-hour", "600", "--size", "1024x1024")
+    guessed = glmimg(*rate, "--gpu", "NVIDIA H100 80GB HBM3")
+    assert guessed.status == 0
+    assert "600 pictures/hour of 1024x1024, 50 steps guided" in guessed.out
+    assert "--ar-workers 1 --dit-workers 3" in guessed.out
+    (tmp_path / "results.jsonl").write_text('{"size": "1024x1024", "seconds": {"tokens": 9.0, "picture": 60.0}}\n')
+    measured = glmimg(*rate, "--measured", tmp_path, "--json")
+    assert measured.status == 0
+    fields = json.loads(measured.out)
+    assert (fields["ar_workers"], fields["decoders"], fields["pictures_per_hour"]) == (2, 10, 600)
+    assert fields["seconds"]["jobs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "words"),
+    [
+        (["--pictures-per-hour", "600"], 2, "needs --gpu or --measured"),
+        (["--pictures-per-hour", "600", "--gpu", "Voodoo 2"], 2, "no figures are known for the card"),
+        (["--gpu", "H100"], 2, "go with --pictures-per-hour"),
+        (["--pictures-per-hour", "600", "--measured", "nowhere"], 3, "holds no measured times"),
+    ],
+)
+def test_a_rate_that_cannot_be_planned(glmimg: Run, flags: list[str], status: int, words: str) -> None:
+    outcome = glmimg("models", "plan", *flags)
+    assert (outcome.status, words in outcome.err) == (status, True), outcome.err

@@ -14,13 +14,12 @@ from glmimg.engine.batch.ledger import Ledger, Record
 from glmimg.engine.batch.progress import Count
 from glmimg.engine.batch.rounds import draw_in_rounds, plan_batches, plan_rounds
 from glmimg.engine.batch.side_by_side import draw_side_by_side
-from glmimg.engine.batch.stages import Stages
+from glmimg.engine.batch.stages import AR_BATCH, Stages
 from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Survey, survey
 from glmimg.engine.batch.workbench import Outcome, Workbench, done_record
 from glmimg.events import Event
 
-AR_BATCH = 8
 WAIT_SECONDS = 0.5
 """Between two looks at jobs another process holds."""
 

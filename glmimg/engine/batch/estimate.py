@@ -22,14 +22,16 @@ DUMP_BYTES_A_TOKEN = 6.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a batch takes. None is what cannot be known yet.
+    """What a batch takes. None is what cannot be known.
 
-    seconds:      by the times earlier runs in the same folder measured
+    seconds:      by the times earlier runs in the same folder measured, else by the speed of this machine
+    measured:     whether they are of the first kind
     disk_bytes:   pictures and dumps still to be written
     disk_free:    of the output folder; None for an object store
     """
 
-    seconds: float | None
+    seconds: float
+    measured: bool
     disk_bytes: int
     disk_free: int | None
 
@@ -38,15 +40,15 @@ class Estimate:
         return self.disk_free is None or self.disk_bytes < self.disk_free
 
 
-def estimate(work: Survey, ledger: Ledger) -> Estimate:
-    """The estimate for what a survey left to do."""
+def estimate(work: Survey, ledger: Ledger, guess: tuple[float, float]) -> Estimate:
+    """The estimate for what a survey left to do. guess: seconds a job in each stage, where none were measured."""
     pace = ledger.pace
-    seconds = None
-    if pace.tokens is not None and pace.picture is not None:
-        seconds = seconds_for(len(work.write) + len(work.suspect), work.to_do, pace.tokens, pace.picture, 0)
+    tokens, picture = guess if pace.tokens is None or pace.picture is None else (pace.tokens, pace.picture)
+    measured = pace.tokens is not None and pace.picture is not None
     root = next(path for path in (Path(ledger.store.root), *Path(ledger.store.root).parents) if path.is_dir())
     return Estimate(
-        seconds,
+        seconds_for(len(work.write) + len(work.suspect), work.to_do, tokens, picture, 0),
+        measured,
         _bytes_to_write(work, ledger),
         None if "://" in ledger.store.root else shutil.disk_usage(root).free,
     )

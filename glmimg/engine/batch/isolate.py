@@ -72,7 +72,7 @@ def _child(errand: _Errand, answers: Connection) -> None:
         for outcome in draw_in_rounds(bench, iter([Round([[errand.job]], [])]), keep_both=False):
             answer = outcome
     except GlmimgError as error:
-        answer = _plain(error)
+        answer = plain(error)
     answers.send(answer)
 
 
@@ -80,7 +80,7 @@ def _unheard(event: BatchEvent | Event) -> None:
     """Nobody watches this process."""
 
 
-def _plain(error: GlmimgError) -> GlmimgError:
+def plain(error: GlmimgError) -> GlmimgError:
     """The same error in a form that can be pickled, whatever its own constructor asks for."""
     plain = GlmimgError(error.message, error.hint)
     plain.exit_code = error.exit_code

@@ -16,6 +16,7 @@ from glmimg import __version__
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.store import Store
 from glmimg.job import Job
+from glmimg.tokens.dump import TokenDump
 
 Status = Literal["done", "failed"]
 
@@ -50,6 +51,7 @@ class Record(BaseModel):
     error: str | None = None
     model: str
     fingerprint: str
+    changes: list[str] = []
     finished: str
     host: str
     glmimg: str = __version__
@@ -61,14 +63,20 @@ class Record(BaseModel):
 
 @dataclass(frozen=True)
 class ModelId:
-    """Which weights a batch draws with, as records name them."""
+    """Which weights a batch draws with, as records name them. changes: what they were compressed or adapted by."""
 
     id: str
     fingerprint: str
+    changes: tuple[str, ...] = ()
 
     def key(self, job: Job) -> str:
         """Identity of a job drawn with these weights, 16 hex digits."""
-        return hashlib.sha256(f"{self.fingerprint}\0{job.model_dump_json()}".encode()).hexdigest()[:16]
+        said = "\0".join([self.fingerprint, job.model_dump_json(), *self.changes])
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    def wrote(self, dump: TokenDump) -> bool:
+        """Whether a dump is of these weights, compressed and adapted in the same way."""
+        return (dump.model.fingerprint, tuple(dump.model.changes)) == (self.fingerprint, self.changes)
 
     def record(self, job: BatchJob, status: Status, **what: Any) -> Record:
         """A record of a job that ended just now; `what` are the fields that tell how."""
@@ -87,6 +95,7 @@ class ModelId:
             top_p=each.sampling.top_p,
             model=self.id,
             fingerprint=self.fingerprint,
+            changes=list(self.changes),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             host=socket.gethostname(),
             **what,

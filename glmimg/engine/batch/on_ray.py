@@ -7,27 +7,38 @@ and starts work again that a dead worker left.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from glmimg.engine.batch.engine import BatchEngine, BatchOptions
 from glmimg.engine.batch.events import BatchEvent, Tell
+from glmimg.engine.batch.isolate import plain
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger
 from glmimg.engine.batch.rounds import plan_batches
 from glmimg.engine.batch.stages import Stages
 from glmimg.engine.batch.store import Store, open_store
 from glmimg.engine.batch.survey import Survey
-from glmimg.engine.batch.workbench import Outcome, Workbench
-from glmimg.errors import ClusterUnavailable, UsageError
-from glmimg.events import Event
+from glmimg.engine.batch.workbench import RESUME, Outcome, Workbench
+from glmimg.errors import ClusterUnavailable, GlmimgError, UsageError
+from glmimg.events import Event, Watch
 
 ANSWER_SECONDS = 5
 """How long a cluster may take to answer at all."""
+
+START_SECONDS = 120
+"""How long a Ray started here may take: on a busy machine its first process alone takes half a minute."""
+
+OBJECT_STORE_BYTES = 100 << 20
+"""Of a Ray started here. Only the names of jobs and their results pass through it, a few kilobytes each."""
+
+FRAME_HEAD_BYTES, SETTINGS_FRAME = 9, 4
+"""Of HTTP/2, RFC 9113."""
 
 MAX_DEATHS = 2
 """Workers a job may take with it before it counts as failed."""
@@ -60,12 +71,25 @@ class RayEngine(BatchEngine):
         self.cluster = cluster
 
     def _draw(self, work: Survey) -> Iterator[Outcome]:
-        import ray.data
-
         self.count.painters = self.cluster.dit_workers
         jobs = [*work.write, *work.suspect]
         batches = [*plan_batches(jobs, work.alone, self.options.ar_batch), *([job] for job in work.paint)]
-        items = [{"jobs": pickle.dumps(batch)} for batch in batches]
+        for row in self._stream([{"jobs": pickle.dumps(batch)} for batch in batches]):
+            outcome: Outcome | GlmimgError = pickle.loads(row["outcome"])
+            if isinstance(outcome, GlmimgError):
+                raise outcome
+            if outcome.record is not None and (seconds := outcome.record.seconds.get("tokens")) is not None:
+                self.bench.shares[outcome.job.name] = seconds
+                yield Outcome(outcome.job, "written")
+                del self.bench.shares[outcome.job.name]
+            yield outcome
+            self.bench.check_stop()
+
+    def _stream(self, items: list[Row]) -> Iterator[Row]:
+        """Batches of jobs in, outcomes of jobs out as they come. Raises ClusterUnavailable (exit 1)."""
+        import ray
+        import ray.data
+
         if not items:
             return
         worker = (self.stages, _absolute(self.store.root), self.options.metadata)
@@ -73,17 +97,12 @@ class RayEngine(BatchEngine):
         dumps = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(
             _TokenWorker, fn_constructor_args=worker, **_pool(self.cluster.ar_workers, resources)
         )
-        pictures = dumps.repartition(target_num_rows_per_block=1).map(
-            _PaintWorker, fn_constructor_args=worker, **_pool(self.cluster.dit_workers, resources)
-        )
-        for row in pictures.iter_rows():
-            self.bench.check_stop()
-            outcome: Outcome = pickle.loads(row["outcome"])
-            if outcome.record is not None and (seconds := outcome.record.seconds.get("tokens")) is not None:
-                self.bench.shares[outcome.job.name] = seconds
-                yield Outcome(outcome.job, "written")
-                del self.bench.shares[outcome.job.name]
-            yield outcome
+        pictures = dumps.map(_PaintWorker, fn_constructor_args=worker, **_pool(self.cluster.dit_workers, resources))
+        try:
+            yield from pictures.iter_rows()
+        except ray.exceptions.RayError as error:
+            reason = _first_line(error)
+            raise ClusterUnavailable(f"{_called(self.cluster)} stopped working: {reason}", RESUME) from error
 
 
 def connect(cluster: Cluster) -> None:
@@ -93,21 +112,35 @@ def connect(cluster: Cluster) -> None:
     """
     _check_answers(cluster.address)
     os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", str(ANSWER_SECONDS))
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_SECONDS))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise ClusterUnavailable("Ray is not installed", "Install it: pip install 'glmimg[ray]'") from error
-    here = {} if cluster.address else {"include_dashboard": False}
+    here = {} if cluster.address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     try:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="error", ignore_reinit_error=True, **here)
     except Exception as error:  # Ray raises bare Exceptions too
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ClusterUnavailable(f"{_called(cluster)} does not answer: {reason}", _START) from error
-    context = ray.data.DataContext.get_current()
+        raise ClusterUnavailable(f"{_called(cluster)} does not answer: {_first_line(error)}", _START) from error
+    _set_up_streaming(ray.data.DataContext.get_current())
+
+
+def _set_up_streaming(context: Any) -> None:
+    """Every row a block of its own, so that decoders start with the first dump of a batch; no talk of Ray's own.
+
+    Ray's way to cut blocks, `repartition`, asks for a whole CPU: beside two pools on two cores it never gets it.
+    """
+    context.target_max_block_size = 1
     context.enable_progress_bars = False
     context.enable_rich_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 _START = "Start one (ray start --head), or leave --address out to run on this machine."
@@ -118,16 +151,26 @@ def _called(cluster: Cluster) -> str:
 
 
 def _check_answers(address: str | None) -> None:
-    """Whether somebody listens there at all: Ray itself waits much longer for nobody."""
+    """Whether a Ray listens there at all: Ray itself waits much longer for nobody, and for one who keeps silent."""
     if address in (None, "auto", "local"):
         return
     host, colon, port = str(address).removeprefix("ray://").rpartition(":")
     if not (colon and host and port.isdecimal() and int(port) < 1 << 16):
         raise UsageError(f"--address {address} is no address of a cluster", "For example auto, or ray://head:10001.")
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+        with socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS) as line:
+            answered = os.environ.get("RAY_USE_TLS", "0") != "0" or _speaks_http2(line)
     except OSError as error:
         raise ClusterUnavailable(f"the cluster {address} does not answer: {error.strerror or error}", _START) from error
+    if not answered:
+        raise ClusterUnavailable(f"the cluster {address} does not answer: what listens there is no Ray", _START)
+
+
+def _speaks_http2(line: socket.socket) -> bool:
+    """Whether the other side opens HTTP/2, as gRPC and so every Ray does: its first frame has to be of SETTINGS."""
+    line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS_FRAME, 0, 0, 0, 0, 0]))
+    first = line.recv(FRAME_HEAD_BYTES, socket.MSG_WAITALL)
+    return len(first) == FRAME_HEAD_BYTES and first[3] == SETTINGS_FRAME
 
 
 def _resources(cluster: Cluster) -> dict[str, float]:
@@ -141,9 +184,10 @@ def _resources(cluster: Cluster) -> dict[str, float]:
 
 
 def _pool(size: int, resources: dict[str, float]) -> dict[str, Any]:
+    """A fixed number of workers. Ray starts dead ones again, and their work, without end; `MAX_DEATHS` ends it."""
     import ray.data
 
-    return {"compute": ray.data.ActorPoolStrategy(size=size), "max_restarts": -1, "max_task_retries": 3, **resources}
+    return {"compute": ray.data.ActorPoolStrategy(size=size), **resources}
 
 
 def _absolute(root: str) -> str:
@@ -178,18 +222,27 @@ class _TokenWorker(_Worker):
 
     def __init__(self, stages: Stages, place: str, metadata: bool) -> None:
         super().__init__(stages, place, metadata)
-        self.stage = stages.load_tokens(_unheard)
+        self.stage = _loaded(stages.load_tokens)
 
     def __call__(self, row: Row) -> list[Row]:
-        jobs: list[BatchJob] = pickle.loads(row["jobs"])
-        outcomes = self.refuse_deadly(jobs)
-        deaths = self.store.deaths()
-        for batch in plan_batches(jobs, {job.name for job in jobs if job.name in deaths}, len(jobs) or 1):
-            outcomes += self.bench.write(self.stage, batch)
+        try:
+            outcomes = self._write(pickle.loads(row["jobs"]))
+        except GlmimgError as error:
+            return [{"outcome": pickle.dumps(plain(error)), "share": pickle.dumps(None)}]
         shares = self.bench.shares
         return [
             {"outcome": pickle.dumps(each), "share": pickle.dumps(shares.pop(each.job.name, None))} for each in outcomes
         ]
+
+    def _write(self, jobs: list[BatchJob]) -> list[Outcome]:
+        """Raises what loading the stage raised, and as `Workbench.write`."""
+        if isinstance(self.stage, GlmimgError):
+            raise self.stage
+        outcomes = self.refuse_deadly(jobs)
+        deaths = self.store.deaths()
+        for batch in plan_batches(jobs, {job.name for job in jobs if job.name in deaths}, len(jobs) or 1):
+            outcomes += self.bench.write(self.stage, batch)
+        return outcomes
 
 
 class _PaintWorker(_Worker):
@@ -197,17 +250,37 @@ class _PaintWorker(_Worker):
 
     def __init__(self, stages: Stages, place: str, metadata: bool) -> None:
         super().__init__(stages, place, metadata)
-        self.stage = stages.load_painter(_unheard)
+        self.stage = _loaded(stages.load_painter)
 
     def __call__(self, row: Row) -> Row:
-        outcome: Outcome = pickle.loads(row["outcome"])
-        share = pickle.loads(row["share"])
-        if outcome.state == "written":
-            if share is not None:
-                self.bench.shares[outcome.job.name] = share
-            refused = self.refuse_deadly([outcome.job])
-            outcome = refused[0] if refused else self.bench.paint(self.stage, outcome.job)
+        outcome: Outcome | GlmimgError = pickle.loads(row["outcome"])
+        if isinstance(outcome, Outcome) and outcome.state == "written":
+            outcome = self._paint(outcome.job, pickle.loads(row["share"]))
         return {"outcome": pickle.dumps(outcome)}
+
+    def _paint(self, job: BatchJob, share: float | None) -> Outcome | GlmimgError:
+        """share: of the job in the time of stage 1; None if its dump was there."""
+        if isinstance(self.stage, GlmimgError):
+            return self.stage
+        if share is not None:
+            self.bench.shares[job.name] = share
+        if refused := self.refuse_deadly([job]):
+            return refused[0]
+        try:
+            return self.bench.paint(self.stage, job)
+        except GlmimgError as error:
+            return plain(error)
+
+
+Loaded = TypeVar("Loaded")
+
+
+def _loaded(load: Callable[[Watch], Loaded]) -> Loaded | GlmimgError:
+    """A stage, or why there is none: Ray would start a worker that raises while it is made again and again."""
+    try:
+        return load(_unheard)
+    except GlmimgError as error:
+        return plain(error)
 
 
 def _unheard(event: BatchEvent | Event) -> None:

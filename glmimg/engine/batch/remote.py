@@ -9,15 +9,19 @@ same bytes twice.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from glmimg.engine.batch.store import RESULTS
-from glmimg.errors import OutputError, WriteError
+from glmimg.errors import DeviceLost, OutputError, WriteError
 
 PARTS = "results"
+TRIED = ".tried"
+"""Folder of one object for each job that is worked on, by name and try; what a dead process leaves there counts."""
+
 LINES_A_PART = 100
 
 
@@ -97,13 +101,26 @@ class RemoteStore:
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
-        yield True
+        mark, dead = f"{TRIED}/{name}/{secrets.token_hex(4)}", False
+        self.write(mark, b".")
+        try:
+            yield True
+        except DeviceLost:
+            dead = True
+            raise
+        finally:
+            if not dead:
+                self._remove(self._at(mark))
 
     def deaths(self) -> dict[str, int]:
-        return {}
+        tried = f"{self.path}/{TRIED}"
+        paths = self.files.find(tried) if self.files.exists(tried) else []
+        return dict(Counter(_base(path.rsplit("/", 1)[0]) for path in paths))
 
     def forgive(self, name: str) -> None:
-        """Nothing is remembered here."""
+        tried = self._at(f"{TRIED}/{name}")
+        for path in self.files.find(tried) if self.files.exists(tried) else []:
+            self._remove(path)
 
     @contextmanager
     def present(self) -> Iterator[None]:
@@ -126,6 +143,10 @@ class RemoteStore:
             if line.strip() and hash(line) not in self._seen:
                 self._seen.add(hash(line))
                 yield line + b"\n"
+
+    def _remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self.files.rm_file(path)
 
     def _at(self, name: str) -> str:
         return f"{self.path}/{name}"

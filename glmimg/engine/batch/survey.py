@@ -95,8 +95,8 @@ def read_own_dump(job: BatchJob, store: Store, ledger: Ledger) -> TokenDump:
         raise BadDump(name, f"cannot be read: {error.strerror or error}") from error
     if painted_job(dump, job.job.painting) != job.job:
         raise OutputError(f"{name} belongs to another job ({dump.prompt[:60]!r}, {dump.width}x{dump.height})")
-    if dump.model.fingerprint != ledger.model.fingerprint:
-        raise OutputError(f"{name} was written by other weights ({dump.model.id})")
+    if not ledger.model.wrote(dump):
+        raise OutputError(f"{name} was written by other weights ({', '.join([dump.model.id, *dump.model.changes])})")
     return dump
 
 
@@ -129,6 +129,7 @@ def _is_own_picture(job: BatchJob, store: Store, ledger: Ledger) -> bool:
         making = read_making(Path(name), store.read(job.picture))
     except (BadImage, OSError):
         return False
-    if making.job != job.job or making.model.fingerprint != ledger.model.fingerprint:
+    weights = (making.model.fingerprint, tuple(making.changes))
+    if making.job != job.job or weights != (ledger.model.fingerprint, ledger.model.changes):
         raise OutputError(f"{name} is a picture of another job or model")
     return True
