@@ -12,7 +12,7 @@ import torch
 from transformers import DynamicCache
 
 from glmimg.ar.kv_cache import KVCache
-from glmimg.ar.layers import project, rotary_tables, run_layers
+from glmimg.ar.layers import TextPass, rotary_tables
 from glmimg.ar.prompt import ARPrompt
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ class TextDecoder:
     """
 
     def __init__(self, model: GlmImageForConditionalGeneration, prompts: Sequence[ARPrompt], new_tokens: int) -> None:
-        self.text_model = model.model.language_model
-        self.lm_head = model.lm_head
+        self.forward = TextPass(model, len(prompts))
         self.first_logits, prefilled = prefill(model, prompts)
         self.kv_cache = KVCache(prefilled, new_tokens)
         self.cos, self.sin = decode_rotary(model, prompts)
@@ -70,8 +69,7 @@ class TextDecoder:
         """As `step`, but what was read is forgotten unless `keep` says otherwise."""
         count = tokens.shape[1]
         rotary = self.cos[:, index : index + count], self.sin[:, index : index + count]
-        hidden = run_layers(self.text_model, tokens, rotary, self.kv_cache)
-        return project(self.lm_head, hidden)
+        return self.forward(tokens, rotary, self.kv_cache)
 
     def keep(self, count: int) -> None:
         """Let the first `count` tokens of the last reading stand."""

@@ -14,7 +14,7 @@ import torch
 
 from glmimg.ar.decode_loop import decode_rotary, prefill
 from glmimg.ar.kv_cache import StaticKVCache
-from glmimg.ar.layers import is_plain, project, run_layers
+from glmimg.ar.layers import TextPass, is_plain
 from glmimg.ar.prompt import ARPrompt
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ class StaticDecoder:
         capacity = -(-length // LENGTH_STEP) * LENGTH_STEP
         device = self.model.device
         self.kv_cache = StaticKVCache(like, rows, capacity)
+        self.text_pass = TextPass(self.model, rows)
         self.tokens = torch.zeros(rows, 1, dtype=torch.int64, device=device)
         self.index = torch.zeros(1, dtype=torch.int64, device=device)
         self.forward: Callable[[], torch.Tensor] = self._forward
@@ -82,10 +83,10 @@ class StaticDecoder:
         """One token, read from and written to buffers: nothing in it depends on how far writing has come."""
         assert self.kv_cache is not None
         rotary = self.cos.index_select(1, self.index), self.sin.index_select(1, self.index)
-        hidden = run_layers(self.model.model.language_model, self.tokens, rotary, self.kv_cache)
+        logits = self.text_pass(self.tokens, rotary, self.kv_cache)
         self.kv_cache.keep(1)
         self.index += 1
-        return project(self.model.lm_head, hidden)
+        return logits
 
 
 def capture(forward: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What changing tokens is worth, on the demo model: `python -m tests.bench.demo_tokens [redraw] [roundtrip] [CASES]`.
+"""What changing tokens is worth: `python -m tests.bench.demo_tokens [redraw] [roundtrip] [CASES] [--model demo]`.
 
 redraw:    two shapes, left and right; the right half is redrawn for a prompt in which the right shape has
            another colour. Counted: left cells untouched, new colour there.
@@ -9,11 +9,11 @@ roundtrip: true pictures to tokens and back to pictures. Counted: background and
 
 from __future__ import annotations
 
+import argparse
 import random
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -94,13 +94,25 @@ def roundtrip(engine: LocalEngine, cases: int) -> dict[str, int]:
     return found
 
 
+MEASURES = {"redraw": (redraw, 50), "roundtrip": (roundtrip, 100)}
+"""What can be asked for, and over how many cases as a rule."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure what is asked for, everything by default, and keep the counts."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("words", nargs="*", help="redraw, roundtrip, a number of cases")
+    parser.add_argument("--model", default="demo")
+    said = parser.parse_args(arguments)
+    checkpoint = resolve(said.model)
+    for name in [word for word in said.words if word in MEASURES] or MEASURES:
+        measure, usual = MEASURES[name]
+        count = next((int(word) for word in said.words if word.isdecimal()), usual)
+        started = time.perf_counter()
+        counts = measure(LocalEngine(checkpoint, ModelChoice(said.model)), count)
+        seconds = round(time.perf_counter() - started)
+        keep(f"demo_{name}", {**counts, "model": checkpoint.fingerprint(), "seconds": seconds})
+
+
 if __name__ == "__main__":
-    words = sys.argv[1:]
-    checkpoint = resolve("demo")
-    for name, measure, usual in (("redraw", redraw, 50), ("roundtrip", roundtrip, 100)):
-        if name in words or not set(words) & {"redraw", "roundtrip"}:
-            count = next((int(word) for word in words if word.isdecimal()), usual)
-            started = time.perf_counter()
-            counts = measure(LocalEngine(checkpoint, ModelChoice("demo")), count)
-            seconds = round(time.perf_counter() - started)
-            keep(f"demo_{name}", {**counts, "model": checkpoint.fingerprint(), "seconds": seconds})
+    main()

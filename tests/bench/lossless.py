@@ -2,8 +2,10 @@
 
 `python -m tests.bench.lossless [--model demo] [--pictures 200] [--size 256x256] [--paint]`
 
-Both methods draw as many pictures of the same prompts, with different seeds, so that agreement is no
-accident of shared randomness. `--paint` also decodes them and lets the demo's scorer judge the pixels.
+Both methods draw as many pictures of the same held-out prompts, with different seeds, so that agreement is no
+accident of shared randomness. They draw at temperature 1 without a nucleus: the demo's own sampling leaves a
+trained model next to no choice, and where nothing is drawn nothing is compared. `--paint` also decodes them and
+lets the demo's scorer judge the pixels.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from glmimg.runtime.device import place
 from glmimg.runtime.resolve import resolve
 from glmimg.tokens.dump import TokenDump
 from tests.bench.processes import keep
+from tests.demo.scorer import held_out_prompts, judge
 
 METHODS = ("sequential", "jacobi")
+FREE: dict[str, float] = {"temperature": 1.0, "top_p": 1.0}
 
 
 @torch.inference_mode()
@@ -53,15 +57,13 @@ def draw(stage: ARStage, jobs: Sequence[Job]) -> tuple[list[TokenDump], dict[str
     return dumps, {
         "pictures": len(jobs),
         "passes_a_token": round(passes, 3),
-        "log_probability": round(statistics.mean(means), 4),
-        "standard_error": round(statistics.stdev(means) / math.sqrt(len(means)), 4),
+        "log_probability": round(statistics.mean(means), 6),
+        "standard_error": round(statistics.stdev(means) / math.sqrt(len(means)), 6),
     }
 
 
 def score(model: str, dumps: Sequence[TokenDump], scenes: Sequence[Any]) -> int:
     """How many of the painted dumps the demo's scorer finds wholly right."""
-    from tests.demo.scorer import judge  # the demo's tests hold it
-
     engine = LocalEngine(resolve(model), ModelChoice(model))
     jobs = [PaintOrder(dump, _painting(dump)) for dump in dumps]
     verdicts = [judge(painted.picture.image, scene) for painted, scene in zip(engine.paint(jobs), scenes, strict=True)]
@@ -85,16 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     checkpoint = resolve(said.model)
     height, width = parse_size(said.size)
     stage = ARStage.load(checkpoint, place(ModelChoice(said.model)), unwatched)
-    if said.paint:
-        from tests.demo.scorer import held_out_prompts
-
-        prompts = held_out_prompts(said.pictures)
-        texts, scenes = [text for text, _ in prompts], [scene for _, scene in prompts]
-    else:
-        texts, scenes = ["a red circle on a blue background"] * said.pictures, []
-    figures: dict[str, Any] = {"size": said.size}
+    prompts = held_out_prompts(said.pictures)
+    figures: dict[str, Any] = {"size": said.size, "model": checkpoint.fingerprint(), **FREE}
     for number, method in enumerate(METHODS):
-        sampling = complete_sampling(Wish(ar_method=method), checkpoint)
+        sampling = complete_sampling(Wish(ar_method=method, **FREE), checkpoint)
         jobs = [
             Job(
                 prompt=text,
@@ -106,11 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
                 guidance=1.0,
                 sampling=sampling,
             )
-            for place_, text in enumerate(texts)
+            for place_, (text, _) in enumerate(prompts)
         ]
         dumps, figures[method] = draw(stage, jobs)
         if said.paint:
-            figures[method]["right"] = score(said.model, dumps, scenes)
+            figures[method]["right"] = score(said.model, dumps, [scene for _, scene in prompts])
     one, other = (figures[method] for method in METHODS)
     gap = other["log_probability"] - one["log_probability"]
     figures["gap_in_standard_errors"] = round(gap / math.hypot(one["standard_error"], other["standard_error"]), 2)
