@@ -237,6 +237,7 @@ class ModelChoice:
     memory: "auto", "resident", "stage", "offload" or "stream"
     quantize: "none", "int8", "fp8", "nf4", or "ar=int8,dit=fp8"
     loras:  adapters, `PATH_OR_HUB` or `PATH_OR_HUB:SCALE`
+    compile: compile the passes of both halves; None leaves it to the device
     """
 
     model: str
@@ -246,12 +247,14 @@ class ModelChoice:
     memory: str = "auto"
     quantize: str = "none"
     loras: tuple[str, ...] = ()
+    compile: bool | None = None
 
     @property
     def changes(self) -> list[str]:
-        """What makes the weights others than the checkpoint's, as recorded in dumps and pictures."""
+        """What makes the model another than the checkpoint's, as recorded in dumps and pictures."""
         compressed = [] if self.quantize == "none" else [f"quantize {self.quantize}"]
-        return [*compressed, *(f"lora {lora}" for lora in self.loras)]
+        compiled = ["compile"] if self.compile else []
+        return [*compressed, *(f"lora {lora}" for lora in self.loras), *compiled]
 
 
 def parse_window(text: str) -> Window:

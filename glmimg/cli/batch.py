@@ -96,7 +96,7 @@ def batch(
     flags |= dict(temperature=temperature, top_p=top_p, ar_method=ar_method, ar_window=ar_window)
     ar = ar_choice(ar_batch, compile)
     defaults = Defaults(Wish.of(flags), tuple(preset or ()), count)
-    choice = ModelChoice(model or "", revision, device, dtype)
+    choice = ModelChoice(model or "", revision, device, dtype, compile=compile)
     check_names(choice)
     if engine not in ENGINES:
         raise UsageError(f"--engine {engine}: there is no such engine", f"There are: {', '.join(ENGINES)}.")

@@ -35,6 +35,7 @@ def decode(
     cache: o.Cache = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    compile: a.Compile = None,
     memory: o.Memory = "auto",
     quantize: o.Quantize = "none",
     lora: o.Loras = None,
@@ -89,6 +90,7 @@ def decode(
         memory,
         quantize,
         tuple(lora or []),
+        compile,
     )
     check_names(choice)
     checkpoint = resolve(choice.model, choice.revision)

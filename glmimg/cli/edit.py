@@ -80,7 +80,7 @@ def edit(
     wishes = ask(texts, flags=flags, presets=preset or [], replayed=replayed.making if replayed else None)
     if replayed is not None:
         model, revision = model or replayed.making.model.id, revision or replayed.making.model.revision
-    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []))
+    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []), compile)
     check_names(choice)
     checkpoint = resolve(model, revision)
     wanted = SourceWish(images or (), fit, background, elsewhere or ())

@@ -86,7 +86,7 @@ def t2i(
     wishes = wish_for(texts or ["yet to come"] if as_they_come else texts)
     if replayed is not None:
         model, revision = model or replayed.model.id, revision or replayed.model.revision
-    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []))
+    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []), compile)
     check_names(choice)
     checkpoint = resolve(model, revision)
     again = Replayed(replay, replayed) if replay and replayed else None

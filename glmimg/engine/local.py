@@ -243,8 +243,15 @@ class LocalEngine:
         from glmimg.dit.stage import DiTStage
 
         def load() -> DiTStage:
-            placement, eyes = self.memory.placement, self._sees(order.dump for order in orders)
-            return DiTStage.load(self.checkpoint, placement, self.watch, self.shelf, layout, with_encoder=eyes)
+            return DiTStage.load(
+                self.checkpoint,
+                self.memory.placement,
+                self.watch,
+                self.shelf,
+                layout,
+                with_encoder=self._sees(order.dump for order in orders),
+                compile=bool(self.choice.compile),
+            )
 
         with self._opened("dit", load) as stage:
             for number, order in enumerate(orders[done:], start=done + 1):

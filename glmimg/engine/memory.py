@@ -130,12 +130,13 @@ def describe(layout: Layout) -> str:
 
 
 def check_changes(choice: ModelChoice) -> None:
-    """Refuse compression and adapters that cannot be, before anything loads.
+    """Refuse compression, adapters and compilation that cannot be, before anything loads.
 
     raises: UsageError (exit 2), BadInput (exit 3)
     """
     changed = "--quantize" if set(parse_quantize(choice.quantize).values()) != {NONE} else ""
     changed = "--lora" if choice.loras else changed
+    changed = "--compile" if choice.compile else changed
     if choice.memory == "stream" and changed:
         raise UsageError(f"--memory stream and {changed} do not go together", "Leave one of them out.")
     find_loras(choice.loras)

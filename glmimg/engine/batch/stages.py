@@ -119,7 +119,7 @@ class CheckpointStages:
 
         self.checkpoint.check("dit")
         placement = place(replace(self.choice, device=device)) if device else self._placement
-        return DiTStage.load(self.checkpoint, placement, watch)
+        return DiTStage.load(self.checkpoint, placement, watch, compile=bool(self.choice.compile))
 
     def making(self, dump: TokenDump, settings: PaintSettings) -> Making:
         return making_of(PaintOrder(dump, settings), self._placement, self.choice.changes)
