@@ -1,9 +1,11 @@
 """`python tests/demo/measure.py [--model DIR] [--out FILE]`: score a demo checkpoint through the stock pipeline.
 
-100 held-out captions and 60 held-out edits at 256x256, 50 steps, guidance 1.5, the checkpoint's own sampling values.
+100 held-out captions, 60 held-out edits and 40 held-out words at 256x256, 40 captions at other sizes; 50 steps,
+guidance 1.5, the checkpoint's own sampling values.
 """
 
 import argparse
+import functools
 import json
 import sys
 import time
@@ -16,11 +18,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from demo.scorer import held_out_edits, held_out_prompts, score_edits, score_prompts
 from demo.stock import StockPipeline
+from demo.words import held_out_words, score_words
 
 from glmimg.demo import demo_path
 
+OTHER_SIZES = ((384, 256), (256, 384), (320, 320), (512, 512))
 
-def measure(model: Path, prompts: int, edits: int, steps: int, seed: int) -> dict[str, Any]:
+
+def measure(model: Path, prompts: int, edits: int, words: int, others: int, steps: int, seed: int) -> dict[str, Any]:
     """Scores of the checkpoint folder `model`, as counts of right pictures."""
     stock = StockPipeline(model, seed, steps)
     started = time.monotonic()
@@ -31,6 +36,11 @@ def measure(model: Path, prompts: int, edits: int, steps: int, seed: int) -> dic
     report["threads"] = torch.get_num_threads()
     if edits:
         report["edits_256x256"] = score_edits(stock.draw_edit, held_out_edits(edits))
+    if words:
+        report["words_256x256"] = score_words(stock.draw, held_out_words(words))
+    for width, height in OTHER_SIZES if others else ():
+        draw = functools.partial(stock.draw, width=width, height=height)
+        report[f"text_to_image_{width}x{height}"] = score_prompts(draw, held_out_prompts(others, seed=1))
     return report
 
 
@@ -41,10 +51,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--prompts", type=int, default=100)
     parser.add_argument("--edits", type=int, default=60)
+    parser.add_argument("--words", type=int, default=40)
+    parser.add_argument("--others", type=int, default=10, help="captions at each of the other sizes")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    report = measure(options.model, options.prompts, options.edits, options.steps, options.seed)
+    report = measure(
+        options.model, options.prompts, options.edits, options.words, options.others, options.steps, options.seed
+    )
     text = json.dumps({"command": "python tests/demo/measure.py", **report}, indent=2)
     print(text)
     if options.out:

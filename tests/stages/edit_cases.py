@@ -6,6 +6,8 @@ Sides are multiples of 32 within the tiny checkpoint's bounds: what the stock pi
 from __future__ import annotations
 
 import hashlib
+import platform
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,10 +48,23 @@ def source_picture(width: int, height: int) -> Image.Image:
 
 
 def arithmetic() -> str:
-    """What decides the last bit of a float32 product on a CPU."""
+    """What decides the last bit of a float32 product on a CPU.
+
+    The processor's own number counts too: two that share an instruction set are handed other kernels.
+    """
     import torch
 
-    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    torch_side = f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{torch_side}, {torch.get_num_threads()} threads, {_processor()}"
+
+
+def _processor() -> str:
+    """Vendor, family, model and stepping as Linux tells them; elsewhere what Python knows."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.exists():
+        return platform.processor()
+    first = dict(re.findall(r"^(.+?)\s*:\s*(.*)$", cpuinfo.read_text().split("\n\n")[0], re.MULTILINE))
+    return " ".join(first.get(key, "?") for key in ("vendor_id", "cpu family", "model", "stepping"))
 
 
 def weights_digest(folder: Path) -> str:
