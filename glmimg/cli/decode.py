@@ -31,6 +31,7 @@ def decode(
     drop: d.Drop = None,
     grid: a.PaintGrid = "target",
     guidance_window: o.GuidanceWindow = None,
+    guidance_batch: o.GuidanceBatch = None,
     scheduler: o.Scheduler = None,
     cache: o.Cache = None,
     device: o.Device = "auto",
@@ -79,7 +80,7 @@ def decode(
         check_has_grid(dump, path, painted_grid)
     flags = dict(
         dit_seed=dit_seed, steps=steps, guidance=guidance, guidance_window=guidance_window, scheduler=scheduler,
-        cache=cache,
+        cache=cache, guidance_batch=guidance_batch,
     )  # fmt: skip
     wish = Wish.of(flags).over(load_stack(preset or []).wish)
     choice = ModelChoice(

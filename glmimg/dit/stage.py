@@ -10,6 +10,7 @@ from glmimg.dit.captured import walk_captured
 from glmimg.dit.conditioning import prepare_conditioning
 from glmimg.dit.denoise import Guidance, Walk, denoise, walk_side_by_side
 from glmimg.dit.glyph import embed_glyphs
+from glmimg.dit.one_batch import walk_in_one_batch
 from glmimg.dit.parts import DecoderParts
 from glmimg.dit.pixels import decode_latents
 from glmimg.dit.schedule import set_timesteps, switch_scheduler
@@ -93,7 +94,7 @@ class DiTStage:
         transformer = self.parts.transformer
         if settings.cache is not None:
             return walk_cached(transformer, settings.cache, steps)
-        walk = walk_side_by_side(transformer.transformer_blocks)
+        walk = (walk_in_one_batch if settings.guidance_batch else walk_side_by_side)(transformer.transformer_blocks)
         captures = self.parts.is_compiled and transformer.device.type == "cuda"
         return walk_captured(walk) if captures else walk
 

@@ -210,6 +210,7 @@ class LocalEngine:
             [(each.height, each.width) for each in drawn],
             guided=any(each.guidance > 1 for each in settings),
             with_sources=self._sees(drawn),
+            one_batch=any(each.guidance_batch for each in settings),
         )
 
     def _sees(self, drawn: Iterable[Job | TokenDump]) -> bool:
