@@ -88,7 +88,8 @@ def ar_need(sizes: ARSizes, request: Request, layout: Layout = Layout()) -> Need
     """Peak of stage 1."""
     scalar = request.scalar
     each = sizes.layer * COMPRESSED.get(request.quantize[0], scalar)
-    weights = each * layers_present(sizes.layers, layout) + (sizes.rest + sizes.visual * sizes.embedding) * scalar
+    head = sizes.rest * COMPRESSED.get(request.quantize[0], scalar)
+    weights = each * layers_present(sizes.layers, layout) + head + sizes.visual * sizes.embedding * scalar
     if request.with_sources:
         weights += (sizes.vision + sizes.vq) * scalar
     tokens = PROMPT_TOKENS + request.new_tokens
