@@ -111,7 +111,7 @@ def distance(ours: list[Image], reference: list[Image]) -> dict[str, float]:
 def agreement(ours: list[TokenDump], reference: list[TokenDump]) -> float:
     """Share of target tokens that are the same."""
     pairs = [(one.target.flat(), other.target.flat()) for one, other in zip(ours, reference, strict=True)]
-    return round(statistics.mean(a == b for one, other in pairs for a, b in zip(one, other, strict=True)), 3)
+    return round(statistics.mean(float(a == b) for one, other in pairs for a, b in zip(one, other, strict=True)), 3)
 
 
 def run(model: str, count: int, ways: list[str]) -> dict[str, Any]:
