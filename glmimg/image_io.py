@@ -30,7 +30,7 @@ class Making(BaseModel):
     versions: of glmimg, torch, transformers and diffusers
     beyond:   what made the picture besides the job, so that the job alone would not make it again; empty for nothing
     grid:     which grid of the dump was painted; a draft shows the preview of the job's picture
-    changes:  what made stage 2's weights others than the checkpoint's, as `ModelRef.changes` says of stage 1
+    changes:  what made stage 2 another than the checkpoint's, as `ModelRef.changes` says of stage 1
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

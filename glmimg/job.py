@@ -55,6 +55,7 @@ class Wish(BaseModel):
     guidance_window: str | None = None
     scheduler: Scheduler | None = None
     cache: Annotated[float, Field(gt=0, le=1)] | None = None
+    guidance_batch: bool | None = None
 
     @field_validator("guidance_window")
     @classmethod
@@ -143,7 +144,7 @@ class Job(BaseModel):
     seed:          of stage 1, and of stage 2 unless dit_seed says otherwise
     steps:         denoising steps, 1 to 1000
     guidance:      classifier-free guidance scale; 1 turns it off
-    guidance_window, scheduler, cache: see `PaintSettings`
+    guidance_window, scheduler, cache, guidance_batch: see `PaintSettings`
     sources:       the pictures an edit starts from; empty for text-to-image
     """
 
@@ -159,6 +160,7 @@ class Job(BaseModel):
     guidance_window: Window | None = None
     scheduler: Scheduler = "euler"
     cache: float | None = None
+    guidance_batch: bool = False
     sampling: Sampling
     sources: tuple[SourceRef, ...] = ()
 
@@ -168,7 +170,15 @@ class Job(BaseModel):
 
     @property
     def painting(self) -> PaintSettings:
-        return PaintSettings(self.dit_seed, self.steps, self.guidance, self.guidance_window, self.scheduler, self.cache)
+        return PaintSettings(
+            self.dit_seed,
+            self.steps,
+            self.guidance,
+            self.guidance_window,
+            self.scheduler,
+            self.cache,
+            guidance_batch=self.guidance_batch,
+        )
 
     @property
     def drafting(self) -> PaintSettings:
@@ -199,6 +209,7 @@ class PaintSettings:
     scheduler: euler is what the model was trained with; the others are of second order
     cache:    residual threshold under which cache-dit reuses blocks of the step before; None computes all
     dropped:  cells painted without their tokens
+    guidance_batch: both branches of guidance in one batch: more memory, other rounding; not together with cache
     """
 
     seed: int
@@ -208,6 +219,7 @@ class PaintSettings:
     scheduler: Scheduler = "euler"
     cache: float | None = None
     dropped: DroppedCells | None = None
+    guidance_batch: bool = False
 
     @classmethod
     def of(cls, wish: Wish, seed: int) -> Self:
@@ -224,6 +236,7 @@ class PaintSettings:
             guidance_window=parse_window(wish.guidance_window) if wish.guidance_window else None,
             scheduler=wish.scheduler or "euler",
             cache=wish.cache,
+            guidance_batch=bool(wish.guidance_batch),
         )
 
 
@@ -237,6 +250,7 @@ class ModelChoice:
     memory: "auto", "resident", "stage", "offload" or "stream"
     quantize: "none", "int8", "fp8", "nf4", or "ar=int8,dit=fp8"
     loras:  adapters, `PATH_OR_HUB` or `PATH_OR_HUB:SCALE`
+    compile: compile the passes of both halves; None leaves it to the device
     """
 
     model: str
@@ -246,12 +260,14 @@ class ModelChoice:
     memory: str = "auto"
     quantize: str = "none"
     loras: tuple[str, ...] = ()
+    compile: bool | None = None
 
     @property
     def changes(self) -> list[str]:
-        """What makes the weights others than the checkpoint's, as recorded in dumps and pictures."""
+        """What makes the model another than the checkpoint's, as recorded in dumps and pictures."""
         compressed = [] if self.quantize == "none" else [f"quantize {self.quantize}"]
-        return [*compressed, *(f"lora {lora}" for lora in self.loras)]
+        compiled = ["compile"] if self.compile else []
+        return [*compressed, *(f"lora {lora}" for lora in self.loras), *compiled]
 
 
 def parse_window(text: str) -> Window:

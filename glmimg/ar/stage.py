@@ -97,6 +97,7 @@ class ARStage:
             stack="model.language_model.layers",
             resident=layout.resident,
             quantize=layout.quantize,
+            with_stack=("lm_head",),
         )
         model = load_module(GlmImageForConditionalGeneration, checkpoint, part, placement, selection)
         table = WeightFiles(checkpoint, part).map(f"{EMBEDDING}.weight")

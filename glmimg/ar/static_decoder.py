@@ -16,6 +16,7 @@ from glmimg.ar.decode_loop import decode_rotary, prefill
 from glmimg.ar.kv_cache import StaticKVCache
 from glmimg.ar.layers import TextPass, is_plain
 from glmimg.ar.prompt import ARPrompt
+from glmimg.runtime.graph import capture
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, GlmImageForConditionalGeneration
@@ -87,29 +88,6 @@ class StaticDecoder:
         self.kv_cache.keep(1)
         self.index += 1
         return logits
-
-
-def capture(forward: Callable[[], torch.Tensor], device: torch.device) -> Callable[[], torch.Tensor]:
-    """A CUDA graph of `forward`: its buffers' present values in, always the same output tensor out.
-
-    The runs before the capture, which compile kernels and fill allocators, write into buffers that are
-    filled anew before use.
-    """
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            forward()
-    torch.cuda.current_stream(device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = forward()
-
-    def replay() -> torch.Tensor:
-        graph.replay()
-        return output
-
-    return replay
 
 
 def can_be_static(model: GlmImageForConditionalGeneration) -> bool:

@@ -44,7 +44,8 @@ Compile = Annotated[
     bool | None,
     typer.Option(
         "--compile/--no-compile",
-        help="Compile the AR forward pass: pays after some pictures. On CUDA, --no-compile also gives up graphs.",
+        help="Compile the passes of both halves: pays after some pictures, rounds otherwise. On CUDA also graphs of "
+        "them; --no-compile gives up those of stage 1 too.",
         rich_help_panel=MODEL,
     ),
 ]

@@ -109,6 +109,7 @@ def wish_of(making: Making) -> Wish:
         guidance_window=",".join(map(str, job.guidance_window)) if job.guidance_window else None,
         scheduler=job.scheduler,
         cache=job.cache,
+        guidance_batch=job.guidance_batch or None,
         temperature=job.sampling.temperature,
         top_p=job.sampling.top_p,
         ar_method=job.sampling.method,

@@ -100,7 +100,7 @@ def batch(
     flags |= dict(temperature=temperature, top_p=top_p, ar_method=ar_method, ar_window=ar_window)
     ar = ar_choice(ar_batch, compile)
     defaults = Defaults(Wish.of(flags), tuple(preset or ()), count)
-    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []))
+    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []), compile=compile)
     check_names(choice)
     check_changes(choice)
     if engine not in ENGINES:

@@ -31,10 +31,12 @@ def decode(
     drop: d.Drop = None,
     grid: a.PaintGrid = "target",
     guidance_window: o.GuidanceWindow = None,
+    guidance_batch: o.GuidanceBatch = None,
     scheduler: o.Scheduler = None,
     cache: o.Cache = None,
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    compile: a.Compile = None,
     memory: o.Memory = "auto",
     quantize: o.Quantize = "none",
     lora: o.Loras = None,
@@ -78,7 +80,7 @@ def decode(
         check_has_grid(dump, path, painted_grid)
     flags = dict(
         dit_seed=dit_seed, steps=steps, guidance=guidance, guidance_window=guidance_window, scheduler=scheduler,
-        cache=cache,
+        cache=cache, guidance_batch=guidance_batch,
     )  # fmt: skip
     wish = Wish.of(flags).over(load_stack(preset or []).wish)
     choice = ModelChoice(
@@ -89,6 +91,7 @@ def decode(
         memory,
         quantize,
         tuple(lora or []),
+        compile,
     )
     check_names(choice)
     checkpoint = resolve(choice.model, choice.revision)

@@ -26,6 +26,7 @@ def edit(
     steps: o.Steps = None,
     guidance: o.Guidance = None,
     guidance_window: o.GuidanceWindow = None,
+    guidance_batch: o.GuidanceBatch = None,
     scheduler: o.Scheduler = None,
     temperature: o.Temperature = None,
     top_p: o.TopP = None,
@@ -75,12 +76,12 @@ def edit(
     texts = read_prompts(prompts or [], prompt_file)
     flags = dict(size=size, seed=seed, dit_seed=dit_seed, steps=steps, guidance=guidance)
     flags |= dict(temperature=temperature, top_p=top_p, ar_method=ar_method, ar_window=ar_window)
-    flags |= dict(guidance_window=guidance_window, scheduler=scheduler)
+    flags |= dict(guidance_window=guidance_window, guidance_batch=guidance_batch, scheduler=scheduler)
     ar = ar_choice(ar_batch, compile)
     wishes = ask(texts, flags=flags, presets=preset or [], replayed=replayed.making if replayed else None)
     if replayed is not None:
         model, revision = model or replayed.making.model.id, revision or replayed.making.model.revision
-    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []))
+    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []), compile)
     check_names(choice)
     checkpoint = resolve(model, revision)
     wanted = SourceWish(images or (), fit, background, elsewhere or ())

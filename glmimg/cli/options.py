@@ -144,6 +144,15 @@ GuidanceWindow = Annotated[
         rich_help_panel=DRAW,
     ),
 ]
+GuidanceBatch = Annotated[
+    bool | None,
+    typer.Option(
+        "--guidance-batch/--no-guidance-batch",
+        envvar="GLMIMG_GUIDANCE_BATCH",
+        help="Run the guided and the unguided pass as one batch: more memory, other rounding.",
+        rich_help_panel=DRAW,
+    ),
+]
 Scheduler = Annotated[
     str | None,
     typer.Option(

@@ -22,6 +22,7 @@ def t2i(
     steps: o.Steps = None,
     guidance: o.Guidance = None,
     guidance_window: o.GuidanceWindow = None,
+    guidance_batch: o.GuidanceBatch = None,
     scheduler: o.Scheduler = None,
     cache: o.Cache = None,
     temperature: o.Temperature = None,
@@ -81,13 +82,13 @@ def t2i(
     texts = read_prompts(prompts or [], None if as_they_come else prompt_file)
     flags = dict(size=size, seed=seed, dit_seed=dit_seed, steps=steps, guidance=guidance)
     flags |= dict(temperature=temperature, top_p=top_p, ar_method=ar_method, ar_window=ar_window)
-    flags |= dict(guidance_window=guidance_window, scheduler=scheduler, cache=cache)
+    flags |= dict(guidance_window=guidance_window, guidance_batch=guidance_batch, scheduler=scheduler, cache=cache)
     ar = ar_choice(ar_batch, compile)
     wish_for = partial(ask, flags=flags, presets=preset or [], replayed=replayed)
     wishes = wish_for(texts or ["yet to come"] if as_they_come else texts)
     if replayed is not None:
         model, revision = model or replayed.model.id, revision or replayed.model.revision
-    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []))
+    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []), compile)
     check_names(choice)
     checkpoint = resolve(model, revision)
     again = Replayed(replay, replayed) if replay and replayed else None

@@ -100,7 +100,7 @@ def tokens(
             said,
             preset or [],
             count,
-            ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or [])),
+            ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []), compile),
             size,
         )
         rework(prompts or [], asked, drawing, Output(out, force, logprobs), console)
@@ -113,7 +113,7 @@ def tokens(
         model, revision = model or begun[0].model.id, revision or (None if model else begun[0].model.revision)
     else:
         wishes = ask(read_prompts(prompts or [], prompt_file), flags=flags, presets=preset or [])
-    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []))
+    choice = ModelChoice(model or "", revision, device, dtype, memory, quantize, tuple(lora or []), compile)
     check_names(choice)
     checkpoint = resolve(model, revision)
     sources, shelf = gather_sources(SourceWish(images or (), fit, background), checkpoint, console)

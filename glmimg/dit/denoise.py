@@ -5,7 +5,7 @@ The blocks and the scheduler are diffusers'; the loop around them is ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
 
 
-Blocks = Callable[..., tuple[torch.Tensor, torch.Tensor]]
+State = tuple[torch.Tensor, torch.Tensor]
+"""What goes from block to block for one branch: [1, patches, width] and [1, glyph tokens, width]."""
+
+Rotary = tuple[torch.Tensor, torch.Tensor]
+
+Walk = Callable[[Sequence[State], Sequence[Branch], torch.Tensor, Rotary], Sequence[State]]
+"""A way through all blocks: the states of the branches, what those are told, the time, the patches' places."""
 
 
 @dataclass(frozen=True)
@@ -44,20 +50,20 @@ def denoise(
     latents: torch.Tensor,
     conditioning: Conditioning,
     guidance: Guidance,
-    stacks: Sequence[Blocks] = (),
+    walk: Walk,
 ) -> Iterator[torch.Tensor]:
     """Yield the latents after each step.
 
     timesteps: [steps], from `set_timesteps`
     latents:   [1, channels, height, width], noise to start from
-    stacks:    the blocks as a whole, one for each branch, where those are cached; none runs them block by block
+    walk:      how the blocks are gone through
     """
     for index, timestep in enumerate(timesteps):
         branches = [conditioning.conditional]
         if conditioning.unconditional is not None and guidance.works_at(index, len(timesteps)):
             branches.append(conditioning.unconditional)
         time = embed_time(transformer, timestep, conditioning.size)
-        noise, *unguided = predict_noise(transformer, latents, branches, time, conditioning.rotary, stacks)
+        noise, *unguided = predict_noise(transformer, latents, branches, time, conditioning.rotary, walk)
         if unguided:
             noise = unguided[0] + guidance.scale * (noise - unguided[0])
         latents = scheduler.step(noise, timestep, latents, return_dict=False)[0]
@@ -80,27 +86,35 @@ def predict_noise(
     latents: torch.Tensor,
     branches: Sequence[Branch],
     time: torch.Tensor,
-    rotary: tuple[torch.Tensor, torch.Tensor],
-    stacks: Sequence[Blocks] = (),
+    rotary: Rotary,
+    walk: Walk,
 ) -> list[torch.Tensor]:
-    """One pass through the DiT for each branch, block by block side by side, so that a streamed block comes once.
+    """One pass through the DiT for each branch.
 
     latents: [1, channels, height, width]
     returns: for each branch the predicted velocity (noise minus picture), of the latents' shape, float32
     source:  diffusers, `GlmImageTransformer2DModel.forward`
     """
     patches = transformer.image_projector(latents.to(transformer.dtype))
-    states = [(patches + branch.prior, branch.glyphs) for branch in branches]
-    if stacks:
-        states = [stack(*state, time, rotary) for stack, state in zip(stacks, states, strict=False)]
-    else:
-        for layer, block in enumerate(transformer.transformer_blocks):
+    states = walk([(patches + branch.prior, branch.glyphs) for branch in branches], branches, time, rotary)
+    projected = [transformer.proj_out(transformer.norm_out(hidden, time)) for hidden, _ in states]
+    return [unpatchify(each, latents.shape, transformer.config.patch_size).float() for each in projected]
+
+
+def walk_side_by_side(blocks: Iterable[Any]) -> Walk:
+    """The default way: every branch through a block before the next block, so that a streamed one comes once."""
+
+    def walk(
+        states: Sequence[State], branches: Sequence[Branch], time: torch.Tensor, rotary: Rotary
+    ) -> Sequence[State]:
+        for layer, block in enumerate(blocks):
             states = [
                 block(*state, time, rotary, kv_cache=None if branch.sources is None else branch.sources[layer])
                 for state, branch in zip(states, branches, strict=True)
             ]
-    projected = [transformer.proj_out(transformer.norm_out(hidden, time)) for hidden, _ in states]
-    return [unpatchify(each, latents.shape, transformer.config.patch_size).float() for each in projected]
+        return states
+
+    return walk
 
 
 def unpatchify(patches: torch.Tensor, shape: torch.Size, side: int) -> torch.Tensor:

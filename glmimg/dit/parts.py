@@ -23,16 +23,24 @@ class DecoderParts:
 
     layout:    with `taking_turns`, asking for one lets the others go: callers keep no reference
     with_encoder: also load the VAE's encoder, for source pictures
+    compile:   compile the DiT's blocks when they first run; streamed ones come and go and stay as they are
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, placement: Placement, layout: Layout = Layout(), *, with_encoder: bool = False
+        self,
+        checkpoint: Checkpoint,
+        placement: Placement,
+        layout: Layout = Layout(),
+        *,
+        with_encoder: bool = False,
+        compile: bool = False,
     ) -> None:
         from diffusers import FlowMatchEulerDiscreteScheduler
         from transformers import ByT5Tokenizer
 
         self.checkpoint, self.placement, self.layout = checkpoint, placement, layout
         self.with_encoder = with_encoder
+        self.is_compiled = compile and layout.resident is None
         self.tokenizer: ByT5Tokenizer = load_part(ByT5Tokenizer, checkpoint, "tokenizer")
         self.scheduler: FlowMatchEulerDiscreteScheduler = load_part(
             FlowMatchEulerDiscreteScheduler, checkpoint, "scheduler"
@@ -92,6 +100,8 @@ class DecoderParts:
             selection = Selection(stack="transformer_blocks", resident=layout.resident, quantize=layout.quantize)
             transformer = load_module(GlmImageTransformer2DModel, self.checkpoint, name, self.placement, selection)
             put_on(transformer, layout.loras)
+            if self.is_compiled:
+                transformer.compile_repeated_blocks()
             return transformer
         unused = () if self.with_encoder else ("encoder",)
         vae = load_module(AutoencoderKL, self.checkpoint, name, self.placement, Selection(skip=unused))

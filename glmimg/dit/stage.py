@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
+from glmimg.dit.captured import walk_captured
 from glmimg.dit.conditioning import prepare_conditioning
-from glmimg.dit.denoise import Guidance, denoise
+from glmimg.dit.denoise import Guidance, Walk, denoise, walk_side_by_side
 from glmimg.dit.glyph import embed_glyphs
+from glmimg.dit.one_batch import walk_in_one_batch
 from glmimg.dit.parts import DecoderParts
 from glmimg.dit.pixels import decode_latents
 from glmimg.dit.schedule import set_timesteps, switch_scheduler
 from glmimg.dit.sources import SourceReader
-from glmimg.dit.stepcache import cached_stack
+from glmimg.dit.stepcache import walk_cached
 from glmimg.events import Loading, StepDone, Watch
 from glmimg.job import PaintSettings
 from glmimg.runtime.checkpoint import Checkpoint
@@ -45,13 +47,15 @@ class DiTStage:
         layout: Layout = Layout(),
         *,
         with_encoder: bool = True,
+        compile: bool = False,
     ) -> Self:
         """Load glyph encoder, DiT and VAE, its encoder only for sources; `shelf` is where the sources of edits are.
 
+        compile: let the inductor compile the DiT's blocks, unless they are streamed
         raises: ModelUnfit (exit 4), OutOfMemory (exit 5)
         """
         watch(Loading("decoder"))
-        parts = DecoderParts(checkpoint, placement, layout, with_encoder=with_encoder)
+        parts = DecoderParts(checkpoint, placement, layout, with_encoder=with_encoder, compile=compile)
         parts.load_all()
         watch(Loading("decoder", done=True))
         return cls(parts, placement, shelf)
@@ -77,15 +81,22 @@ class DiTStage:
         )
         set_timesteps(self.parts.scheduler, settings.steps, conditioning.rotary[0].shape[0], latents.device)
         scheduler, timesteps = switch_scheduler(self.parts.scheduler, settings.scheduler)
-        stacks = []
-        if settings.cache is not None:
-            stacks = [cached_stack(transformer, settings.cache, len(timesteps)) for _ in range(2)]
         guidance = Guidance(settings.guidance, settings.guidance_window)
-        steps = denoise(transformer, scheduler, timesteps, latents, conditioning, guidance, stacks)
+        walk = self._walk(settings, len(timesteps))
+        steps = denoise(transformer, scheduler, timesteps, latents, conditioning, guidance, walk)
         for number, denoised in enumerate(steps, start=1):
             latents = denoised
             watch(StepDone(number, len(timesteps)))
         return latents
+
+    def _walk(self, settings: PaintSettings, steps: int) -> Walk:
+        """How the blocks are gone through for one picture of `steps` passes."""
+        transformer = self.parts.transformer
+        if settings.cache is not None:
+            return walk_cached(transformer, settings.cache, steps)
+        walk = (walk_in_one_batch if settings.guidance_batch else walk_side_by_side)(transformer.transformer_blocks)
+        captures = self.parts.is_compiled and transformer.device.type == "cuda"
+        return walk_captured(walk) if captures else walk
 
     def close(self) -> None:
         """Free the weights."""

@@ -8,10 +8,14 @@ leaves the count right.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+
+from glmimg.dit.conditioning import Branch
+from glmimg.dit.denoise import Rotary, State, Walk
 
 if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
@@ -35,8 +39,8 @@ class BlockStack(nn.Module):
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         time: torch.Tensor,
-        rotary: tuple[torch.Tensor, torch.Tensor],
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        rotary: Rotary,
+    ) -> State:
         """[1, patches, width] and [1, glyph tokens, width], of the same shapes afterwards."""
         for block in self.transformer_blocks:
             hidden_states, encoder_hidden_states = block(hidden_states, encoder_hidden_states, time, rotary)
@@ -49,6 +53,18 @@ def import_quietly() -> Any:
     import cache_dit
 
     return cache_dit
+
+
+def walk_cached(transformer: GlmImageTransformer2DModel, threshold: float, steps: int) -> Walk:
+    """The blocks as a whole for each branch, behind a cache of its own; see `cached_stack`."""
+    stacks = [cached_stack(transformer, threshold, steps) for _ in range(2)]
+
+    def walk(
+        states: Sequence[State], branches: Sequence[Branch], time: torch.Tensor, rotary: Rotary
+    ) -> Sequence[State]:
+        return [stack(*state, time, rotary) for stack, state in zip(stacks, states, strict=False)]
+
+    return walk
 
 
 def cached_stack(transformer: GlmImageTransformer2DModel, threshold: float, steps: int) -> BlockStack:

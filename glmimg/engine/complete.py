@@ -42,6 +42,7 @@ def complete(wish: Wish, checkpoint: Checkpoint, sources: Sequence[SourceRef] = 
         guidance_window=painting.guidance_window,
         scheduler=painting.scheduler,
         cache=painting.cache,
+        guidance_batch=painting.guidance_batch,
         sampling=complete_sampling(wish, checkpoint),
         sources=tuple(sources),
     )

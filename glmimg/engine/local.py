@@ -210,6 +210,7 @@ class LocalEngine:
             [(each.height, each.width) for each in drawn],
             guided=any(each.guidance > 1 for each in settings),
             with_sources=self._sees(drawn),
+            one_batch=any(each.guidance_batch for each in settings),
         )
 
     def _sees(self, drawn: Iterable[Job | TokenDump]) -> bool:
@@ -243,8 +244,15 @@ class LocalEngine:
         from glmimg.dit.stage import DiTStage
 
         def load() -> DiTStage:
-            placement, eyes = self.memory.placement, self._sees(order.dump for order in orders)
-            return DiTStage.load(self.checkpoint, placement, self.watch, self.shelf, layout, with_encoder=eyes)
+            return DiTStage.load(
+                self.checkpoint,
+                self.memory.placement,
+                self.watch,
+                self.shelf,
+                layout,
+                with_encoder=self._sees(order.dump for order in orders),
+                compile=bool(self.choice.compile),
+            )
 
         with self._opened("dit", load) as stage:
             for number, order in enumerate(orders[done:], start=done + 1):

@@ -62,7 +62,14 @@ class MemoryKeeper:
             return None
         return smaller_ar(layout) if half == "ar" else smaller_dit(layout)
 
-    def request(self, sizes_px: Iterable[tuple[int, int]], *, guided: bool, with_sources: bool = False) -> Request:
+    def request(
+        self,
+        sizes_px: Iterable[tuple[int, int]],
+        *,
+        guided: bool,
+        with_sources: bool = False,
+        one_batch: bool = False,
+    ) -> Request:
         """The largest of several pictures, as the estimate wants to know it."""
         height, width = max(sizes_px, key=lambda size: size[0] * size[1])
         ways = parse_quantize(self.choice.quantize)
@@ -76,6 +83,7 @@ class MemoryKeeper:
             with_sources=with_sources,
             quantize=(ways["ar"], ways["dit"]),
             streamable=(self._streamable("ar"), self._streamable("dit")),
+            one_batch=one_batch,
         )
 
     @cached_property
@@ -130,26 +138,31 @@ def describe(layout: Layout) -> str:
 
 
 def check_changes(choice: ModelChoice) -> None:
-    """Refuse compression and adapters that cannot be, before anything loads.
+    """Refuse compression, adapters and compilation that cannot be, before anything loads.
 
     raises: UsageError (exit 2), BadInput (exit 3)
     """
     changed = "--quantize" if set(parse_quantize(choice.quantize).values()) != {NONE} else ""
     changed = "--lora" if choice.loras else changed
+    changed = "--compile" if choice.compile else changed
     if choice.memory == "stream" and changed:
         raise UsageError(f"--memory stream and {changed} do not go together", "Leave one of them out.")
     find_loras(choice.loras)
 
 
 def check_extras(paintings: Iterable[tuple[PaintSettings, bool]]) -> None:
-    """Refuse --cache without its library, and with source pictures (settings, whether there are some).
+    """Refuse --cache without its library, with --guidance-batch, and with source pictures.
 
+    paintings: settings, and whether there are source pictures
     raises: UsageError (exit 2)
     """
+    paintings = list(paintings)
     cached = [with_sources for settings, with_sources in paintings if settings.cache is not None]
     if any(cached):
         raise UsageError(
             "--cache does not work with source pictures", "Leave it out; --scheduler unipc saves steps too."
         )
+    if any(settings.cache is not None and settings.guidance_batch for settings, _ in paintings):
+        raise UsageError("--cache and --guidance-batch do not go together", "Leave one of them out.")
     if cached and find_spec("cache_dit") is None:
         raise UsageError("--cache needs cache-dit, which is not installed", "Install it: pip install 'glmimg[cache]'")

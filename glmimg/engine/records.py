@@ -49,6 +49,7 @@ def painted_job(dump: TokenDump, settings: PaintSettings) -> Job:
         guidance_window=settings.guidance_window,
         scheduler=settings.scheduler,
         cache=settings.cache,
+        guidance_batch=settings.guidance_batch,
         sampling=sampling_of(dump),
         sources=tuple(source.ref for source in dump.sources),
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from glmimg.errors import UsageError
 from glmimg.job import ModelChoice
+from glmimg.runtime.compiling import check_compiler
 from glmimg.runtime.layout import check_mode
 
 if TYPE_CHECKING:
@@ -29,13 +30,15 @@ class Placement:
 
 
 def check_names(choice: ModelChoice) -> None:
-    """Refuse devices and dtypes there are none of, without importing torch. Raises UsageError (exit 2)."""
+    """Refuse what this machine or any cannot do, without importing torch. Raises UsageError (exit 2)."""
     kind, _, index = choice.device.partition(":")
     if choice.device != "auto" and (kind not in DEVICE_KINDS or (index and not index.isdecimal())):
         raise UsageError(f"--device {choice.device}: no such device", f"Use auto, {', '.join(DEVICE_KINDS)} or cuda:1.")
     if choice.dtype not in ("auto", *DTYPES):
         raise UsageError(f"--dtype {choice.dtype}: no such precision", f"Use auto, {', '.join(DTYPES)}.")
     check_mode(choice.memory)
+    if choice.compile:
+        check_compiler()
 
 
 def place(choice: ModelChoice) -> Placement:

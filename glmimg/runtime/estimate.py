@@ -43,6 +43,7 @@ class Request:
     on_host:       the device is the CPU, so that the process itself counts too
     quantize:      by half, a key of COMPRESSED or "none"
     streamable:    by half, whether its layers may be streamed
+    one_batch:     both branches of guidance go through the DiT side by side
     """
 
     height: int
@@ -53,6 +54,7 @@ class Request:
     with_sources: bool = False
     quantize: tuple[str, str] = ("none", "none")
     streamable: tuple[bool, bool] = (True, True)
+    one_batch: bool = False
 
     @property
     def scalar(self) -> int:
@@ -86,7 +88,8 @@ def ar_need(sizes: ARSizes, request: Request, layout: Layout = Layout()) -> Need
     """Peak of stage 1."""
     scalar = request.scalar
     each = sizes.layer * COMPRESSED.get(request.quantize[0], scalar)
-    weights = each * layers_present(sizes.layers, layout) + (sizes.rest + sizes.visual * sizes.embedding) * scalar
+    head = sizes.rest * COMPRESSED.get(request.quantize[0], scalar)
+    weights = each * layers_present(sizes.layers, layout) + head + sizes.visual * sizes.embedding * scalar
     if request.with_sources:
         weights += (sizes.vision + sizes.vq) * scalar
     tokens = PROMPT_TOKENS + request.new_tokens
@@ -126,7 +129,8 @@ def denoising_bytes(sizes: DiTSizes, request: Request) -> float:
     """Working memory of a pass through the DiT."""
     side = sizes.vae_scale * sizes.patch
     patches = (request.height // side) * (request.width // side)
-    return float(DIT_ALIVE * (patches + GLYPH_TOKENS) * sizes.hidden * request.scalar)
+    rows = 2 if request.guided and request.one_batch else 1
+    return float(rows * DIT_ALIVE * (patches + GLYPH_TOKENS) * sizes.hidden * request.scalar)
 
 
 def vae_bytes(sizes: DiTSizes, request: Request, layout: Layout) -> float:

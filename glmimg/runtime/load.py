@@ -30,6 +30,7 @@ class Selection:
     stack:    name of the layers that may be streamed
     resident: how many of those stay on the device; None keeps all
     quantize: how those are compressed, "none" or a key of `BACKENDS`
+    with_stack: other linear layers that are compressed as the stack is
     """
 
     skip: tuple[str, ...] = ()
@@ -37,6 +38,7 @@ class Selection:
     stack: str = ""
     resident: int | None = None
     quantize: str = NONE
+    with_stack: tuple[str, ...] = ()
 
 
 def load_part(part_class: type[Part], checkpoint: Checkpoint, name: str) -> Part:
@@ -73,8 +75,10 @@ def load_module(
             return module  # type: ignore[no-any-return]
         layers = module.get_submodule(selection.stack)
         if selection.quantize != NONE:
-            fill_module(module, files, placement, leave=[*replaced, f"{selection.stack}."])
-            fill_compressed(layers, selection.stack, files, placement, selection.quantize)
+            apart = [f"{each}." for each in (selection.stack, *selection.with_stack)]
+            fill_module(module, files, placement, leave=[*replaced, *apart])
+            names = [*(f"{selection.stack}.{index}" for index in range(len(layers))), *selection.with_stack]
+            fill_compressed(module, names, files, placement, selection.quantize)
             return module  # type: ignore[no-any-return]
         assert selection.resident is not None
         streamed = choose_streamed(len(layers), selection.resident)

@@ -1,12 +1,13 @@
 """Compressed weights: the big linear layers in 8 or 4 bits, each layer as it is loaded.
 
 int8 and fp8 keep one scale a row (torchao), nf4 one for 64 weights (bitsandbytes). Only the stacks of equal
-layers are compressed, which is nearly all; embeddings, norms, projections and the head stay as they are.
+layers and the AR half's head are compressed, which is nearly all; embeddings, norms and projections stay as they are.
 Activations stay in full precision.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -44,39 +45,51 @@ def parse_quantize(text: str) -> dict[str, str]:
     return ways
 
 
-def fill_compressed(layers: nn.ModuleList, prefix: str, files: WeightFiles, placement: Placement, way: str) -> None:
-    """Load layers one by one, each compressed before the next is read.
+def fill_compressed(
+    module: nn.Module, names: Iterable[str], files: WeightFiles, placement: Placement, way: str
+) -> None:
+    """Load submodules one by one, each compressed before the next is read.
 
-    prefix: name of the stack within its part
     raises: ModelUnfit (exit 4) for weights of another shape
     """
-    for index, layer in enumerate(layers):
-        for name, like in list(layer.named_parameters()):
-            put_parameter(layer, name, read_like(files, f"{prefix}.{index}.{name}", like, placement))
-        compress(layer, way, placement)
+    for name in names:
+        layer = module.get_submodule(name)
+        for weight, like in list(layer.named_parameters()):
+            put_parameter(layer, weight, read_like(files, f"{name}.{weight}", like, placement))
+        _put(module, name, compress(layer, way, placement))
 
 
-def compress(module: nn.Module, way: str, placement: Placement) -> None:
-    """Replace the weights of every linear layer inside a module."""
+def compress(module: nn.Module, way: str, placement: Placement) -> nn.Module:
+    """The module with the weights of every linear layer in it compressed; a linear layer may be replaced as a whole."""
     if way == "nf4":
-        _compress_nf4(module, placement)
-        return
+        return _compress_nf4(module, placement)
     from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
 
     quantize_(module, Int8WeightOnlyConfig() if way == "int8" else Float8WeightOnlyConfig())
+    return module
 
 
-def _compress_nf4(module: nn.Module, placement: Placement) -> None:
-    import bitsandbytes
+def _compress_nf4(module: nn.Module, placement: Placement) -> nn.Module:
     from torch import nn
 
+    if isinstance(module, nn.Linear):
+        return _nf4_of(module, placement)
     linear_layers = [(name, each) for name, each in module.named_modules() if isinstance(each, nn.Linear)]
     for name, linear in linear_layers:
-        options: dict[str, Any] = {"compute_dtype": placement.dtype, "quant_type": "nf4", "device": "meta"}
-        small = bitsandbytes.nn.Linear4bit(
-            linear.in_features, linear.out_features, bias=linear.bias is not None, **options
-        )
-        small.weight = bitsandbytes.nn.Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4")
-        small.bias = linear.bias
-        parent, _, leaf = name.rpartition(".")
-        setattr(module.get_submodule(parent), leaf, small.to(placement.device))
+        _put(module, name, _nf4_of(linear, placement))
+    return module
+
+
+def _nf4_of(linear: nn.Linear, placement: Placement) -> nn.Module:
+    import bitsandbytes
+
+    options: dict[str, Any] = {"compute_dtype": placement.dtype, "quant_type": "nf4", "device": "meta"}
+    small = bitsandbytes.nn.Linear4bit(linear.in_features, linear.out_features, bias=linear.bias is not None, **options)
+    small.weight = bitsandbytes.nn.Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4")
+    small.bias = linear.bias
+    return small.to(placement.device)  # type: ignore[no-any-return]
+
+
+def _put(module: nn.Module, name: str, part: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(module.get_submodule(parent), leaf, part)

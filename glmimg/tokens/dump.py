@@ -152,7 +152,7 @@ class Source(_Record):
 class ModelRef(_Record):
     """The model that wrote a dump.
 
-    changes: what made its weights others than the checkpoint's: "quantize int8", "lora style.safetensors:0.8"
+    changes: what made it another than the checkpoint's: "quantize int8", "lora style.safetensors:0.8", "compile"
     """
 
     id: Name

@@ -9,7 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from glmimg.ar.encode import encode_picture
 from glmimg.demo import demo_path
+from glmimg.tokens.grid import GridShape
 
 from .scorer import held_out_prompts, score_prompts
 from .stock import StockPipeline
@@ -34,14 +36,12 @@ def test_scores_are_kept_beside_the_weights() -> None:
 
 def test_flat_pictures_have_flat_codes(stock: StockPipeline) -> None:
     """Codes 0 to 9 are the ten plain colours, in the order of COLOUR_NAMES; red is the first, white the last."""
-    encoder, images = stock.pipe.vision_language_encoder, stock.pipe.processor.image_processor
+    encoder, processor = stock.pipe.vision_language_encoder, stock.pipe.processor
     for colour, code in (("red", 0), ("white", 9)):
-        inputs = images(Image.new("RGB", (256, 256), colour), return_tensors="pt")
+        picture = Image.new("RGB", (256, 256), colour)
         with torch.no_grad():
-            features = encoder.get_image_features(inputs["pixel_values"], inputs["image_grid_thw"]).pooler_output
-            packed = features if isinstance(features, torch.Tensor) else torch.cat(list(features))  # before 5.18: a tuple
-            codes = encoder.get_image_tokens(packed, inputs["image_grid_thw"])
-        assert codes.tolist() == [code] * 64
+            grid = encode_picture(encoder, processor, picture, "target", GridShape(8, 8))
+        assert grid.flat() == [code] * 64
 
 
 def test_held_out_captions_are_drawn(stock: StockPipeline) -> None:

@@ -165,8 +165,9 @@ class CheckpointStages:
         self.checkpoint.check("dit")
         placement = place(replace(self.choice, device=device)) if device else self._placement
         layout = self._layout("dit", MemoryKeeper(self.checkpoint, self.choice, placement))
+        compiled = bool(self.choice.compile)
         encoder = self._scope.with_sources or self._is_open
-        return DiTStage.load(self.checkpoint, placement, watch, layout=layout, with_encoder=encoder)
+        return DiTStage.load(self.checkpoint, placement, watch, layout=layout, with_encoder=encoder, compile=compiled)
 
     def making(self, dump: TokenDump, settings: PaintSettings) -> Making:
         return making_of(PaintOrder(dump, settings), self._placement, self.choice.changes)

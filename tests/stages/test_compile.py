@@ -1,0 +1,102 @@
+"""Compiled blocks and captured passes: the same picture but for rounding, only when asked for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from glmimg.dit import captured
+from glmimg.dit.stage import DiTStage
+from glmimg.engine.local import LocalEngine, Order
+from glmimg.job import Job, ModelChoice, PaintSettings, Sampling
+from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.device import Placement
+from glmimg.tokens.dump import TokenDump
+from tests.conftest import Outcome
+
+HOST = Placement(torch.device("cpu"), torch.float32)
+needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+
+
+@pytest.fixture(scope="module")
+def dump(tiny: Path) -> TokenDump:
+    job = Job(
+        prompt="a sign that says 'OPEN'", height=64, width=96, seed=4, dit_seed=4, steps=2, guidance=1.5,
+        sampling=Sampling(temperature=0.9, top_p=0.75, top_k=80),
+    )  # fmt: skip
+    return next(LocalEngine(Checkpoint("tiny", tiny), ModelChoice("tiny")).write([Order(job)])).dump
+
+
+def paint(stage: DiTStage, dump: TokenDump, settings: PaintSettings) -> np.ndarray:
+    return np.asarray(stage.paint(dump, settings, lambda event: None)).astype(int)
+
+
+def load(tiny: Path, **options: Any) -> DiTStage:
+    return DiTStage.load(Checkpoint("tiny", tiny), HOST, lambda event: None, **options)
+
+
+@needs_compiler
+def test_compiled_blocks_paint_the_same_picture_but_for_rounding(tiny: Path, dump: TokenDump) -> None:
+    settings = PaintSettings(4, 6, 1.5)
+    compiled = load(tiny, compile=True)
+    blocks = compiled.parts.transformer.transformer_blocks
+    assert all(block._compiled_call_impl is not None for block in blocks)
+    assert np.abs(paint(compiled, dump, settings) - paint(load(tiny), dump, settings)).max() <= 1
+
+
+def test_nothing_is_compiled_unasked(tiny: Path) -> None:
+    assert all(block._compiled_call_impl is None for block in load(tiny).parts.transformer.transformer_blocks)
+
+
+def test_without_a_compiler_nothing_loads(
+    glmimg: Callable[..., Outcome], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    outcome = glmimg("t2i", "a tree", "--model", tiny, "--compile", "-o", tmp_path / "x.png")
+    assert outcome.status == 2
+    assert "--compile needs a C++ compiler" in outcome.err
+    assert not list(tmp_path.iterdir())
+
+
+@needs_compiler
+def test_a_picture_says_that_it_was_compiled(
+    glmimg: Callable[..., Outcome], tiny: Path, tmp_path: Path, dump: TokenDump
+) -> None:
+    from glmimg.image_io import read_making
+
+    (tmp_path / "x.tokens.json").write_text(dump.to_json())
+    options = ("--any-model", "--model", tiny, "--steps", "1", "--compile")
+    assert glmimg("decode", tmp_path / "x.tokens.json", *options, "-o", tmp_path / "x.png").status == 0
+    assert read_making(tmp_path / "x.png").changes == ["compile"]
+
+
+def test_streamed_blocks_are_not_compiled(glmimg: Callable[..., Outcome], tiny: Path, tmp_path: Path) -> None:
+    outcome = glmimg("t2i", "a tree", "--model", tiny, "--compile", "--memory", "stream", "-o", tmp_path / "x.png")
+    assert outcome.status == 2
+    assert "--memory stream and --compile" in outcome.err
+
+
+def test_a_captured_way_reads_new_values_from_its_buffers(
+    tiny: Path, dump: TokenDump, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for the device's graphs, which run again what they recorded: the picture is the same."""
+    recorded = []
+
+    def stand_in(forward: Callable[[], Any], device: torch.device, warm_ups: int) -> Callable[[], Any]:
+        recorded.append(forward)
+        return forward
+
+    monkeypatch.setattr(captured, "capture", stand_in)
+    settings = PaintSettings(4, 6, 1.5, guidance_window=(0.2, 0.7))
+    stage = load(tiny)
+    plain = paint(stage, dump, settings)
+    walk = stage._walk
+    monkeypatch.setattr(stage, "_walk", lambda *arguments: captured.walk_captured(walk(*arguments)))
+    assert np.array_equal(paint(stage, dump, settings), plain)
+    assert len(recorded) == 2, "one for guided steps, one for the others"
