@@ -1,6 +1,7 @@
 """Phase 2: the AR stage, trained on captions and codes alone; needs the codebook, not the VAE."""
 
 import random
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -23,7 +24,8 @@ MATRIX_DECAY = (
     0.4  # without it Muon lets queries and keys grow until every head attends to one token and stops learning
 )
 ALONE_UNTIL = 1500  # from this step on the VAE and the DiT are done, and two processes share the work
-COURSES = ((4400, 1.0), (8400, 0.5), (11400, 0.15))
+BATCHES_A_STEP = 2  # from there on, over all processes: fewer are too noisy for what words and sizes need
+COURSES = ((4400, 1.0), (8400, 0.5), (11400, 0.15), (12600, 0.15))
 STEPS = COURSES[-1][0]
 PHASES = (  # from this step on, this mixture
     (0, Mixture()),
@@ -33,6 +35,7 @@ PHASES = (  # from this step on, this mixture
     (7800, Mixture(pairs=0.35, other_grids=0.15, edits=0.3, words=0.15)),
     (8400, Mixture(pairs=0.25, other_grids=0.35, edits=0.2, words=0.55)),
     (10400, Mixture(pairs=0.3, other_grids=0.3, edits=0.3, words=0.25)),
+    (11400, Mixture(pairs=0.3, other_grids=0.7, edits=0.15, words=0.2)),
 )
 
 
@@ -86,18 +89,23 @@ def average_gradients(model: GlmImageForConditionalGeneration) -> None:
         grad.copy_(mean.view_as(grad))
 
 
-def update(model: GlmImageForConditionalGeneration, optimizers: list[torch.optim.Optimizer], batch: ArBatch) -> Figures:
-    """One optimizer step; returns what the journal is told."""
-    with torch.autocast("cpu", torch.bfloat16):  # matrix products alone: a quarter faster, the loss is the same
-        loss, tokens, rows = ar_loss(model, batch)
+def update(
+    model: GlmImageForConditionalGeneration, optimizers: list[torch.optim.Optimizer], batches: list[ArBatch]
+) -> Figures:
+    """One optimizer step over all batches; returns what the journal is told."""
+    figures: Figures = {}
     model.zero_grad()
-    loss.backward()
+    for batch in batches:
+        with torch.autocast("cpu", torch.bfloat16):  # matrix products alone: a quarter faster, the loss is the same
+            loss, tokens, rows = ar_loss(model, batch)
+        (loss / len(batches)).backward()
+        figures |= {f"loss_{batch.task}": loss.item(), "tokens": tokens.item(), "rows": rows.item()}
     if distributed.is_initialized():
         average_gradients(model)
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers:
         optimizer.step()
-    return {f"loss_{batch.task}": loss.item(), "tokens": tokens.item(), "rows": rows.item()}
+    return figures
 
 
 def train_ar(out: Path, until: int = STEPS, rank: int = 0, workers: int = 1) -> None:
@@ -122,7 +130,8 @@ def train_ar(out: Path, until: int = STEPS, rank: int = 0, workers: int = 1) -> 
     for step in range(first, until):
         supply.mixture = mixture_at(step)
         set_rates(optimizers, peaks, rate_in_course(step, COURSES, WARMUP))
-        figures = update(model, optimizers, next(batches))
+        here = max(1, BATCHES_A_STEP // workers) if step >= ALONE_UNTIL else 1
+        figures = update(model, optimizers, list(islice(batches, here)))
         if rank == 0:
             journal.tell(step + 1, **figures)
             if (step + 1) % 200 == 0 or step + 1 == until:
