@@ -14,7 +14,15 @@ from glmimg.demo.train.codebook import load_codebook
 from glmimg.demo.train.dit_data import MAIN_GRID, Pictures, Pool, build_pool, upsample
 from glmimg.demo.train.dit_model import build_dit, build_glyph_encoder
 from glmimg.demo.train.muon import Muon
-from glmimg.demo.train.progress import Journal, load_state, rate_in_course, restore, save_state, set_up_torch
+from glmimg.demo.train.progress import (
+    Journal,
+    load_state,
+    matrix_precision,
+    rate_in_course,
+    restore,
+    save_state,
+    set_up_torch,
+)
 from glmimg.demo.train.vae import build_vae
 
 COURSES = ((2200, 1.0), (5000, 0.5))
@@ -167,7 +175,7 @@ def train_dit(out: Path) -> None:
         for optimizer, rate in zip(optimizers, rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = rate * rate_in_course(step, COURSES, WARMUP)
-        with torch.autocast("cpu", torch.bfloat16):
+        with matrix_precision():
             loss = dit_loss(dit, glyph, batches.draw(step >= EDITS_FROM, WORDS[step >= COURSES[0][0]]), noise_of)
         for optimizer in optimizers:
             optimizer.zero_grad()

@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,16 @@ def set_up_torch(seed: int, threads: int = 1) -> None:
     """One thread a trainer (two trainers side by side beat one with two threads) and a fixed seed."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
+
+
+def matrix_precision() -> AbstractContextManager[Any]:
+    """Matrix products in bfloat16 where the processor has instructions for it: a quarter faster, the loss is the same.
+
+    Without them bfloat16 is an order of magnitude slower than float32.
+    """
+    if torch.cpu._is_avx512_bf16_supported():
+        return torch.autocast("cpu", torch.bfloat16)
+    return nullcontext()
 
 
 def rate_at(step: int, steps: int, warmup: int, flat: float = 0.4) -> float:
