@@ -7,19 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from glmimg.errors import Interrupted, OutOfMemory
+from glmimg.errors import Interrupted, OutOfMemory, WriteError
 
 
 @contextmanager
 def kept_on_failure(kept: list[Path], explain: Callable[[], OutOfMemory]) -> Iterator[None]:
-    """Turn Ctrl-C and out-of-memory into errors that say which dumps are safe.
+    """Let Ctrl-C, a full disk and out-of-memory say which dumps are safe and not painted yet.
 
-    kept: looked at when it happens; may grow until then
+    kept: looked at when it happens; may change until then
     """
     try:
         yield
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted", _resume_hint(kept)) from error
+    except WriteError as error:
+        error.hint = " ".join(filter(None, [error.hint, _resume_hint(kept)]))
+        raise
     except (MemoryError, RuntimeError, OutOfMemory) as error:
         if not is_out_of_memory(error):
             raise

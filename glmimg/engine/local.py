@@ -186,6 +186,8 @@ class LocalEngine:
                         done += 1
                         if isinstance(result, Written) and result.order.dump_path is not None:
                             kept.append(result.order.dump_path)
+                        elif isinstance(result, Painted) and Path(result.order.name) in kept:
+                            kept.remove(Path(result.order.name))
                         yield result
                 return
             except OutOfMemory as error:

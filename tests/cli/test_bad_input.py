@@ -88,6 +88,13 @@ def test_a_full_disk(glmimg: Glmimg, tiny: Path) -> None:
     assert not Path("/dev/full.tokens.json").exists()
 
 
+def test_a_full_disk_says_which_dumps_are_left_to_paint(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
+    dump = tmp_path / "x.tokens.json"
+    refused = glmimg("t2i", "x", "-m", tiny, "-o", "/dev/full", "--tokens-out", dump, "--steps", "1")
+    assert_refused(refused, 1, f"glmimg decode {dump}")
+    assert dump.exists()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [(b"", ["no prompts"]), (b"\n  \n", ["no prompts"]), (b"good\n\xff\xfe\n", ["line 2", "UTF-8"])],
