@@ -248,7 +248,7 @@ class ModelChoice:
     device: "auto", "cpu", "cuda", "cuda:1", "mps", ...
     dtype:  "auto", "fp32", "bf16" or "fp16"
     memory: "auto", "resident", "stage", "offload" or "stream"
-    quantize: "none", "int8", "fp8", "nf4", or "ar=int8,dit=fp8"
+    quantize: "none", "int8", "fp8", "int4", "nf4", or "ar=int4,dit=int8"
     loras:  adapters, `PATH_OR_HUB` or `PATH_OR_HUB:SCALE`
     compile: compile the passes of both halves; None leaves it to the device
     """

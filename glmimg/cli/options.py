@@ -290,7 +290,7 @@ Quantize = Annotated[
         "--quantize",
         metavar="WAY",
         envvar="GLMIMG_QUANTIZE",
-        help="Compress weights: none, int8, fp8 (torchao), nf4 (bitsandbytes), or by half: ar=int8,dit=fp8.",
+        help="Compress weights: none, int8, fp8, int4 (torchao), nf4 (bitsandbytes), or by half: ar=int4,dit=int8.",
         rich_help_panel=MODEL,
     ),
 ]
