@@ -259,7 +259,7 @@ Device = Annotated[
         "--device",
         metavar="DEVICE",
         envvar="GLMIMG_DEVICE",
-        help="auto, cpu, cuda, cuda:1, mps, xpu.",
+        help="auto, cpu, cuda, cuda:1, mps, xpu; or one for each stage: cuda:0,cuda:1.",
         rich_help_panel=MODEL,
     ),
 ]

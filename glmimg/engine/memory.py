@@ -17,6 +17,7 @@ from glmimg.runtime.layout import PLANS, Layout
 from glmimg.runtime.lora import PARTS, Lora, check_fits, find_loras
 from glmimg.runtime.machine import free_bytes
 from glmimg.runtime.plan import fit_ar, fit_dit, smaller_ar, smaller_dit
+from glmimg.runtime.precompressed import IN_HALF_PRECISION
 from glmimg.runtime.quantize import NONE, check_device, check_installed, parse_quantize
 from glmimg.runtime.sizes import ar_sizes, dit_sizes
 
@@ -102,8 +103,10 @@ class MemoryKeeper:
                 check_fits(lora, self.checkpoint)
 
     def _check_compressed_once(self, half: Half, part: str) -> None:
-        """Refuse to compress or stream what comes compressed. Raises UsageError (exit 2)."""
+        """Refuse to compress, stream or run in fp32 what comes compressed. Raises UsageError (exit 2)."""
         method = self._comes_compressed(part)
+        if method in IN_HALF_PRECISION and self.placement.dtype_name == "float32":
+            raise UsageError(f"{part} comes compressed by {method}, which does not work in fp32", "Use --dtype bf16.")
         if method and parse_quantize(self.choice.quantize)[half] != NONE:
             hint = f"Leave --quantize out, or say {half}=none."
             raise UsageError(f"--quantize: {part} of {self.checkpoint.id} comes compressed by {method}", hint)

@@ -20,6 +20,10 @@ READERS = {
 """By method: the module that reads such weights, and the package that holds it. Others are left to the libraries."""
 
 
+IN_HALF_PRECISION = ("auto-round", "awq", "gptq")
+"""Methods whose libraries turn a part loaded in fp32 into fp16."""
+
+
 def method_of(config: Mapping[str, Any]) -> str | None:
     """How the part with this configuration is compressed, such as "auto-round"; None if it is not."""
     said = config.get("quantization_config")

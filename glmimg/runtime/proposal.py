@@ -10,6 +10,7 @@ from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import DTYPES, place
 from glmimg.runtime.estimate import Need, Request
 from glmimg.runtime.layout import PLANS, MemoryPlan
+from glmimg.runtime.lora import PARTS
 from glmimg.runtime.machine import free_bytes
 from glmimg.runtime.plan import Planner
 from glmimg.runtime.quantize import NONE, check_device, parse_quantize
@@ -59,7 +60,7 @@ def propose_here(
     name = next(name for name, known in DTYPES.items() if known == placement.dtype_name)
     check_device(quantize, placement)
     on_host = placement.device.type == "cpu"
-    request = _compressed(Request(*size_px, name, on_host=on_host, guided=guided), quantize)
+    request = _compressed(Request(*size_px, name, on_host=on_host, guided=guided), quantize, checkpoint)
     budget = free_bytes(placement.device)
     where = f"{placement.device} of this machine, {budget / 1e9:.1f} GB free"
     return _propose(checkpoint, request, budget, measure_speeds(placement), where, steps)
@@ -76,15 +77,15 @@ def propose(
     quantize: str,
 ) -> Proposal:
     """A plan for a card of `vram` bytes that need not be in this machine. Raises UsageError (exit 2)."""
-    request = _compressed(Request(*size_px, dtype, on_host=False, guided=guided), quantize)
+    request = _compressed(Request(*size_px, dtype, on_host=False, guided=guided), quantize, checkpoint)
     return _propose(checkpoint, request, vram, assume_speeds(vram), f"a card of {vram / 1e9:.1f} GB", steps)
 
 
-def _compressed(request: Request, quantize: str) -> Request:
-    """The same with compressed weights, which cannot be streamed."""
+def _compressed(request: Request, quantize: str, checkpoint: Checkpoint) -> Request:
+    """The same with compressed weights, which cannot be streamed. Raises UsageError (exit 2)."""
     ways = parse_quantize(quantize)
-    both = ways["ar"], ways["dit"]
-    return replace(request, quantize=both, streamable=(both[0] == NONE, both[1] == NONE))
+    plain = {half: ways[half] == NONE and checkpoint.compressed_by(part) is None for half, part in PARTS.items()}
+    return replace(request, quantize=(ways["ar"], ways["dit"]), streamable=(plain["ar"], plain["dit"]))
 
 
 def _propose(

@@ -144,6 +144,16 @@ def test_a_missing_reader_is_named_before_weights_load(
     assert missing.value.hint == "Install it: pip install auto-round"
 
 
+def test_a_reader_of_half_precision_only_refuses_fp32(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """auto-round would turn the part into fp16 behind our back, and the first product would fail."""
+    monkeypatch.setattr(precompressed, "find_spec", lambda name: object())
+    folder = said_to_be_compressed(tiny, tmp_path / "named", AR, {"quant_method": "auto-round"})
+    with pytest.raises(UsageError, match="does not work in fp32"):
+        draw(folder)
+
+
 def test_plans_count_what_the_files_hold(tiny: Path, tmp_path: Path) -> None:
     folder = said_to_be_compressed(tiny, tmp_path / "named", AR, {"load_in_4bit": True})
     checkpoint, request = Checkpoint("named", folder), Request(64, 64, "fp32", on_host=True)
