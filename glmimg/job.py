@@ -245,10 +245,10 @@ class ModelChoice:
     """Which model to load and where to put it.
 
     model:  a hub id, a directory in the diffusers layout, or "demo"
-    device: "auto", "cpu", "cuda", "cuda:1", "mps", ...
+    device: "auto", "cpu", "cuda", "cuda:1", "mps", ..., or one for each stage: "cuda:0,cuda:1"
     dtype:  "auto", "fp32", "bf16" or "fp16"
     memory: "auto", "resident", "stage", "offload" or "stream"
-    quantize: "none", "int8", "fp8", "nf4", or "ar=int8,dit=fp8"
+    quantize: "none", "int8", "fp8", "int4", "nf4", or "ar=int4,dit=int8"
     loras:  adapters, `PATH_OR_HUB` or `PATH_OR_HUB:SCALE`
     compile: compile the passes of both halves; None leaves it to the device
     """

@@ -259,7 +259,7 @@ Device = Annotated[
         "--device",
         metavar="DEVICE",
         envvar="GLMIMG_DEVICE",
-        help="auto, cpu, cuda, cuda:1, mps, xpu.",
+        help="auto, cpu, cuda, cuda:1, mps, xpu; or one for each stage: cuda:0,cuda:1.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -290,7 +290,7 @@ Quantize = Annotated[
         "--quantize",
         metavar="WAY",
         envvar="GLMIMG_QUANTIZE",
-        help="Compress weights: none, int8, fp8 (torchao), nf4 (bitsandbytes), or by half: ar=int8,dit=fp8.",
+        help="Compress weights: none, int8, fp8, int4 (torchao), nf4 (bitsandbytes), or by half: ar=int4,dit=int8.",
         rich_help_panel=MODEL,
     ),
 ]

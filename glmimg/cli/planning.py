@@ -61,13 +61,14 @@ def plan(
     ar_batch: a.ARBatch = "auto",
     device: o.Device = "auto",
     dtype: o.Dtype = "auto",
+    quantize: o.Quantize = "none",
     json: o.Json = False,
 ) -> None:
     """Say what a picture takes in memory and time, and which setting fits, without loading the model.
 
     Examples:
 
-    glmimg models plan --vram 12GB --size 2048x2048
+    glmimg models plan --vram 12GB --size 2048x2048 --quantize int8
 
     glmimg models plan --model demo
 
@@ -93,11 +94,13 @@ def plan(
     if gpu or measured or rows:
         raise UsageError("--gpu, --measured and --ar-batch go with --pictures-per-hour", "For example 600.")
     if vram is None:
-        proposal = propose_here(checkpoint, size_px, device=device, dtype=dtype, steps=count, guided=guided)
+        proposal = propose_here(
+            checkpoint, size_px, device=device, dtype=dtype, steps=count, guided=guided, quantize=quantize
+        )
     else:
         amount = parse_bytes(vram, "--vram")
         precision = "bf16" if dtype == "auto" else dtype
-        proposal = propose(checkpoint, size_px, amount, dtype=precision, steps=count, guided=guided)
+        proposal = propose(checkpoint, size_px, amount, dtype=precision, steps=count, guided=guided, quantize=quantize)
     if json:
         console.result("", asdict(proposal))
     else:

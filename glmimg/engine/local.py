@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,13 +113,16 @@ class LocalEngine:
         self.embed = embed
         self.ar = ar
         self._resident: dict[Half, Any] = {}
+        self._keepers: dict[Half, MemoryKeeper] = {}
 
     def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
         """Both stages: every dump, then every picture. Yields each picture when it is on disk."""
         self.checkpoint.check("ar", "dit")
         check_extras((order.job.painting, bool(order.job.sources)) for order in orders)
+        if "," in self.choice.device:
+            self.memory("dit")  # a device that is not there is said before stage 1 works for it
         if self.choice.loras:
-            self.memory.check_loras("ar", "dit")
+            self.memory("ar").check_loras("ar", "dit")
         yield from self.paint_written(list(self.write(orders, then_paint=True)))
 
     def paint_written(self, written: Iterable[Written]) -> Iterator[Painted]:
@@ -176,7 +179,7 @@ class LocalEngine:
         kept = [Path(order.name) for order in orders if half == "dit" and Path(order.name).suffix == ".json"]
 
         def explain() -> OutOfMemory:
-            return self.memory.explain(half, layout or Layout(), self._request(orders))
+            return self.memory(half).explain(half, layout or Layout(), self._request(half, orders))
 
         while True:
             try:
@@ -191,7 +194,7 @@ class LocalEngine:
                         yield result
                 return
             except OutOfMemory as error:
-                smaller = self.memory.smaller(half, layout) if layout is not None and not is_second else None
+                smaller = self.memory(half).smaller(half, layout) if layout is not None and not is_second else None
                 if smaller is None:
                     raise
                 reason = error.message
@@ -201,14 +204,14 @@ class LocalEngine:
 
     def _layout(self, half: Half, orders: list[Any]) -> Layout:
         """Where the weights of a half shall go. Raises OutOfMemory (exit 5), BadInput (exit 3) for an unfit LoRA."""
-        self.memory.check_loras(half)
-        return self.memory.layout(half, self._request(orders))
+        self.memory(half).check_loras(half)
+        return self.memory(half).layout(half, self._request(half, orders))
 
-    def _request(self, orders: Sequence[Order | PaintOrder]) -> Request:
+    def _request(self, half: Half, orders: Sequence[Order | PaintOrder]) -> Request:
         """The largest picture among orders, as the memory plan wants to know it."""
         drawn = [order.job if isinstance(order, Order) else order.dump for order in orders]
         settings = [order.job.painting if isinstance(order, Order) else order.settings for order in orders]
-        return self.memory.request(
+        return self.memory(half).request(
             [(each.height, each.width) for each in drawn],
             guided=any(each.guidance > 1 for each in settings),
             with_sources=self._sees(drawn),
@@ -217,14 +220,14 @@ class LocalEngine:
 
     def _sees(self, drawn: Iterable[Job | TokenDump]) -> bool:
         """Whether what reads source pictures has to be loaded; stages that stay loaded may meet some later."""
-        return self.choice.memory == "resident" or any(each.sources for each in drawn)
+        return self._stays or any(each.sources for each in drawn)
 
     def _write_in(self, orders: list[Order], done: int, layout: Layout, *, then_paint: bool) -> Iterator[Written]:
         from glmimg.ar.rework import score_dump
         from glmimg.ar.stage import ARStage
 
         def load() -> ARStage:
-            placement, eyes = self.memory.placement, self._sees(order.job for order in orders)
+            placement, eyes = self.memory("ar").placement, self._sees(order.job for order in orders)
             return ARStage.load(self.checkpoint, placement, self.watch, self.shelf, self.ar, layout, with_eyes=eyes)
 
         with self._opened("ar", load) as stage, self._reading_ahead(then_paint):
@@ -248,7 +251,7 @@ class LocalEngine:
         def load() -> DiTStage:
             return DiTStage.load(
                 self.checkpoint,
-                self.memory.placement,
+                self.memory("dit").placement,
                 self.watch,
                 self.shelf,
                 layout,
@@ -262,20 +265,27 @@ class LocalEngine:
                 started = time.perf_counter()
                 image = stage.paint(as_target(order.dump, order.grid), order.settings, self.watch)
                 seconds = time.perf_counter() - started
-                picture = Picture(image, making_of(order, self.memory.placement, self.choice.changes))
+                picture = Picture(image, making_of(order, self.memory("dit").placement, self.choice.changes))
                 if order.picture_path is not None:
                     write_atomically(order.picture_path, encode_png(picture, metadata=self.metadata))
                     self.watch(Saved(order.picture_path))
                 yield Painted(order, picture, seconds)
 
-    @cached_property
-    def memory(self) -> MemoryKeeper:
-        return MemoryKeeper(self.checkpoint, self.choice, place(self.choice))
+    def memory(self, half: Half) -> MemoryKeeper:
+        """What decides where the weights of a half go. Raises UsageError (exit 2)."""
+        if half not in self._keepers:
+            self._keepers[half] = MemoryKeeper(self.checkpoint, self.choice, place(self.choice, half))
+        return self._keepers[half]
+
+    @property
+    def _stays(self) -> bool:
+        """Whether stages stay loaded: because it was asked for, or as each has a device of its own."""
+        return self.choice.memory == "resident" or "," in self.choice.device
 
     @contextmanager
     def _opened(self, half: Half, load: Callable[[], Any]) -> Iterator[Any]:
         """A loaded stage, closed afterwards unless it is to stay."""
-        if self.choice.memory == "resident":
+        if self._stays:
             if half not in self._resident:
                 self._resident[half] = load()
             yield self._resident[half]
@@ -291,14 +301,15 @@ class LocalEngine:
         """The loaded AR stage, for work on dumps rather than jobs. Raises as `write`."""
         self.checkpoint.check("ar")
         self.watch(Loading("AR model"))
-        request = self.memory.request([self.checkpoint.default_size], guided=True, with_sources=True)
+        memory = self.memory("ar")
+        request = memory.request([self.checkpoint.default_size], guided=True, with_sources=True)
         layout = Layout()
-        with kept_on_failure([], lambda: self.memory.explain("ar", layout, request)):
+        with kept_on_failure([], lambda: memory.explain("ar", layout, request)):
             from glmimg.ar.stage import ARStage
 
-            self.memory.check_loras("ar")
-            layout = self.memory.layout("ar", request)
-            stage = ARStage.load(self.checkpoint, self.memory.placement, self.watch, self.shelf, self.ar, layout)
+            memory.check_loras("ar")
+            layout = memory.layout("ar", request)
+            stage = ARStage.load(self.checkpoint, memory.placement, self.watch, self.shelf, self.ar, layout)
             with closing(stage):
                 yield stage
 
@@ -308,7 +319,7 @@ class LocalEngine:
         if not then_paint or "dit" in self._resident:
             yield
             return
-        ahead = ReadAhead(self.memory.files_of_stage_2(), int(free_host_bytes() * AHEAD_SHARE))
+        ahead = ReadAhead(self.memory("dit").files_of_stage_2(), int(free_host_bytes() * AHEAD_SHARE))
         try:
             yield
         finally:

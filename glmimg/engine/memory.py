@@ -14,10 +14,11 @@ from glmimg.runtime.checkpoint import Checkpoint, Half
 from glmimg.runtime.device import DTYPES, Placement
 from glmimg.runtime.estimate import Request, ar_need, dit_need
 from glmimg.runtime.layout import PLANS, Layout
-from glmimg.runtime.lora import Lora, check_fits, find_loras
+from glmimg.runtime.lora import PARTS, Lora, check_fits, find_loras
 from glmimg.runtime.machine import free_bytes
 from glmimg.runtime.plan import fit_ar, fit_dit, smaller_ar, smaller_dit
-from glmimg.runtime.quantize import NONE, parse_quantize
+from glmimg.runtime.precompressed import IN_HALF_PRECISION
+from glmimg.runtime.quantize import NONE, check_device, check_installed, parse_quantize
 from glmimg.runtime.sizes import ar_sizes, dit_sizes
 
 if TYPE_CHECKING:
@@ -29,11 +30,16 @@ AHEAD_SHARE = 0.6
 
 @dataclass(frozen=True)
 class MemoryKeeper:
-    """Decides layouts for the runs of one engine."""
+    """Decides layouts for the runs of one engine. Raises UsageError (exit 2) for a compression that cannot be."""
 
     checkpoint: Checkpoint
     choice: ModelChoice
     placement: Placement
+
+    def __post_init__(self) -> None:
+        check_device(self.choice.quantize, self.placement)
+        for half, part in PARTS.items():
+            self._check_compressed_once(half, part)
 
     @property
     def is_auto(self) -> bool:
@@ -96,8 +102,24 @@ class MemoryKeeper:
             if lora.half in halves:
                 check_fits(lora, self.checkpoint)
 
+    def _check_compressed_once(self, half: Half, part: str) -> None:
+        """Refuse to compress, stream or run in fp32 what comes compressed. Raises UsageError (exit 2)."""
+        method = self._comes_compressed(part)
+        if method in IN_HALF_PRECISION and self.placement.dtype_name == "float32":
+            raise UsageError(f"{part} comes compressed by {method}, which does not work in fp32", "Use --dtype bf16.")
+        if method and parse_quantize(self.choice.quantize)[half] != NONE:
+            hint = f"Leave --quantize out, or say {half}=none."
+            raise UsageError(f"--quantize: {part} of {self.checkpoint.id} comes compressed by {method}", hint)
+        if method and self.choice.memory == "stream":
+            hint = "Use --memory auto, stage or offload."
+            raise UsageError(f"--memory stream: {part} comes compressed by {method}, which cannot be streamed", hint)
+
+    def _comes_compressed(self, part: str) -> str | None:
+        there = (self.checkpoint.folder / part).is_dir()  # a worker may hold one half only
+        return self.checkpoint.compressed_by(part) if there else None
+
     def _streamable(self, half: Half) -> bool:
-        compressed = parse_quantize(self.choice.quantize)[half] != NONE
+        compressed = parse_quantize(self.choice.quantize)[half] != NONE or self._comes_compressed(PARTS[half])
         return not compressed and all(lora.half != half for lora in self.loras)
 
     def explain(self, half: Half, layout: Layout, request: Request) -> OutOfMemory:
@@ -142,6 +164,7 @@ def check_changes(choice: ModelChoice) -> None:
 
     raises: UsageError (exit 2), BadInput (exit 3)
     """
+    check_installed(choice.quantize)
     changed = "--quantize" if set(parse_quantize(choice.quantize).values()) != {NONE} else ""
     changed = "--lora" if choice.loras else changed
     changed = "--compile" if choice.compile else changed

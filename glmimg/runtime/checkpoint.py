@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glmimg.errors import ModelUnfit
+from glmimg.runtime.precompressed import method_of, missing_reader
 from glmimg.sources.fitting import SourceBounds
 from glmimg.tokens.grid import CELL_PX
 
@@ -124,6 +125,19 @@ class Checkpoint:
         said = self._read_json(path) if path.exists() else {}
         return GENERATE_DEFAULTS | {key: value for key, value in said.items() if value is not None}
 
+    def compressed_by(self, part: str) -> str | None:
+        """The method a part comes compressed by, such as "auto-round"; None for plain weights."""
+        return method_of(self.config(part))
+
+    def stored_bytes(self, part: str) -> int | None:
+        """What the weights of a part that comes compressed take in its files; None for plain weights, or without files.
+
+        raises: ModelUnfit (exit 4)
+        """
+        if self.compressed_by(part) is None or not (self.folder / part).is_dir():
+            return None
+        return sum(file.stat().st_size - self.read_header(file)[1] for file in self.weight_files(part))
+
     def weight_files(self, part: str) -> list[Path]:
         """The safetensors files of one part.
 
@@ -161,7 +175,7 @@ class Checkpoint:
             return
         for part in parts:
             try:
-                self.config(part)
+                self._check_reader(part)
                 for file in self.weight_files(part) if part in WEIGHT_STEMS else ():
                     self.read_header(file)
             except ModelUnfit as problem:
@@ -230,6 +244,15 @@ class Checkpoint:
             if name != CLASSES[part]:
                 found = f"is of class {name}" if name else "is not named"
                 yield self.unfit(f"model_index.json: {part} {found}, a GLM-Image has {CLASSES[part]}")
+
+    def _check_reader(self, part: str) -> None:
+        method = self.compressed_by(part)
+        package = missing_reader(method) if method else None
+        if package:
+            raise ModelUnfit(
+                f"model {self.id}: {part} comes compressed by {method}, which needs {package} (not installed)",
+                f"Install it: pip install {package}",
+            )
 
     def read_header(self, file: Path) -> tuple[dict[str, Any], int]:
         """A safetensors header, checked against the file, and where in the file the data start.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from glmimg.errors import UsageError
 from glmimg.job import ModelChoice
+from glmimg.runtime.checkpoint import Half
 from glmimg.runtime.compiling import check_compiler
 from glmimg.runtime.layout import check_mode
 
@@ -31,9 +32,12 @@ class Placement:
 
 def check_names(choice: ModelChoice) -> None:
     """Refuse what this machine or any cannot do, without importing torch. Raises UsageError (exit 2)."""
-    kind, _, index = choice.device.partition(":")
-    if choice.device != "auto" and (kind not in DEVICE_KINDS or (index and not index.isdecimal())):
-        raise UsageError(f"--device {choice.device}: no such device", f"Use auto, {', '.join(DEVICE_KINDS)} or cuda:1.")
+    for device in choice.device.split(","):
+        kind, _, index = device.partition(":")
+        if device != "auto" and (kind not in DEVICE_KINDS or (index and not index.isdecimal())):
+            raise UsageError(f"--device {device}: no such device", f"Use auto, {', '.join(DEVICE_KINDS)} or cuda:1.")
+    if choice.device.count(",") > 1:
+        raise UsageError(f"--device {choice.device}: more than two", "One for each stage, such as cuda:0,cuda:1.")
     if choice.dtype not in ("auto", *DTYPES):
         raise UsageError(f"--dtype {choice.dtype}: no such precision", f"Use auto, {', '.join(DTYPES)}.")
     check_mode(choice.memory)
@@ -41,20 +45,30 @@ def check_names(choice: ModelChoice) -> None:
         check_compiler()
 
 
-def place(choice: ModelChoice) -> Placement:
-    """Device and precision for a choice; `auto` is the first accelerator in bf16, else the CPU in fp32.
+def device_for(device: str, half: Half) -> str:
+    """Of two devices the first is stage 1's, the second stage 2's; one is for both."""
+    first, _, second = device.partition(",")
+    return second or first if half == "dit" else first
 
-    raises: UsageError (exit 2) for a device this machine lacks
+
+def place(choice: ModelChoice, half: Half = "ar") -> Placement:
+    """Device and precision for one half; `auto` is the first accelerator in bf16, else the CPU in fp32.
+
+    raises: UsageError (exit 2) for a device this machine lacks, or a precision the device lacks
     """
     import torch
 
     check_names(choice)
-    device = torch.device(_first_accelerator() if choice.device == "auto" else choice.device)
+    said = device_for(choice.device, half)
+    device = torch.device(_first_accelerator() if said == "auto" else said)
     if not _is_there(device):
-        raise UsageError(f"--device {choice.device} is not on this machine", "Leave --device out, or use --device cpu.")
+        raise UsageError(f"--device {said} is not on this machine", "Leave --device out, or use --device cpu.")
     if choice.dtype == "auto":
         return Placement(device, torch.float32 if device.type == "cpu" else torch.bfloat16)
-    return Placement(device, getattr(torch, DTYPES[choice.dtype]))
+    placement = Placement(device, getattr(torch, DTYPES[choice.dtype]))
+    if not _computes_in(placement):
+        raise UsageError(f"--dtype {choice.dtype}: {device} does not compute in it", "Leave --dtype out, or use fp32.")
+    return placement
 
 
 def _first_accelerator() -> str:
@@ -68,6 +82,17 @@ def _is_there(device: torch.device) -> bool:
     import torch
 
     if device.type == "cpu":
-        return True
+        return not device.index
     found = torch.accelerator.current_accelerator(check_available=True)
     return found is not None and found.type == device.type and (device.index or 0) < torch.accelerator.device_count()
+
+
+def _computes_in(placement: Placement) -> bool:
+    """Whether a small product works there; frameworks of older devices refuse some precisions."""
+    import torch
+
+    try:
+        square = torch.ones(2, 2, device=placement.device, dtype=placement.dtype)
+        return bool((square @ square)[0, 0] == 2)
+    except (RuntimeError, TypeError):
+        return False

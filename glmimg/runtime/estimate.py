@@ -92,6 +92,8 @@ def ar_need(sizes: ARSizes, request: Request, layout: Layout = Layout()) -> Need
     weights = each * layers_present(sizes.layers, layout) + head + sizes.visual * sizes.embedding * scalar
     if request.with_sources:
         weights += (sizes.vision + sizes.vq) * scalar
+    if sizes.stored is not None:  # the library that reads it loads all of it
+        weights = sizes.stored
     tokens = PROMPT_TOKENS + request.new_tokens
     prefill = PROMPT_TOKENS * (4 * sizes.ffn + 8 * sizes.hidden) * scalar
     return Need(
@@ -109,9 +111,9 @@ def dit_need(sizes: DiTSizes, request: Request, layout: Layout = Layout()) -> Ne
     vae_weights = (sizes.decoder + (sizes.encoder if request.with_sources else 0)) * scalar
     painting = sizes.rest * scalar + block * layers_present(sizes.blocks, layout)
     parts = [
-        (sizes.text_encoder * scalar, GLYPH_TOKENS * 64e3),
-        (painting, denoising_bytes(sizes, request)),
-        (vae_weights, vae_bytes(sizes, request, layout)),
+        (sizes.stored.get("text_encoder", sizes.text_encoder * scalar), GLYPH_TOKENS * 64e3),
+        (sizes.stored.get("transformer", painting), denoising_bytes(sizes, request)),
+        (sizes.stored.get("vae", vae_weights), vae_bytes(sizes, request, layout)),
     ]
     base = PROCESS_BYTES["dit"] if request.on_host else CONTEXT_BYTES
     if layout.taking_turns:

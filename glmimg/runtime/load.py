@@ -63,7 +63,7 @@ def load_module(
 
     quiet_libraries()
     with _loading(checkpoint, name), torch.no_grad():
-        if "quantization_config" in checkpoint.config(name):
+        if checkpoint.compressed_by(name):
             return _load_by_library(part_class, checkpoint, name, placement, selection)  # type: ignore[no-any-return]
         module: Any = build_module(part_class, checkpoint, name, selection.skip)
         files = WeightFiles(checkpoint, name)
@@ -108,8 +108,10 @@ def _loading(checkpoint: Checkpoint, name: str) -> Iterator[None]:
 def _load_by_library(
     part_class: Any, checkpoint: Checkpoint, name: str, placement: Placement, selection: Selection
 ) -> Any:
-    """For quantised checkpoints, and for weights under names of older versions."""
-    options = {"local_files_only": True, "use_safetensors": True, "dtype": placement.dtype}
+    """For checkpoints that come compressed, and for weights under names of older versions."""
+    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "dtype": placement.dtype}
+    if checkpoint.compressed_by(name) and placement.device.type != "cpu":
+        options["device_map"] = {"": str(placement.device)}  # packed for the device they are loaded on
     part, info = part_class.from_pretrained(checkpoint.folder / name, output_loading_info=True, **options)
     # Libraries fill what a file lacks with random numbers and warn; a picture of random weights is no picture.
     lacking = sorted(str(key) for key in info["missing_keys"])

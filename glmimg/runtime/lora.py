@@ -18,6 +18,7 @@ from glmimg.runtime.checkpoint import Checkpoint, Half
 DIT_FILE, AR_FILE, AR_CONFIG = "pytorch_lora_weights.safetensors", "adapter_model.safetensors", "adapter_config.json"
 PREFIXES: dict[Half, str] = {"dit": "transformer.", "ar": "base_model.model."}
 PARTS: dict[Half, str] = {"dit": "transformer", "ar": "vision_language_encoder"}
+"""The part of each half that adapters change, and that can be compressed or streamed."""
 
 
 @dataclass(frozen=True)

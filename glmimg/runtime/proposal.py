@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from glmimg.errors import OutOfMemory
 from glmimg.job import ModelChoice
@@ -10,8 +10,10 @@ from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import DTYPES, place
 from glmimg.runtime.estimate import Need, Request
 from glmimg.runtime.layout import PLANS, MemoryPlan
+from glmimg.runtime.lora import PARTS
 from glmimg.runtime.machine import free_bytes
 from glmimg.runtime.plan import Planner
+from glmimg.runtime.quantize import NONE, check_device, parse_quantize
 from glmimg.runtime.speed import Speeds, assume_speeds, estimate_times, measure_speeds
 
 
@@ -44,30 +46,54 @@ class Proposal:
 
 
 def propose_here(
-    checkpoint: Checkpoint, size_px: tuple[int, int], *, device: str, dtype: str, steps: int, guided: bool
+    checkpoint: Checkpoint,
+    size_px: tuple[int, int],
+    *,
+    device: str,
+    dtype: str,
+    steps: int,
+    guided: bool,
+    quantize: str,
 ) -> Proposal:
     """A plan for this machine: memory that is free now, speeds measured now. Raises UsageError (exit 2)."""
     placement = place(ModelChoice("", device=device, dtype=dtype))
     name = next(name for name, known in DTYPES.items() if known == placement.dtype_name)
-    request = Request(*size_px, name, on_host=placement.device.type == "cpu", guided=guided)
+    check_device(quantize, placement)
+    on_host = placement.device.type == "cpu"
+    request = _compressed(Request(*size_px, name, on_host=on_host, guided=guided), quantize, checkpoint)
     budget = free_bytes(placement.device)
     where = f"{placement.device} of this machine, {budget / 1e9:.1f} GB free"
     return _propose(checkpoint, request, budget, measure_speeds(placement), where, steps)
 
 
 def propose(
-    checkpoint: Checkpoint, size_px: tuple[int, int], vram: float, *, dtype: str, steps: int, guided: bool
+    checkpoint: Checkpoint,
+    size_px: tuple[int, int],
+    vram: float,
+    *,
+    dtype: str,
+    steps: int,
+    guided: bool,
+    quantize: str,
 ) -> Proposal:
-    """A plan for a card of `vram` bytes that need not be in this machine."""
-    request = Request(*size_px, dtype, on_host=False, guided=guided)
+    """A plan for a card of `vram` bytes that need not be in this machine. Raises UsageError (exit 2)."""
+    request = _compressed(Request(*size_px, dtype, on_host=False, guided=guided), quantize, checkpoint)
     return _propose(checkpoint, request, vram, assume_speeds(vram), f"a card of {vram / 1e9:.1f} GB", steps)
+
+
+def _compressed(request: Request, quantize: str, checkpoint: Checkpoint) -> Request:
+    """The same with compressed weights, which cannot be streamed. Raises UsageError (exit 2)."""
+    ways = parse_quantize(quantize)
+    plain = {half: ways[half] == NONE and checkpoint.compressed_by(part) is None for half, part in PARTS.items()}
+    return replace(request, quantize=(ways["ar"], ways["dit"]), streamable=(plain["ar"], plain["dit"]))
 
 
 def _propose(
     checkpoint: Checkpoint, request: Request, budget: float, speeds: Speeds, where: str, steps: int
 ) -> Proposal:
     planner = Planner.of(checkpoint, request)
-    plans = {f"--memory {mode}": plan for mode, plan in PLANS.items()}
+    possible = PLANS if all(request.streamable) else {mode: plan for mode, plan in PLANS.items() if mode != "stream"}
+    plans = {f"--memory {mode}": plan for mode, plan in possible.items()}
     chosen: str | None = None
     try:
         best = planner.choose(budget)
@@ -81,8 +107,10 @@ def _propose(
     settings = [_setting(planner, name, plan, budget, speeds, steps, name == chosen) for name, plan in plans.items()]
     ar, dit = planner.needs(PLANS["stage"])
     guidance = "guided" if request.guided else "without guidance"
+    compressed = "" if set(request.quantize) == {NONE} else f" ({', '.join(request.quantize)} layers)"
     headline = (
-        f"{checkpoint.id}, {request.width}x{request.height}, {request.dtype}, {steps} steps {guidance}, on {where}\n"
+        f"{checkpoint.id}, {request.width}x{request.height}, {request.dtype}{compressed}, {steps} steps {guidance}, "
+        f"on {where}\n"
         f"speeds ({speeds.source}): {speeds.flops / 1e12:.2f} TFLOP/s, memory {speeds.memory / 1e9:.0f} GB/s, "
         f"files {speeds.files / 1e9:.0f} GB/s"
     )

@@ -1,12 +1,13 @@
 """Compressed weights: the big linear layers in 8 or 4 bits, each layer as it is loaded.
 
-int8 and fp8 keep one scale a row (torchao), nf4 one for 64 weights (bitsandbytes). Only the stacks of equal
-layers and the AR half's head are compressed, which is nearly all; embeddings, norms and projections stay as they are.
-Activations stay in full precision.
+int8 and fp8 keep one scale a row, int4 a scale and a zero for up to 128 weights (torchao), nf4 one scale for 64
+(bitsandbytes). Only the stacks of equal layers and the AR half's head are compressed, which is nearly all; embeddings,
+norms and projections stay as they are. Activations stay in full precision.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -19,15 +20,24 @@ if TYPE_CHECKING:
     from torch import nn
 
 NONE = "none"
-BACKENDS = {"int8": "torchao", "fp8": "torchao", "nf4": "bitsandbytes"}
+BACKENDS = {"int8": "torchao", "fp8": "torchao", "int4": "torchao", "nf4": "bitsandbytes"}
 """How to compress, and the library that does it."""
+
+INT4_DTYPES = {"cpu": ("float32", "bfloat16", "float16"), "cuda": ("bfloat16",), "xpu": ("bfloat16", "float16")}
+"""Devices that have a kernel for int4 weights, and the activations it takes."""
+
+INT4_GROUPS = (128, 64, 32)
+"""Weights that may share a scale; a layer gets the widest group that divides its inputs."""
+
+INT4_ROWS = 16
+"""The kernels pack so many outputs together: layers of another number of outputs stay as they are."""
+
+TENSOR_CORES = (8, 0)
+"""Compute capability of the first cards that multiply int4 weights (Ampere)."""
 
 
 def parse_quantize(text: str) -> dict[str, str]:
-    """`int8`, or `ar=int8,dit=fp8`, to a way for each half.
-
-    raises: UsageError (exit 2) for an unknown way or half, or a library that is not installed
-    """
+    """`int8`, or `ar=int8,dit=fp8`, to a way for each half. Raises UsageError (exit 2) for an unknown way or half."""
     ways = {"ar": NONE, "dit": NONE}
     for part in text.split(","):
         half, equals, way = part.strip().rpartition("=")
@@ -36,13 +46,33 @@ def parse_quantize(text: str) -> dict[str, str]:
         if way not in (NONE, *BACKENDS):
             raise UsageError(f"--quantize {text}: no such way", f"Use none, {', '.join(BACKENDS)}, or ar=int8,dit=fp8.")
         ways |= {half: way} if equals else dict.fromkeys(ways, way)
-    for way in set(ways.values()) - {NONE}:
+    return ways
+
+
+def check_installed(text: str) -> None:
+    """Refuse ways whose library is not installed, as `parse_quantize` those there are none of. Raises UsageError."""
+    for way in set(parse_quantize(text).values()) - {NONE}:
         if find_spec(BACKENDS[way]) is None:
             raise UsageError(
                 f"--quantize {way} needs {BACKENDS[way]}, which is not installed",
                 f"Install it: pip install 'glmimg[{BACKENDS[way]}]'",
             )
-    return ways
+
+
+def check_device(text: str, placement: Placement) -> None:
+    """Refuse int4 where no kernel multiplies it. Raises UsageError (exit 2)."""
+    if "int4" not in parse_quantize(text).values():
+        return
+    kind, others = placement.device.type, "Use --quantize int8, which runs on every device."
+    if kind not in INT4_DTYPES:
+        raise UsageError(f"--quantize int4: no kernel for {kind}", others)
+    if placement.dtype_name not in INT4_DTYPES[kind]:
+        raise UsageError(f"--quantize int4 works in bf16 on {kind}, not in {placement.dtype_name}", "Use --dtype bf16.")
+    if kind == "cuda":
+        import torch
+
+        if torch.cuda.get_device_capability(placement.device) < TENSOR_CORES:
+            raise UsageError(f"--quantize int4: the card {placement.device} is older than Ampere", others)
 
 
 def fill_compressed(
@@ -63,10 +93,48 @@ def compress(module: nn.Module, way: str, placement: Placement) -> nn.Module:
     """The module with the weights of every linear layer in it compressed; a linear layer may be replaced as a whole."""
     if way == "nf4":
         return _compress_nf4(module, placement)
+    _quiet_torchao()
     from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
 
+    if way == "int4":
+        return _compress_int4(module, placement.device.type)
     quantize_(module, Int8WeightOnlyConfig() if way == "int8" else Float8WeightOnlyConfig())
     return module
+
+
+def _quiet_torchao() -> None:
+    """When imported it warns of kernels it carries for other machines, and torch of how it registers itself."""
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _compress_int4(module: nn.Module, device: str) -> nn.Module:
+    from torch import nn
+    from torchao.quantization import quantize_
+
+    def goes_in(each: nn.Module, group: int) -> bool:
+        return isinstance(each, nn.Linear) and each.out_features % INT4_ROWS == 0 and widest(each.in_features) == group
+
+    for group in INT4_GROUPS:
+        quantize_(module, _int4_config(device, group), filter_fn=lambda each, name, group=group: goes_in(each, group))
+    return module
+
+
+def widest(inputs: int) -> int | None:
+    """The widest group that parts `inputs` weights evenly; None if there is none."""
+    return next((group for group in INT4_GROUPS if inputs % group == 0), None)
+
+
+def _int4_config(device: str, group: int) -> Any:
+    """Each device multiplies weights that are packed its own way."""
+    if device == "cpu":
+        from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+
+        return PrototypeInt4WeightOnlyConfig(group_size=group, set_inductor_config=False)
+    from torchao.quantization import Int4WeightOnlyConfig
+
+    packing = {"cuda": "tile_packed_to_4d", "xpu": "plain_int32"}[device]
+    return Int4WeightOnlyConfig(group_size=group, int4_packing_format=packing, set_inductor_config=False)
 
 
 def _compress_nf4(module: nn.Module, placement: Placement) -> nn.Module:

@@ -6,7 +6,8 @@ number against the libraries' own classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from glmimg.runtime.checkpoint import Checkpoint
@@ -24,6 +25,7 @@ class ARSizes:
     visual:    rows of it that written tokens can pick; `rows` in all
     vision:    vision encoder, vq: vector quantiser; both are read for source pictures only
     kv_width:  keys and values of one token in one layer
+    stored:    bytes of the whole half in its files, where it comes compressed
     """
 
     layer: int
@@ -37,6 +39,7 @@ class ARSizes:
     kv_width: int
     hidden: int
     ffn: int
+    stored: int | None = None
 
     @property
     def text(self) -> int:
@@ -50,6 +53,7 @@ class DiTSizes:
     block:         of one transformer block, of which there are `blocks`; `rest` is the DiT besides
     encoder:       the VAE's, read for source pictures only; `decoder` is the half that paints
     vae_channels:  from the picture inwards, vae_scale: pixels a latent stands for
+    stored:        bytes in their files of the parts that come compressed
     """
 
     block: int
@@ -62,6 +66,7 @@ class DiTSizes:
     patch: int
     channels: int
     vae_channels: tuple[int, ...]
+    stored: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def transformer(self) -> int:
@@ -100,6 +105,7 @@ def ar_sizes(checkpoint: Checkpoint) -> ARSizes:
             kv_width=2 * kv_heads * head,
             hidden=hidden,
             ffn=ffn,
+            stored=checkpoint.stored_bytes("vision_language_encoder"),
         )
     except (KeyError, TypeError) as error:
         raise checkpoint.unfit(f"vision_language_encoder/config.json does not say {error}") from error
@@ -125,9 +131,15 @@ def dit_sizes(checkpoint: Checkpoint) -> DiTSizes:
             patch=patch,
             channels=dit["in_channels"],
             vae_channels=tuple(vae["block_out_channels"]),
+            stored=_stored(checkpoint, "text_encoder", "transformer", "vae"),
         )
     except (KeyError, TypeError) as error:
         raise checkpoint.unfit(f"the configurations of the decoder do not say {error}") from error
+
+
+def _stored(checkpoint: Checkpoint, *parts: str) -> dict[str, int]:
+    found = {part: checkpoint.stored_bytes(part) for part in parts}
+    return {part: count for part, count in found.items() if count is not None}
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> int:

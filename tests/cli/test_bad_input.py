@@ -28,6 +28,9 @@ def assert_refused(outcome: Outcome, status: int, *words: str) -> None:
     ("arguments", "status", "words"),
     [
         (["t2i"], 2, ["no prompt"]),
+        (["t2i", "x", "-m", "demo", "--device", "cpu:7"], 2, ["--device cpu:7 is not on this machine"]),
+        (["t2i", "x", "-m", "demo", "--device", "cpu,cpu:7"], 2, ["--device cpu:7 is not on this machine"]),
+        (["t2i", "x", "-m", "demo", "--device", "cpu,gpu"], 2, ["--device gpu: no such device"]),
         (["t2i", ""], 2, ["empty"]),
         (["t2i", "   "], 2, ["empty"]),
         (["t2i", "x", "-s", "1000x1000"], 2, ["multiples of 32", "--size 992x992"]),

@@ -130,3 +130,15 @@ def test_a_rate_needs_workers(glmimg: Run, tmp_path: Path) -> None:
 def test_a_rate_that_cannot_be_planned(glmimg: Run, flags: list[str], status: int, words: str) -> None:
     outcome = glmimg("models", "plan", *flags)
     assert (outcome.status, words in outcome.err) == (status, True), outcome.err
+
+
+def test_a_plan_counts_compressed_weights(glmimg: Run) -> None:
+    plans = [json.loads(glmimg("models", "plan", "--vram", "12GB", "--json", *more).out)
+             for more in ([], ["--quantize", "int8"], ["--quantize", "ar=int4,dit=int8"])]  # fmt: skip
+    weights = [plan["ar"]["weights"] for plan in plans]
+    assert weights[1] < 0.6 * weights[0]
+    assert weights[2] < 0.6 * weights[1]
+    assert "stream" in plans[0]["chosen"] or "auto" in plans[0]["chosen"]
+    assert plans[1]["chosen"] == "--memory offload"
+    assert not any("stream" in setting["command"] for setting in plans[1]["settings"])
+    assert "(int4, int8 layers)" in plans[2]["headline"]

@@ -132,3 +132,14 @@ def test_reading_ahead_stops_at_its_limit(tmp_path: Path) -> None:
     little = ReadAhead(files, limit_bytes=2**20)
     little.close()
     assert little.read_bytes <= 8 * 2**20
+
+
+def test_a_device_for_each_stage_draws_the_same_and_keeps_both_loaded(tiny: Path) -> None:
+    """Two names for one CPU stand in for two cards."""
+    plain = draw(tiny, "stage", [job()])[0]
+    engine = LocalEngine(Checkpoint("tiny", tiny), ModelChoice("tiny", device="cpu,cpu"))
+    other = next(engine.draw([Order(job())]))
+    assert sorted(engine._resident) == ["ar", "dit"]
+    engine.close()
+    assert other.order.dump.target == plain.order.dump.target
+    assert np.array_equal(np.asarray(other.picture.image), np.asarray(plain.picture.image))

@@ -20,7 +20,7 @@ from glmimg.events import Watch
 from glmimg.image_io import Making
 from glmimg.job import ARChoice, Job, ModelChoice, PaintSettings
 from glmimg.runtime.checkpoint import HALVES, Checkpoint, Half
-from glmimg.runtime.device import check_names
+from glmimg.runtime.device import check_names, device_for
 from glmimg.runtime.estimate import Request, ar_need
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import free_bytes
@@ -163,16 +163,18 @@ class CheckpointStages:
         from glmimg.runtime.device import place
 
         self.checkpoint.check("dit")
-        placement = place(replace(self.choice, device=device)) if device else self._placement
+        placement = place(replace(self.choice, device=device)) if device else self._painting
         layout = self._layout("dit", MemoryKeeper(self.checkpoint, self.choice, placement))
         compiled = bool(self.choice.compile)
         encoder = self._scope.with_sources or self._is_open
         return DiTStage.load(self.checkpoint, placement, watch, layout=layout, with_encoder=encoder, compile=compiled)
 
     def making(self, dump: TokenDump, settings: PaintSettings) -> Making:
-        return making_of(PaintOrder(dump, settings), self._placement, self.choice.changes)
+        return making_of(PaintOrder(dump, settings), self._painting, self.choice.changes)
 
     def both_fit(self) -> bool:
+        if "," in self.choice.device:  # each has a device of its own
+            return True
         if self.choice.memory != "auto":
             return self.choice.memory == "resident"
         whole = sum(self._peak(half, Layout()) for half in HALVES)
@@ -198,6 +200,8 @@ class CheckpointStages:
     def painting_devices(self) -> list[str]:
         import torch
 
+        if "," in self.choice.device:
+            return [device_for(self.choice.device, "dit")]
         if self.choice.device != "auto" or self._placement.device.type == "cpu":
             return []
         kind = self._placement.device.type
@@ -239,6 +243,12 @@ class CheckpointStages:
         from glmimg.runtime.device import place
 
         return place(self.choice)
+
+    @cached_property
+    def _painting(self) -> Placement:
+        from glmimg.runtime.device import place
+
+        return place(self.choice, "dit")
 
 
 class _BatchedTokens:
