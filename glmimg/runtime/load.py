@@ -15,6 +15,7 @@ from glmimg.errors import OutOfMemory
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.quantize import NONE, fill_compressed
+from glmimg.runtime.release import settle_imports
 from glmimg.runtime.stream import StreamedLayers, choose_streamed, walked
 from glmimg.runtime.weights import WeightFiles, build_module, fill_module, lacking_weights
 
@@ -133,3 +134,4 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     logging.getLogger("diffusers").setLevel(logging.ERROR)
+    settle_imports()

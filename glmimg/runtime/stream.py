@@ -50,6 +50,7 @@ class StreamedLayers:
         self.shapes = {
             index: {name: like.data for name, like in layer.named_parameters()} for index, layer in self.layers.items()
         }
+        self.rooms = [_make_room(self.shapes[index], self.names[index], files, placement) for index in indices[:WINDOW]]
         self.after = dict(zip(indices, indices[1:] + indices[:1], strict=True))
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="layers")
         self.reading: tuple[int, Future[Weights]] | None = None
@@ -80,33 +81,38 @@ class StreamedLayers:
             self._put(self.present, self.shapes[self.present])
             self.present = None
         expected, future = self.reading or (index, None)
-        weights = future.result() if future is not None and expected == index else self._read(index)
+        weights = future.result() if future is not None and expected == index else self._read(index, self._next_room())
         self._own(weights)
         self._put(index, weights)
         self.present = index
         following = self.after[index]
         if following != index:
-            self.reading = following, self.reader.submit(self._read, following)
+            self.reading = following, self.reader.submit(self._read, following, self._next_room())
 
     def _put(self, index: int, weights: Weights) -> None:
         for name, tensor in weights.items():
             put_parameter(self.layers[index], name, tensor)
 
-    def _read(self, index: int) -> Weights:
+    def _next_room(self) -> Weights:
+        """The room of the layer that has just been put away: read by read, they take turns."""
+        self.rooms.reverse()
+        return self.rooms[0]
+
+    def _read(self, index: int, room: Weights) -> Weights:
         import torch
 
         with torch.no_grad():
             if self.side_stream is None:
-                return self._read_all(index)
+                return self._read_all(index, room)
             with self.side_stream:
-                weights = self._read_all(index)
+                weights = self._read_all(index, room)
             self.side_stream.synchronize()
             return weights
 
-    def _read_all(self, index: int) -> Weights:
+    def _read_all(self, index: int, room: Weights) -> Weights:
         prefix = self.names[index]
         return {
-            name: read_like(self.files, prefix + name, like, self.placement)
+            name: read_like(self.files, prefix + name, like, self.placement, room.get(name))
             for name, like in self.shapes[index].items()
         }
 
@@ -118,6 +124,24 @@ class StreamedLayers:
             computing = torch.accelerator.current_stream(self.placement.device)
             for tensor in weights.values():
                 tensor.record_stream(computing)
+
+
+def _make_room(shapes: Weights, prefix: str, files: WeightFiles, placement: Placement) -> Weights:
+    """Memory for what has to be converted on the host; the layers of the window use it over and over.
+
+    Fresh memory for each layer leaves holes in the C library's heap, in the end as large as several layers.
+    """
+    import torch
+
+    if placement.device.type != "cpu":
+        return {}
+    # The reader fills it, and is no part of the inference mode this may run in.
+    with torch.inference_mode(False):
+        return {
+            name: torch.empty(like.shape, dtype=placement.dtype)
+            for name, like in shapes.items()
+            if files.is_converted(prefix + name, placement)
+        }
 
 
 def walked(layers: nn.ModuleList, streamed: StreamedLayers) -> nn.ModuleList:

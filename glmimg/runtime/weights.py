@@ -86,6 +86,11 @@ class WeightFiles:
         raw = np.memmap(place.file, np.uint8, mode="c", offset=place.start, shape=(place.size,))
         return torch.from_numpy(raw).view(dtype).view(place.shape)
 
+    def is_converted(self, name: str, placement: Placement) -> bool:
+        """Whether reading this tensor changes its dtype."""
+        tensor = self.map(name)
+        return tensor.is_floating_point() and tensor.dtype != placement.dtype
+
     def read(self, name: str, placement: Placement) -> torch.Tensor:
         """One tensor on the device; floating ones in the placement's dtype."""
         tensor = self.map(name)
@@ -152,14 +157,19 @@ def _dtype_of(module: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if kept & set(name.split(".")) else dtype
 
 
-def read_like(files: WeightFiles, name: str, like: torch.Tensor, placement: Placement) -> torch.Tensor:
-    """A tensor that has to have the shape of `like`. Raises ModelUnfit (exit 4)."""
-    tensor = files.read(name, placement)
-    if tensor.shape != like.shape:
+def read_like(
+    files: WeightFiles, name: str, like: torch.Tensor, placement: Placement, room: torch.Tensor | None = None
+) -> torch.Tensor:
+    """A tensor that has to have the shape of `like`. Raises ModelUnfit (exit 4).
+
+    room: where to put it if it has to be converted; of the placement, and of the shape of `like`
+    """
+    shape = files.places[name].shape
+    if shape != tuple(like.shape):
         raise files.checkpoint.unfit(
-            f"{files.part}: {name} is of shape {list(tensor.shape)}, its configuration says {list(like.shape)}"
+            f"{files.part}: {name} is of shape {list(shape)}, its configuration says {list(like.shape)}"
         )
-    return tensor
+    return files.read(name, placement) if room is None else room.copy_(files.map(name))
 
 
 def put_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:

@@ -1,7 +1,7 @@
 """Peak memory of t2i by memory setting, against the stock pipeline and the plan: `python -m tests.bench.memory`.
 
-A random checkpoint of about 400 MB (fp32) each half, as it is and stored in bf16 as the real one is, on the
-CPU in fp32. Whole processes, so Python and the libraries count on both sides.
+A random checkpoint of about 400 MB (fp32) each half, as it is and stored in bf16 as the real one is, and the
+demo, on the CPU in fp32. Whole processes, so Python and the libraries count on both sides.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from glmimg.demo import demo_path
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.estimate import Request
 from glmimg.runtime.layout import PLANS
@@ -31,7 +32,7 @@ def run(model: Path, folder: Path) -> dict[str, Any]:
         [sys.executable, "-m", "tests.bench.stock_script", str(model), PROMPT, str(SIDE), str(STEPS), str(SEED),
          str(stock)]
     )  # fmt: skip
-    planner = Planner.of(Checkpoint("mid", model), Request(SIDE, SIDE, "fp32", on_host=True))
+    planner = Planner.of(Checkpoint("model", model), Request(SIDE, SIDE, "fp32", on_host=True))
     figures: dict[str, Any] = {"stock_mb": round(base.peak / 1e6)}
     for mode in MODES:
         out = folder / f"{mode}.png"
@@ -55,4 +56,5 @@ if __name__ == "__main__":
         model = build_checkpoint(folder / "model", MID_SIZE)
         figures = {"stored_fp32": run(model, folder)}
         store_as(model, "bfloat16")
-        keep("memory", {**figures, "stored_bf16": run(model, folder)})
+        figures["stored_bf16"] = run(model, folder)
+        keep("memory", {**figures, "demo": run(demo_path(), folder)})

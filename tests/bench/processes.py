@@ -12,38 +12,37 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+LAUNCH = Path(__file__).parent / "launch.py"
 
 
 @dataclass(frozen=True)
 class Run:
-    """One finished process. peak is the largest resident memory of the process itself, in bytes."""
+    """One finished process: seconds by the clock and of computing, largest resident memory in bytes."""
 
     wall: float
+    cpu: float
     peak: int
 
 
 def measure(command: Sequence[str], *, cwd: Path | None = None, stdin: bytes | None = None) -> Run:
     """Run a command to its end. Raises RuntimeError with its error output if it fails."""
-    started = time.perf_counter()
-    pipe = subprocess.PIPE if stdin is not None else subprocess.DEVNULL
-    with subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        if stdin is not None and process.stdin is not None:
-            process.stdin.write(stdin)
-            process.stdin.close()
-        assert process.stderr is not None
-        errors = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command} ended with {process.returncode}: {errors.decode()[-2000:]}")
-    return Run(time.perf_counter() - started, usage.ru_maxrss * 1024)
+    given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
+    with tempfile.TemporaryDirectory() as scratch:
+        report = Path(scratch) / "report.json"
+        launch = [sys.executable, "-I", "-S", str(LAUNCH), str(report), *command]
+        done = subprocess.run(launch, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True, **given)
+        figures = json.loads(report.read_text())
+    status = figures.pop("status")
+    if status:
+        raise RuntimeError(f"{command} ended with {status}: {done.stderr.decode()[-2000:]}")
+    return Run(**figures)
 
 
 def compare(ours: Sequence[str], theirs: Sequence[str], *, runs: int, **options: Any) -> dict[str, Any]:
@@ -55,6 +54,7 @@ def compare(ours: Sequence[str], theirs: Sequence[str], *, runs: int, **options:
         "wall_ours_s": round(statistics.median(a.wall for a, _ in pairs), 3),
         "wall_theirs_s": round(statistics.median(b.wall for _, b in pairs), 3),
         "wall_ratio": round(statistics.median(a.wall / b.wall for a, b in pairs), 3),
+        "cpu_ratio": round(statistics.median(a.cpu / b.cpu for a, b in pairs), 3),
         "peak_ours_mb": round(statistics.median(a.peak for a, _ in pairs) / 1e6),
         "peak_theirs_mb": round(statistics.median(b.peak for _, b in pairs) / 1e6),
         "peak_ratio": round(statistics.median(a.peak / b.peak for a, b in pairs), 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.readahead import ReadAhead
+from tests.tiny import store_as
 
 HOST = Placement(torch.device("cpu"), torch.float32)
 
@@ -63,6 +65,22 @@ def test_some_layers_may_stay_while_others_come(tiny: Path) -> None:
         stage.close()
     assert np.array_equal(pictures[0], pictures[1])
     assert np.array_equal(pictures[0], pictures[2])
+
+
+def test_converted_layers_take_turns_in_the_same_memory(tiny: Path, tmp_path: Path) -> None:
+    """Fresh memory for each of thousands of converted layers made the heap grow by several of them."""
+    folder = Path(shutil.copytree(tiny, tmp_path / "bf16"))
+    store_as(folder, "bfloat16")
+    plain, streamed = (draw(folder, memory, [job()])[0].picture.image for memory in ("stage", "stream"))
+    assert np.array_equal(np.asarray(plain), np.asarray(streamed))
+    stage = ARStage.load(Checkpoint("bf16", folder), HOST, lambda event: None, layout=Layout(resident=0))
+    layers: Any = stage.model.streamed_layers
+    places = set()
+    for index in (0, 1, 0, 1, 1, 0):
+        layers.bring(index)
+        places.add(layers.layers[index].mlp.down_proj.weight.data_ptr())
+    stage.close()
+    assert len(places) == 2
 
 
 def test_only_what_a_prompt_needs_is_loaded(tiny: Path) -> None:
