@@ -9,6 +9,7 @@ padding and what is not yet written.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
@@ -24,34 +25,63 @@ class KVCache:
     """
 
     def __init__(self, prefilled: Sequence[DynamicCache], new_tokens: int) -> None:
-        self.lengths = [cache.get_seq_length() for cache in prefilled]
-        self.spans = _runs(self.lengths)
+        lengths = [cache.get_seq_length() for cache in prefilled]
         self.written = 0
-        capacity = max(self.lengths) + new_tokens
-        self.keys, self.values = _allocate(prefilled[0], len(prefilled), capacity)
-        for row, (cache, length) in enumerate(zip(prefilled, self.lengths, strict=True)):
+        like = prefilled[0].layers[0].keys
+        _, heads, _, dim = like.shape
+        layers, capacity = len(prefilled[0].layers), max(lengths) + new_tokens
+        store = like.new_zeros(layers, 2, len(prefilled), heads, capacity, dim)
+        for row, (cache, length) in enumerate(zip(prefilled, lengths, strict=True)):
             for layer, source in enumerate(cache.layers):
-                self.keys[layer][row, :, :length] = source.keys[0]
-                self.values[layer][row, :, :length] = source.values[0]
+                store[layer, 0, row, :, :length] = source.keys[0]
+                store[layer, 1, row, :, :length] = source.values[0]
+        self.spans = [(rows, length, store[:, :, rows]) for rows, length in _runs(lengths)]
 
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
-    ) -> torch.Tensor:
-        """See `layers.Attend`. Several new tokens attend causally among themselves."""
-        gathered = []
-        new = key.shape[2]
-        for rows, length in self.spans:
-            start = length + self.written
-            end = start + new
-            keys, values = self.keys[layer][rows], self.values[layer][rows]
-            keys[:, :, start:end] = key[rows]
-            values[:, :, start:end] = value[rows]
-            gathered.append(_look_back(query[rows], keys[:, :, :end], values[:, :, :end], scale))
-        return gathered[0] if len(gathered) == 1 else torch.cat(gathered)
+    def open(self, new: int) -> OpenCache:
+        """See `layers.Cache`. Several new tokens attend causally among themselves."""
+        return OpenCache([Span.of(store, rows, length + self.written, new) for rows, length, store in self.spans])
 
     def keep(self, tokens: int) -> None:
-        """Let the first `tokens` of what was written since the last call stand; the rest is written over."""
+        """Let the first `tokens` of what the last pass wrote stand; the rest is written over."""
         self.written += tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Rows of equal length during one pass, every view of the buffers made once for all layers.
+
+    new:  each layer's place for new keys and values, [2, rows, heads, tokens, dim]
+    seen: keys, then values, of one layer after the other, [rows, heads, tokens so far, dim]
+    mask: None if there is nothing to hide
+    """
+
+    rows: slice
+    new: tuple[torch.Tensor, ...]
+    seen: tuple[torch.Tensor, ...]
+    mask: torch.Tensor | None
+
+    @classmethod
+    def of(cls, store: torch.Tensor, rows: slice, start: int, new: int) -> Span:
+        """store: [layers, 2, rows, heads, capacity, dim]; the pass writes places `start` and following."""
+        end = start + new
+        seen = store.narrow(4, 0, end).flatten(0, 1).unbind(0)
+        mask = causal_mask(new, end, store) if new > 1 else None
+        return cls(rows, store.narrow(4, start, new).unbind(0), seen, mask)
+
+
+class OpenCache:
+    """A `KVCache` during one pass."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self.spans = spans
+
+    def attend(self, layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
+        """See `layers.Attend`."""
+        key_value = key_value.permute(2, 0, 3, 1, 4)
+        if len(self.spans) == 1:
+            return _look_back(self.spans[0], layer, query, key_value, scale)
+        parts = [_look_back(each, layer, query[each.rows], key_value[:, each.rows], scale) for each in self.spans]
+        return torch.cat(parts)
 
 
 class StaticKVCache:
@@ -84,26 +114,38 @@ class StaticKVCache:
                 self.values[layer][row, :, longest - length : longest] = source.values[0]
         self.position.fill_(longest)
 
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
-    ) -> torch.Tensor:
-        """See `layers.Attend`. Of static shape: nothing in it depends on how far writing has come."""
-        new = self.position + torch.arange(key.shape[2], device=key.device)
-        self.keys[layer].index_copy_(2, new, key)
-        self.values[layer].index_copy_(2, new, value)
-        mask = self.visible & (self.places <= new[:, None])
-        return attend_under_mask(query, self.keys[layer], self.values[layer], mask, scale)
+    def open(self, new: int) -> OpenStaticCache:
+        """See `layers.Cache`. Of static shape: nothing in it depends on how far writing has come."""
+        places = self.position + torch.arange(new, device=self.position.device)
+        return OpenStaticCache(self.keys, self.values, places, self.visible & (self.places <= places[:, None]))
 
     def keep(self, tokens: int) -> None:
         """As `KVCache.keep`."""
         self.position += tokens
 
 
-def _look_back(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float) -> torch.Tensor:
-    """Attention of the last tokens to everything up to themselves."""
-    new, end = query.shape[2], keys.shape[2]
-    if new > 1:
-        return attend_under_mask(query, keys, values, causal_mask(new, end, query), scale)
+class OpenStaticCache:
+    """A `StaticKVCache` during one pass. places: [tokens], of the new tokens; mask: [rows, 1, tokens, capacity] bool"""
+
+    def __init__(
+        self, keys: list[torch.Tensor], values: list[torch.Tensor], places: torch.Tensor, mask: torch.Tensor
+    ) -> None:
+        self.keys, self.values, self.places, self.mask = keys, values, places, mask
+
+    def attend(self, layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
+        """See `layers.Attend`."""
+        key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
+        self.keys[layer].index_copy_(2, self.places, key)
+        self.values[layer].index_copy_(2, self.places, value)
+        return attend_under_mask(query, self.keys[layer], self.values[layer], self.mask, scale)
+
+
+def _look_back(span: Span, layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
+    """Attention of the last tokens to everything up to themselves. key_value: [2, rows, heads, tokens, dim]"""
+    span.new[layer].copy_(key_value)
+    keys, values = span.seen[2 * layer : 2 * layer + 2]
+    if span.mask is not None:
+        return attend_under_mask(query, keys, values, span.mask, scale)
     return scaled_dot_product_attention(query, keys, values, scale=scale, enable_gqa=True)
 
 
@@ -125,6 +167,8 @@ def attend_under_mask(
     """
     rows, heads, tokens, dim = query.shape
     share = heads // keys.shape[1]
+    if share == 1:
+        return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
     packed = query.reshape(rows, keys.shape[1], share * tokens, dim)
     mask = mask.expand(rows, 1, tokens, keys.shape[2]).repeat(1, 1, share, 1)
     gathered = scaled_dot_product_attention(packed, keys, values, attn_mask=mask, scale=scale)

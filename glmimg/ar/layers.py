@@ -5,15 +5,16 @@ no output object, a cache that attends by itself, and modules taken apart once f
 a token a pass calling a module costs as much as a small product. On the CPU in fp32 every number is
 the one transformers computes, whoever else is in the batch:
 
-- `functional.rms_norm` computes what `GlmImageRMSNorm` spells out in five operations;
-- the rotary halves of queries and keys are turned together, the sign lying in the sine beforehand;
+- the mean of squares is divided and its epsilon added in one operation, which rounds at the same points;
+- queries, keys and values of small models come out of one product, where a probe shows that it rounds as three;
+- the rotary halves of queries and keys are turned together and in place, the sign lying in the sine beforehand;
 - a matrix product over several rows is rounded differently than over one, so rows are multiplied
-  one by one, in one call (`one_by_one`).
+  one by one, in one call (`_product`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -36,13 +37,27 @@ Rotary = tuple[torch.Tensor, torch.Tensor]
 """Cosine and signed sine, each [rows, tokens, 1, rotary dim]; see `rotary_tables`."""
 
 
-class Attend(Protocol):
-    """A key-value cache as the layers see it."""
+SMALL = 1 << 20
+"""Weights of a product that takes about as long as calling it does; larger ones are not copied to be fused."""
 
-    def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float
-    ) -> torch.Tensor:
-        """Take in keys and values, [rows, heads, tokens, dim]; return what the queries gather, same shape."""
+
+class Attend(Protocol):
+    """A key-value cache as the layers see it during one pass."""
+
+    def attend(self, layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
+        """Take in new keys and values; return what the queries gather.
+
+        query:     [rows, heads, tokens, dim]
+        key_value: [rows, tokens, 2, key heads, dim]
+        returns:   the shape of `query`
+        """
+
+
+class Cache(Protocol):
+    """A key-value cache between passes."""
+
+    def open(self, new: int) -> Attend:
+        """Make ready for a pass over `new` tokens."""
 
 
 class TextPass:
@@ -59,17 +74,22 @@ class TextPass:
         self.embed = text_model.embed_tokens
         self.norm = normaliser(text_model.norm)
         self.head = projector(model.lm_head, rows)
-        self.parts = list(self._take_apart()) if type(self.layers) is nn.ModuleList else None
+        self.stay = type(self.layers) is nn.ModuleList
+        self.parts = list(self._take_apart()) if self.stay else None
 
-    def __call__(self, tokens: torch.Tensor, rotary: Rotary, cache: Attend) -> torch.Tensor:
+    def __call__(self, tokens: torch.Tensor, rotary: Rotary, cache: Cache) -> torch.Tensor:
         """tokens: [rows, tokens] int64. Returns the logits after each, [rows, tokens, vocabulary]."""
+        opened = cache.open(tokens.shape[1])
         hidden = self.embed(tokens)
+        if self.rows == 1:  # a product of two matrices is called with less ado than one of batches
+            hidden = hidden[0]
         for number, layer in enumerate(self.parts or self._take_apart()):
-            hidden = run_layer(layer, number, hidden, rotary, cache)
-        return self.head(self.norm(hidden))
+            hidden = run_layer(layer, number, hidden, rotary, opened)
+        logits = self.head(self.norm(hidden))
+        return logits[None] if self.rows == 1 else logits
 
     def _take_apart(self) -> Iterable[Layer]:
-        return (Layer.of(layer, self.rows) for layer in self.layers)
+        return (Layer.of(layer, self.rows, fuse=self.stay) for layer in self.layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +97,7 @@ class Layer:
     """What a decoder layer is made of, ready to be called."""
 
     norm_read: Map
-    query: Map
-    key: Map
-    value: Map
+    query_key_value: Map
     output: Map
     norm_attended: Map
     norm_narrow: Map
@@ -87,18 +105,22 @@ class Layer:
     activation: Map
     down: Map
     norm_widened: Map
+    rows: int
+    heads: int
+    key_heads: int
     head_dim: int
     scale: float
 
     @classmethod
-    def of(cls, layer: GlmImageTextDecoderLayer, rows: int) -> Layer:
-        """Take a layer apart for batches of so many rows. It has to have its weights."""
+    def of(cls, layer: GlmImageTextDecoderLayer, rows: int, *, fuse: bool) -> Layer:
+        """Take a layer apart for batches of so many rows. It has to have its weights.
+
+        fuse: whether it will serve many passes, so that products are worth joining
+        """
         attention, mlp = layer.self_attn, layer.mlp
         return cls(
             norm_read=normaliser(layer.input_layernorm),
-            query=projector(attention.q_proj, rows),
-            key=projector(attention.k_proj, rows),
-            value=projector(attention.v_proj, rows),
+            query_key_value=side_by_side((attention.q_proj, attention.k_proj, attention.v_proj), rows, fuse=fuse),
             output=projector(attention.o_proj, rows),
             norm_attended=normaliser(layer.post_self_attn_layernorm),
             norm_narrow=normaliser(layer.post_attention_layernorm),
@@ -106,27 +128,32 @@ class Layer:
             activation=mlp.activation_fn,
             down=projector(mlp.down_proj, rows),
             norm_widened=normaliser(layer.post_mlp_layernorm),
+            rows=rows,
+            heads=attention.config.num_attention_heads,
+            key_heads=attention.config.num_key_value_heads,
             head_dim=attention.head_dim,
             scale=attention.scaling,
         )
 
 
 def run_layer(layer: Layer, number: int, hidden: torch.Tensor, rotary: Rotary, cache: Attend) -> torch.Tensor:
-    """One decoder layer on [rows, tokens, width]. source: transformers, `GlmImageTextDecoderLayer.forward`."""
+    """One decoder layer on [rows, tokens, width], or [tokens, width] of a single row.
+
+    source: transformers, `GlmImageTextDecoderLayer.forward`
+    """
     hidden = hidden + layer.norm_attended(_attention(layer, number, layer.norm_read(hidden), rotary, cache))
     gate, up = layer.gate_up(layer.norm_narrow(hidden)).chunk(2, dim=-1)
     return hidden + layer.norm_widened(layer.down(up * layer.activation(gate)))
 
 
 def _attention(layer: Layer, number: int, hidden: torch.Tensor, rotary: Rotary, cache: Attend) -> torch.Tensor:
-    rows, tokens, _ = hidden.shape
-    shape = (rows, tokens, -1, layer.head_dim)
-    query, key, value = layer.query(hidden).view(shape), layer.key(hidden).view(shape), layer.value(hidden).view(shape)
-    turned = rotate(torch.cat((query, key), dim=2), rotary).transpose(1, 2)
-    heads = query.shape[2]
-    query, key = turned[:, :heads], turned[:, heads:]
-    gathered = cache.attend(number, query, key, value.transpose(1, 2), layer.scale)
-    return layer.output(gathered.transpose(1, 2).reshape(rows, tokens, -1))
+    rows, heads, key_heads, dim = layer.rows, layer.heads, layer.key_heads, layer.head_dim
+    states = layer.query_key_value(hidden).view(rows, -1, heads + 2 * key_heads, dim)
+    turn(states[:, :, : heads + key_heads], rotary)
+    query, key_value = states.split_with_sizes((heads, 2 * key_heads), dim=2)
+    key_value = key_value.view(rows, -1, 2, key_heads, dim)
+    gathered = cache.attend(number, query.transpose(1, 2), key_value, layer.scale)
+    return layer.output(gathered.transpose(1, 2).reshape(*hidden.shape[:-1], heads * dim))
 
 
 def rotary_tables(text_model: GlmImageTextModel, positions: torch.Tensor, like: torch.Tensor) -> Rotary:
@@ -143,41 +170,70 @@ def rotary_tables(text_model: GlmImageTextModel, positions: torch.Tensor, like: 
     return cos[:, :, None], signed[:, :, None]
 
 
-def rotate(states: torch.Tensor, rotary: Rotary) -> torch.Tensor:
-    """Turn the rotary part of [rows, tokens, heads, dim]. source: transformers, `apply_rotary_pos_emb`."""
+def turn(states: torch.Tensor, rotary: Rotary) -> None:
+    """Turn the rotary part of [rows, tokens, heads, dim] in place. source: transformers, `apply_rotary_pos_emb`."""
     cos, signed_sin = rotary
     dim = cos.shape[-1]
     if dim < states.shape[-1]:
-        return torch.cat((rotate(states[..., :dim], rotary), states[..., dim:]), dim=-1)
-    return states * cos + states.roll(dim // 2, -1) * signed_sin
+        states = states[..., :dim]
+    swapped = states.roll(dim // 2, -1).mul_(signed_sin)
+    states.mul_(cos).add_(swapped)
 
 
 def normaliser(norm: GlmImageRMSNorm) -> Map:
     """RMS norm over the last dimension, rounded as the module rounds."""
     weight = norm.weight
-    if weight.dtype == torch.float32 and is_plain(norm):
+    if weight.dtype != torch.float32 or not is_plain(norm):
+        return norm  # type: ignore[no-any-return]
+    if weight.device.type != "cpu":
         return partial(functional.rms_norm, normalized_shape=weight.shape, weight=weight, eps=norm.variance_epsilon)
-    return norm  # type: ignore[no-any-return]
+    epsilon, width = torch.tensor(norm.variance_epsilon), torch.tensor(float(weight.numel()))
+    return partial(rms_norm, weight=weight, epsilon=epsilon, width=width)
+
+
+def rms_norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
+    """What `functional.rms_norm` computes, in fewer steps than it takes on the CPU. epsilon, width: []"""
+    mean_and_epsilon = torch.addcdiv(epsilon, (hidden * hidden).sum(-1, keepdim=True), width)
+    return (hidden * mean_and_epsilon.rsqrt_()).mul_(weight)
 
 
 def projector(module: nn.Module, rows: int) -> Map:
     """A linear layer on [rows, tokens, width]; rows do not feel each other where that can be had."""
     if type(module) is not nn.Linear or not is_plain(module):
         return module
-    alone = rows == 1 or module.weight.device.type != "cpu"
-    return partial(functional.linear if alone else one_by_one, weight=module.weight, bias=module.bias)
+    return _product(module.weight, module.bias, rows)
+
+
+def side_by_side(modules: Sequence[nn.Module], rows: int, *, fuse: bool) -> Map:
+    """Linear layers of one input, outputs side by side: by one product if asked, small, and rounded the same."""
+    maps = [projector(module, rows) for module in modules]
+
+    def one_after_the_other(hidden: torch.Tensor) -> torch.Tensor:
+        return torch.cat([each(hidden) for each in maps], dim=-1)
+
+    plain = [module for module in modules if type(module) is nn.Linear and is_plain(module)]
+    weights: list[torch.Tensor] = [module.weight for module in plain]
+    small = sum(weight.numel() for weight in weights) <= SMALL and all(each.device.type == "cpu" for each in weights)
+    biases: list[torch.Tensor] = [module.bias for module in plain if module.bias is not None]
+    if not fuse or not small or len(plain) < len(modules) or len(biases) not in (0, len(plain)):
+        return one_after_the_other
+    at_once = _product(torch.cat(weights), torch.cat(biases) if biases else None, rows)
+    probe = torch.arange(rows * plain[0].in_features, dtype=weights[0].dtype).sin_().view(rows, 1, -1)
+    return at_once if torch.equal(at_once(probe), one_after_the_other(probe)) else one_after_the_other
+
+
+def _product(weight: torch.Tensor, bias: torch.Tensor | None, rows: int) -> Map:
+    """A linear layer by its weights, each row multiplied as if it were alone on the CPU, bit for bit.
+
+    The rows of a batched product are products of their own; the weights are shared, not copied.
+    """
+    if rows == 1 or weight.device.type != "cpu":
+        return partial(functional.linear, weight=weight, bias=bias)
+    shared = weight.t().expand(rows, -1, -1)
+    return partial(torch.bmm, mat2=shared) if bias is None else partial(torch.baddbmm, bias, batch2=shared)
 
 
 def is_plain(module: nn.Module) -> bool:
     """Whether a module's own weights may be used directly: not quantised, not fetched by a hook when called."""
     weight = module._parameters.get("weight")
     return "forward" not in vars(module) and (weight is None or type(weight) is nn.Parameter)
-
-
-def one_by_one(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """A linear layer, each row multiplied as if it were alone, bit for bit.
-
-    The rows of a batched product are products of their own; the weights are shared, not copied.
-    """
-    shared = weight.t().expand(hidden.shape[0], -1, -1)
-    return torch.bmm(hidden, shared) if bias is None else torch.baddbmm(bias, hidden, shared)

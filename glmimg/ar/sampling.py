@@ -21,6 +21,9 @@ ENOUGH = 64
 EDGE = 1e-3
 """More than float32 can be wrong by when it sums the weights of 16,512 ids, one after the other."""
 
+LEAD = 1e-4
+"""More than two ways of computing p / q differ by, relatively."""
+
 
 class TokenSampler:
     """Draws codes for the rows of a batch, each row from its own random stream.
@@ -49,8 +52,22 @@ class TokenSampler:
         logits:  [rows, vocabulary], any float dtype
         returns: [rows], int64, each in [0, codebook_size)
         """
-        scores = self.scores(logits)
-        noise = self.noise(logits)
+        scores, noise = self.scores(logits), self.noise(logits)
+        if not _host_can_look(scores) or not self._few_may_win(scores):
+            return self._draw_from_all(scores, noise)
+        winners = race_of_likeliest(scores, noise, self.sampling, self.codebook_size)
+        for row, winner in enumerate(winners):
+            if winner is None:
+                winners[row] = int(self._draw_from_all(scores[row : row + 1], noise[row : row + 1]))
+        return torch.tensor(winners, dtype=torch.int64)
+
+    def _few_may_win(self, scores: torch.Tensor) -> bool:
+        """Whether the nucleus alone decides which ids may be drawn."""
+        top_k = self.sampling.top_k
+        return self.sampling.top_p < 1.0 and (top_k is None or not 0 < top_k < scores.shape[-1])
+
+    def _draw_from_all(self, scores: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """As `generate` draws: every id takes part in the race, refused ones with a probability of 0."""
         race = warp(scores, self.sampling).softmax(-1).div_(noise)[:, : self.codebook_size]
         winners = race.argmax(-1)
         if _host_can_look(race) and race.amax(-1).amin() > 0:
@@ -107,6 +124,44 @@ class Replay:
             return self.sampler.draw(logits)
         self.sampler.noise(logits)
         return self.said[:, self.count - 1]
+
+
+def race_of_likeliest(
+    scores: torch.Tensor, noise: torch.Tensor, sampling: Sampling, codebook_size: int
+) -> list[int | None]:
+    """What each row draws, as far as the likeliest ids of a nucleus tell; None where that is not certain.
+
+    The arithmetic is not `generate`'s, so nothing is certain that rounding might turn: see `_winner`.
+    scores, noise: [rows, ids]
+    """
+    scores = scores / sampling.temperature if sampling.temperature != 1.0 else scores
+    weights, ids = scores.softmax(-1).topk(min(ENOUGH, scores.shape[-1]))
+    race = weights / noise.gather(-1, ids)
+    rows = zip(weights.tolist(), race.tolist(), ids.tolist(), strict=True)
+    return [_winner(*row, sampling.top_p, codebook_size) for row in rows]
+
+
+def _winner(
+    weights: Sequence[float], race: Sequence[float], ids: Sequence[int], top_p: float, codebook_size: int
+) -> int | None:
+    """The id of a nucleus that leads the race. weights: falling, of the likeliest ids
+
+    Not certain: a sum of weights within `EDGE` of top_p, ids of one weight on both sides of the edge, an edge
+    beyond the ids looked at, a lead of less than `LEAD`, no valid code in the nucleus.
+    """
+    before, last, best, second, winner = 0.0, 1.0, 0.0, 0.0, None
+    for weight, speed, token in zip(weights, race, ids, strict=True):
+        if abs(before - top_p) <= EDGE:
+            return None
+        if before > top_p:
+            return winner if weight < last and best - second > LEAD * best else None
+        if token < codebook_size and speed > second:
+            if speed > best:
+                winner, best, second = token, speed, best
+            else:
+                second = speed
+        before, last = before + weight, weight
+    return None
 
 
 def warp(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
