@@ -33,7 +33,11 @@ def measure(command: Sequence[str], *, cwd: Path | None = None, stdin: bytes | N
     """Run a command to its end. Raises RuntimeError with its error output if it fails."""
     started = time.perf_counter()
     pipe = subprocess.PIPE if stdin is not None else subprocess.DEVNULL
-    with subprocess.Popen(command, cwd=cwd, stdin=pipe, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+    # An installed program has its bytecode: without it every run would compile our modules, and only ours, again.
+    settings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    with subprocess.Popen(
+        command, cwd=cwd, env=settings, stdin=pipe, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
         if stdin is not None and process.stdin is not None:
             process.stdin.write(stdin)
             process.stdin.close()
