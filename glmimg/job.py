@@ -6,7 +6,6 @@ complete: everything that decides the pixels, next to the checkpoint itself.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
@@ -14,7 +13,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from glmimg.errors import SizeError, UsageError
-from glmimg.tokens.grid import CELL_PX, check_size
+from glmimg.source_ref import Fit as Fit
+from glmimg.source_ref import SourceRef as SourceRef
+from glmimg.tokens.grid import check_size
 
 MAX_STEPS = 1000
 """More denoising steps than the training schedule of the model has timesteps make no sense."""
@@ -26,7 +27,6 @@ MAX_PROMPT = 20_000
 """Characters; the model's context ends long before."""
 
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
-Fit = Literal["pad", "crop"]
 Method = Literal["sequential", "jacobi"]
 Window = tuple[float, float]
 Scheduler = Literal["euler", "heun", "unipc", "dpm"]
@@ -40,7 +40,7 @@ class Wish(BaseModel):
     guidance_window: `FROM,TO`, shares of the schedule between which guidance works
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     prompt: str | None = None
     size: str | None = None
@@ -108,33 +108,13 @@ class Sampling(BaseModel):
     window:      tokens "jacobi" drafts a pass at most; None leaves it to the program
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int | None = None
     method: Method = "sequential"
     window: Annotated[int, Field(ge=1)] | None = None
-
-
-class SourceRef(BaseModel):
-    """A source picture of an edit: which file it is, and how it becomes the picture both stages read.
-
-    path:          as it was given
-    sha256:        of the file's bytes
-    height, width: of the prepared picture in pixels, multiples of 32; the file's own may be others
-    fit:           how an aspect the model cannot read was changed; None if it needed no change
-    background:    colour under transparent and around padded pixels, `#rrggbb`
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    path: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    height: Annotated[int, Field(ge=CELL_PX, multiple_of=CELL_PX)]
-    width: Annotated[int, Field(ge=CELL_PX, multiple_of=CELL_PX)]
-    fit: Fit | None = None
-    background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = "#ffffff"
 
 
 class Job(BaseModel):
@@ -148,7 +128,7 @@ class Job(BaseModel):
     sources:       the pictures an edit starts from; empty for text-to-image
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     prompt: str
     height: int
@@ -323,4 +303,6 @@ def check_prompt(prompt: str) -> str:
 
 def random_seed() -> int:
     """A fresh seed, short enough to be typed again."""
+    import secrets
+
     return secrets.randbelow(1 << 31)

@@ -38,6 +38,7 @@ def _options() -> Iterator[tuple[str, str, str]]:
 
 
 def _leaves(prefix: str, command: Any) -> Iterator[tuple[str, Any]]:
+    command = command.load() if hasattr(command, "load") else command
     children = getattr(command, "commands", None)
     if not children:
         yield prefix.strip(), command

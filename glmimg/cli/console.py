@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -51,7 +50,11 @@ class Console:
 
     def result(self, text: str, fields: Mapping[str, Any]) -> None:
         """One result: `text` for people and pipes, or `fields` as a line of JSON."""
-        self._write(json.dumps(fields, ensure_ascii=False) if self.json else text)
+        if self.json:
+            import json
+
+            text = json.dumps(fields, ensure_ascii=False)
+        self._write(text)
 
     def show(self, renderable: RenderableType) -> None:
         """A table or panel on standard output."""

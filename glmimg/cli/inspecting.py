@@ -29,15 +29,20 @@ class Drawing:
     force: bool = False
 
     def path(self) -> Path | None:
-        """Where the picture goes. Raises OutputError (exit 2)."""
-        from glmimg.cli.outputs import check_outputs, split_suffix
-
-        path = self.picture
-        if path is None and self.over is not None:
-            path = self.over.with_name(split_suffix(self.over)[0] + ".grid.png")
+        """Where the picture goes, if there is one. Raises OutputError (exit 2)."""
+        path = self.picture or self._path_beside_over()
         if path is not None:
+            from glmimg.cli.outputs import check_outputs
+
             check_outputs([path], force=self.force)
         return path
+
+    def _path_beside_over(self) -> Path | None:
+        if self.over is None:
+            return None
+        from glmimg.cli.outputs import split_suffix
+
+        return self.over.with_name(split_suffix(self.over)[0] + ".grid.png")
 
 
 @dataclass(frozen=True)

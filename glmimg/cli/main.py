@@ -9,19 +9,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from glmimg import __version__
-from glmimg.cli.batch import batch
+from glmimg.cli.commands import LazyGroup
 from glmimg.cli.console import Console
-from glmimg.cli.decode import decode
-from glmimg.cli.edit import edit
-from glmimg.cli.inspect import inspect
-from glmimg.cli.models import models
-from glmimg.cli.presets import presets
-from glmimg.cli.t2i import t2i
-from glmimg.cli.tokens import tokens
 from glmimg.errors import GlmimgError, Interrupted
 
 app = typer.Typer(
     name="glmimg",
+    cls=LazyGroup,
     help="Draw with GLM-Image, in two stages with a token file between them.",
     no_args_is_help=True,
     add_completion=False,
@@ -29,9 +23,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (t2i, edit, tokens, decode, inspect, batch, presets):
-    app.command()(command)
-app.add_typer(models, name="models")
 
 INTERRUPTED = 130
 
@@ -54,6 +45,7 @@ def top_level(
 
 def main() -> NoReturn:
     """Run a command line; never returns, never lets a traceback out unless asked with -v."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some reads every installed package
     console = Console(verbose=bool({"-v", "--verbose"} & set(sys.argv)))
     try:
         app()

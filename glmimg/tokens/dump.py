@@ -18,7 +18,7 @@ from pydantic_core import from_json
 
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadDump, SizeError
-from glmimg.job import Fit, SourceRef
+from glmimg.source_ref import Fit, SourceRef
 from glmimg.tokens.grid import CELL_PX, GridShape, Role, preview_shape, target_shape
 from glmimg.tokens.guard import MAX_BYTES, check_bounds, count_keys, excerpt
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -122,9 +122,9 @@ def describe_grid(grid: Grid) -> GridStatistics:
         distinct=len(counts),
         entropy_bits=entropy_bits(counts),
         most_frequent=tuple(CodeCount(code, count, count / len(ids)) for code, count in counts.most_common(TOP_CODES)),
-        longest_run=max(_runs(grid.tokens), key=lambda run: run.length),
+        longest_run=_longest_run(grid.tokens),
         repeated_rows=sum(above == row for above, row in pairwise(grid.tokens)),
-        dead_regions=_dead_regions(grid.tokens),
+        dead_regions=_dead_regions(grid.tokens, counts),
         surprise=_surprise(grid),
     )
 
@@ -150,40 +150,45 @@ def compare_grids(preview: Grid, target: Grid) -> Agreement:
     return Agreement(same / cells, together / (cells * preview.shape.cells))
 
 
-def patches(tokens: Sequence[Sequence[int]]) -> Iterator[Patch]:
-    """Every connected patch of one code."""
+def patches(tokens: Sequence[Sequence[int]], codes: Collection[int]) -> Iterator[Patch]:
+    """Every connected patch of one of the codes."""
     rows, columns = len(tokens), len(tokens[0])
-    seen = [[False] * columns for _ in range(rows)]
-    for start_row in range(rows):
-        for start_column in range(columns):
-            if seen[start_row][start_column]:
-                continue
-            code = tokens[start_row][start_column]
-            seen[start_row][start_column] = True
-            found = [(start_row, start_column)]
-            for row, column in found:  # grows while it is walked
-                for near_row, near in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
-                    inside = 0 <= near_row < rows and 0 <= near < columns
-                    if inside and not seen[near_row][near] and tokens[near_row][near] == code:
-                        seen[near_row][near] = True
-                        found.append((near_row, near))
-            at_rows, at_columns = zip(*found, strict=True)
-            bounds = min(at_rows), min(at_columns), max(at_rows), max(at_columns)
+    stride = columns + 1  # cells are numbered with a gap after each row, so that row ends are no neighbours
+    for code in codes:
+        left = {
+            row * stride + column
+            for row, line in enumerate(tokens)
+            for column, token in enumerate(line)
+            if token == code
+        }
+        while left:
+            found = [left.pop()]
+            for cell in found:  # grows while it is walked
+                near = left.intersection((cell - stride, cell + stride, cell - 1, cell + 1))
+                left -= near
+                found += near
+            at_columns = [cell % stride for cell in found]
+            bounds = min(found) // stride, min(at_columns), max(found) // stride, max(at_columns)
             yield Patch(code, len(found), len(found) / (rows * columns), *bounds)
 
 
-def _dead_regions(tokens: Sequence[Sequence[int]]) -> tuple[Patch, ...]:
-    large = (patch for patch in patches(tokens) if patch.cells >= DEAD_CELLS and patch.share >= DEAD_SHARE)
-    return tuple(sorted(large, key=lambda patch: -patch.cells))
+def _dead_regions(tokens: Sequence[Sequence[int]], counts: Counter[int]) -> tuple[Patch, ...]:
+    least = max(DEAD_CELLS, math.ceil(DEAD_SHARE * counts.total()))
+    frequent = [code for code, count in counts.items() if count >= least]  # no other can fill a patch
+    large = (patch for patch in patches(tokens, frequent) if patch.cells >= least)
+    return tuple(sorted(large, key=lambda patch: (-patch.cells, patch.top, patch.left)))
 
 
-def _runs(tokens: Sequence[Sequence[int]]) -> Iterator[Run]:
-    for number, row in enumerate(tokens):
-        column = 0
-        for code, equal in groupby(row):
-            length = len(list(equal))
-            yield Run(code, length, number, column)
-            column += length
+def _longest_run(tokens: Sequence[Sequence[int]]) -> Run:
+    length, number, column = 0, 0, 0
+    for row, line in enumerate(tokens):
+        start = 0
+        for _, equal in groupby(line):
+            end = start + len(list(equal))
+            if end - start > length:
+                length, number, column = end - start, row, start
+            start = end
+    return Run(tokens[number][column], length, number, column)
 
 
 def _surprise(grid: Grid) -> Surprise | None:

@@ -33,11 +33,15 @@ class Run:
 
 def measure(command: Sequence[str], *, cwd: Path | None = None, stdin: bytes | None = None) -> Run:
     """Run a command to its end. Raises RuntimeError with its error output if it fails."""
+    # An installed program has its bytecode: without it every run would compile our modules, and only ours, again.
+    settings = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
     with tempfile.TemporaryDirectory() as scratch:
         report = Path(scratch) / "report.json"
         launch = [sys.executable, "-I", "-S", str(LAUNCH), str(report), *command]
-        done = subprocess.run(launch, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True, **given)
+        done = subprocess.run(
+            launch, cwd=cwd, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True, **given
+        )
         figures = json.loads(report.read_text())
     status = figures.pop("status")
     if status:

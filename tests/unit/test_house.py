@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from glmimg.cli.commands import COMMANDS, LazyCommand
+
 PACKAGE = Path(__file__).parents[2] / "glmimg"
 
 FLOORS = {
@@ -26,6 +28,7 @@ FLOORS = {
     "demo": 2,
     "events": 2,
     "job": 1,
+    "source_ref": 1,
     "atomic": 1,
     "errors": 0,
 }
@@ -33,6 +36,7 @@ FLOORS = {
 
 ALLOWED_UP = {
     ("job", "tokens.grid"),  # sizes are checked where grids are defined
+    ("source_ref", "tokens.grid"),
 }
 
 HEAVY = {"torch", "transformers", "diffusers", "accelerate"}
@@ -150,3 +154,22 @@ def test_help_imports_none_of_our_own_models() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_command_imports_no_other_command() -> None:
+    commands = (
+        "{name for name in sys.modules if name.startswith('glmimg.cli.')} & {'glmimg.cli.' + c for c in COMMANDS}"
+    )
+    script = (
+        "import sys, atexit\nfrom glmimg.cli.commands import COMMANDS\nfrom glmimg.cli.main import main\n"
+        f"atexit.register(lambda: sys.stderr.write('COMMANDS:' + ','.join({commands})))\n"
+        "sys.argv = ['glmimg', 'presets']\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stderr == "COMMANDS:glmimg.cli.presets"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_each_page_says(name: str) -> None:
+    page = LazyCommand(name, help=COMMANDS[name]).load().help
+    assert " ".join(page.partition("\n\n")[0].split()) == COMMANDS[name]

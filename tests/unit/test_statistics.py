@@ -28,7 +28,7 @@ def test_entropy_ends() -> None:
 
 
 def test_patches_join_by_sides_not_corners() -> None:
-    found = sorted((patch.code, patch.cells) for patch in patches([[1, 2, 1], [2, 2, 1], [1, 2, 1]]))
+    found = sorted((patch.code, patch.cells) for patch in patches([[1, 2, 1], [2, 2, 1], [1, 2, 1]], {1, 2}))
     assert found == [(1, 1), (1, 1), (1, 3), (2, 4)]
 
 
@@ -45,7 +45,7 @@ def test_a_snake_of_one_code_is_one_patch() -> None:
         [1] * 41 if row % 2 == 0 else [1 if column == (row // 2 % 2) * 40 else 0 for column in range(41)]
         for row in range(41)
     ]
-    assert max(patch.cells for patch in patches(rows)) == 21 * 41 + 20
+    assert max(patch.cells for patch in patches(rows, {1})) == 21 * 41 + 20
 
 
 def test_agreement_of_preview_and_target() -> None:
