@@ -29,7 +29,7 @@ class WriteError(GlmimgError):
     """An output could not be written whole (exit 1). Nothing is left behind at its path."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
-        super().__init__(f"cannot write {path}: {reason}", "Free some space or choose another place with --out.")
+        super().__init__(f"cannot write {path}: {reason}", "Free some space or choose another place.")
         self.path = path
 
 

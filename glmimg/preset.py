@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -114,9 +115,20 @@ def _read(path: Path) -> str:
         raise BadPreset(path, "is not UTF-8 text") from error
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain values only, and no key twice: of two, YAML silently believes the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, count in keys.most_common(1):
+            if count > 1:
+                raise yaml.YAMLError(f"the key {key!r} stands there {count} times")
+        return super().construct_mapping(node, deep)
+
+
 def _parse(path: Path) -> Preset:
     try:
-        values: Any = yaml.safe_load(_read(path))
+        values: Any = yaml.load(_read(path), Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as error:
         raise BadPreset(path, f"is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict):

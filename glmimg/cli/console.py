@@ -50,15 +50,11 @@ class Console:
 
     def result(self, text: str, fields: Mapping[str, Any]) -> None:
         """One result: `text` for people and pipes, or `fields` as a line of JSON."""
-        if self.json:
-            import json
-
-            text = json.dumps(fields, ensure_ascii=False)
-        self._write(text)
+        self._write(_json_line(fields, sys.stdout.encoding) if self.json else text)
 
     def show(self, renderable: RenderableType) -> None:
-        """A table or panel on standard output."""
-        self.out.print(renderable)
+        """A table or panel on standard output, wrapped between words on a terminal only."""
+        self.out.print(renderable, soft_wrap=not self.out.is_terminal)
 
     def raw(self, data: bytes) -> None:
         """Bytes on standard output, as they are."""
@@ -88,3 +84,15 @@ class Console:
     def _write(self, line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
+
+
+def _json_line(fields: Mapping[str, Any], encoding: str) -> str:
+    """Fields as JSON; in ASCII, which says the same, where the stream cannot take their characters."""
+    import json
+
+    line = json.dumps(fields, ensure_ascii=False)
+    try:
+        line.encode(encoding)
+    except UnicodeEncodeError:
+        return json.dumps(fields)
+    return line

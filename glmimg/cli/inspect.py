@@ -58,6 +58,10 @@ def inspect(
     if schema:
         inspecting.publish_schema(console)
         return
+    if out is not None and not score:
+        raise UsageError("--out keeps the scored dump", "Say --score too.")
+    if picture == Path("-"):
+        raise UsageError("--picture takes a file, standard output has the words", "For example --picture grid.png.")
     paths = inspecting.expand(dumps or [])
     drawing = inspecting.Drawing(picture, over, force)
     if len(paths) == 1 and not table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 HALF = "▀"
 """Its upper half is drawn in the foreground colour, its lower half in the background's: two cells a character."""
 
-MARKS = {"ok": ("✓", "green"), "failed": ("✗", "bold red"), "unchecked": ("?", "yellow")}
+MARKS = {"ok": ("✓", "+", "green"), "failed": ("✗", "x", "bold red"), "unchecked": ("?", "?", "yellow")}
+"""The sign of a check, the same in ASCII, and its style."""
+
 TEXT_COLUMNS = 76
 """What the tables beside a grid need."""
 
 
 def show_dump(dump: TokenDump, checks: Sequence[Check], statistics: DumpStatistics, console: Console) -> RenderableType:
     """One dump: what it is, its checks and its statistics, and beside it on a terminal its grids."""
-    words = Group(_facts_table(dump), Text(""), _checks_table(checks), Text(""), *_statistics(statistics))
+    words = Group(_facts_table(dump), Text(""), _checks_table(checks, console), Text(""), *_statistics(statistics))
     views = [_grid_view(grid, console) for grid in reversed(dump.grids)] if console.is_terminal else []
     return _beside(words, views, dump.grids[-1].width, console)
 
@@ -55,21 +57,53 @@ def show_comparison(
     return _beside(Group(table, Text(""), *lines), maps, grid.width, console)
 
 
-def show_table(rows: Sequence[tuple[str, TokenDump, DumpStatistics, str]]) -> Table:
-    """Many dumps, one a line: (name, dump, statistics, digest of the tokens)."""
-    table = Table(
-        "dump", "size", "seed", "codes", "bits", "largest", "surprise", "tokens", "prompt", box=None, pad_edge=False
-    )
-    for column in table.columns:
-        column.no_wrap = True
-    for name, dump, statistics, digest in rows:
-        target = statistics.grids[-1]
-        surprise = f"{-target.surprise.mean_logprob:.2f}" if target.surprise else ""
-        largest = f"{target.dead_regions[0].share:.0%}" if target.dead_regions else ""
-        size = f"{dump.width}x{dump.height}"
-        cells = [name, size, str(dump.seed), str(target.distinct), f"{target.entropy_bits:.2f}", largest, surprise]
-        table.add_row(*(Text(excerpt(cell)) for cell in [*cells, digest[:8]]), Text(excerpt(dump.prompt, 60)))
+def show_table(rows: Sequence[tuple[str, TokenDump, DumpStatistics, str]], console: Console) -> Table:
+    """Many dumps, one a line: (name, dump, statistics, digest of the tokens).
+
+    Figures are shown whole: a narrow terminal gets fewer of them, and as much of names and prompts as is left.
+    """
+    figures = {heading: [say(*row[1:]) for row in rows] for heading, say in FIGURES.items()}
+    shown = {heading: cells for heading, cells in figures.items() if any(cells)}
+    for heading in EXPENDABLE:
+        taken = sum(max(map(len, [name, *cells])) + 2 for name, cells in shown.items())
+        if taken + WORDS_COLUMNS > console.width:
+            shown.pop(heading, None)
+    table = Table("dump", box=None, pad_edge=False)
+    for heading in shown:
+        table.add_column(heading, no_wrap=True)
+    table.add_column("prompt")
+    for number, (name, dump, *_) in enumerate(rows):
+        prompt = Text(excerpt(dump.prompt, 60), no_wrap=True, overflow="ellipsis")
+        table.add_row(Text(excerpt(name)), *(Text(cells[number]) for cells in shown.values()), prompt)
     return table
+
+
+def _say_surprise(_: TokenDump, statistics: DumpStatistics, __: str) -> str:
+    surprise = statistics.grids[-1].surprise
+    return f"{surprise.mean_logprob:.2f}" if surprise else ""
+
+
+def _say_largest(_: TokenDump, statistics: DumpStatistics, __: str) -> str:
+    regions = statistics.grids[-1].dead_regions
+    return f"{regions[0].share:.0%}" if regions else ""
+
+
+FIGURES: dict[str, Callable[[TokenDump, DumpStatistics, str], str]] = {
+    "size": lambda dump, _, __: f"{dump.width}x{dump.height}",
+    "seed": lambda dump, _, __: str(dump.seed),
+    "codes": lambda _, statistics, __: str(statistics.grids[-1].distinct),
+    "bits": lambda _, statistics, __: f"{statistics.grids[-1].entropy_bits:.2f}",
+    "largest": _say_largest,
+    "surprise": _say_surprise,
+    "tokens": lambda _, __, digest: digest[:8],
+}
+"""The columns between a dump's name and its prompt, those left out that no dump has anything for."""
+
+EXPENDABLE = ("bits", "largest", "codes", "tokens", "surprise", "seed", "size")
+"""The same in the order in which a narrow terminal does without them."""
+
+WORDS_COLUMNS = 40
+"""What a name and a prompt need side by side."""
 
 
 def dump_fields(dump: TokenDump, checks: Sequence[Check], statistics: DumpStatistics) -> dict[str, Any]:
@@ -169,11 +203,13 @@ def _facts_table(dump: TokenDump) -> Table:
     return table
 
 
-def _checks_table(checks: Sequence[Check]) -> Table:
+def _checks_table(checks: Sequence[Check], console: Console) -> Table:
     table = Table("state", "check", "detail", box=None, pad_edge=False, show_header=False)
     for check in checks:
-        mark, style = MARKS[check.state]
-        table.add_row(Text(mark, style=style), check.name, Text(excerpt(check.detail)))
+        mark, plain, style = MARKS[check.state]
+        table.add_row(
+            Text(plain if console.options.ascii_only else mark, style=style), check.name, Text(excerpt(check.detail))
+        )
     return table
 
 

@@ -143,7 +143,7 @@ def list_dumps(paths: Sequence[Path], console: Console) -> None:
         else:
             rows.append((str(path), dump, statistics, tokens_digest(dump)))
     if rows:
-        console.show(view.show_table(rows))
+        console.show(view.show_table(rows, console.out))
     for refusal in refused[:-1]:
         console.error(refusal)
     if refused:

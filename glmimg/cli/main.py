@@ -9,9 +9,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from glmimg import __version__
+from glmimg.cli import streams
 from glmimg.cli.commands import LazyGroup
 from glmimg.cli.console import Console
-from glmimg.errors import GlmimgError, Interrupted
+from glmimg.errors import GlmimgError, Interrupted, WriteError
 
 app = typer.Typer(
     name="glmimg",
@@ -46,37 +47,40 @@ def top_level(
 def main() -> NoReturn:
     """Run a command line; never returns, never lets a traceback out unless asked with -v."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some reads every installed package
+    streams.prepare()
     console = Console(verbose=bool({"-v", "--verbose"} & set(sys.argv)))
+    status = _run(console)
+    if reason := streams.flush():
+        console.error(WriteError("standard output", reason))
+        status = status or WriteError.exit_code
+    sys.exit(status)
+
+
+def _run(console: Console) -> int:
+    """Run a command line and say what went wrong. Returns the exit status."""
     try:
         app()
     except GlmimgError as error:
         console.error(error)
-        status = error.exit_code
+        return error.exit_code
     except KeyboardInterrupt:
-        status = INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:
-        _silence_standard_output()
-        status = 1
+        streams.silence()
+        return 1
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         if status == INTERRUPTED:
             console.error(Interrupted("interrupted"))
-    except Exception as error:  # a bug of ours: said in one line, in full with -v
+        return status
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in streams.FULL:
+            streams.silence()
+            console.error(WriteError(error.filename or "standard output", error.strerror or ""))
+            return WriteError.exit_code
         if console.verbose:
             raise
+        # A bug of ours: said in one line, in full with -v.
         console.error(GlmimgError(f"{type(error).__name__}: {error}", "This is a bug in glmimg; -v shows where."))
-        status = 1
-    _flush_standard_output()
-    sys.exit(status)
-
-
-def _flush_standard_output() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _silence_standard_output()
-
-
-def _silence_standard_output() -> None:
-    """The reader is gone: let the interpreter's own last flush go nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0

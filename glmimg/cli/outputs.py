@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import string
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from glmimg.job import Job
 
 STANDARD_OUTPUT = "-"
 FIELDS = ("seed", "index", "prompt")
+MAX_NAME = 255
+"""Characters a file system gives a name at most."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,12 @@ def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) 
 
     pattern: with {seed}, {index}, {prompt}; a directory (existing, or ending in /) gets a name of its own;
              None is `{prompt}-{seed}` in the current directory. Several results under one name get -1, -2, ...
-    raises:  OutputError (exit 2) for unknown fields
+    raises:  OutputError (exit 2) for unknown fields and for no name at all
     """
     own_name = "{prompt}-{seed}" + suffix
     if pattern is None:
         pattern = own_name
-    elif pattern.endswith("/") or Path(pattern).is_dir():
+    elif _is_folder(pattern):
         pattern = pattern.rstrip("/") + "/" + own_name
     pattern = numbered(pattern) or own_name if len(names) > 1 else pattern
     _parse(pattern)
@@ -53,7 +56,7 @@ def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) 
 
 def numbered(pattern: str | None) -> str | None:
     """The pattern with -{index} before its ending, unless it is a folder's or has a field already."""
-    if pattern is None or pattern.endswith("/") or Path(pattern).is_dir() or any(part[1] for part in _parse(pattern)):
+    if pattern is None or _is_folder(pattern) or any(part[1] for part in _parse(pattern)):
         return pattern
     path = Path(pattern)
     stem, ending = split_suffix(path)
@@ -67,7 +70,7 @@ def dump_path_beside(picture: Path) -> Path:
 
 def is_device(path: Path | None) -> bool:
     """Whether a path is something like /dev/null, beside which nothing is to be put."""
-    return path is not None and path.exists() and not path.is_file()
+    return path is not None and os.path.exists(path) and not path.is_file()  # noqa: PTH110 (never raises)
 
 
 def split_suffix(path: Path) -> tuple[str, str]:
@@ -90,7 +93,7 @@ def check_outputs(paths: Sequence[Path], *, force: bool) -> None:
         try:
             _check_output(path, force)
         except OSError as error:
-            raise OutputError(f"{path} cannot be used: {error.strerror}", "Choose another name with --out.") from error
+            raise OutputError(f"{path} cannot be used: {error.strerror}", "Choose another name.") from error
 
 
 def _check_output(path: Path, force: bool) -> None:
@@ -102,9 +105,15 @@ def _check_output(path: Path, force: bool) -> None:
     if path.exists() and not path.is_file():
         return
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"the folder {folder} is not writable", "Choose another place with --out.")
+        raise OutputError(f"the folder {folder} is not writable", "Choose another place.")
     if path.exists() and not force:
-        raise OutputError(f"{path} exists already", "Overwrite it with --force, or choose another name with --out.")
+        raise OutputError(f"{path} exists already", "Overwrite it with --force, or choose another name.")
+
+
+def _is_folder(pattern: str) -> bool:
+    if not pattern:
+        raise OutputError("the name of an output is empty", "For example --out picture.png.")
+    return pattern.endswith("/") or os.path.isdir(pattern)  # noqa: PTH112 (never raises, however long the name)
 
 
 def _parse(pattern: str) -> list[tuple[str, str | None, str | None, str | None]]:
@@ -112,9 +121,11 @@ def _parse(pattern: str) -> list[tuple[str, str | None, str | None, str | None]]
         parts = list(string.Formatter().parse(pattern))
     except ValueError as error:
         raise OutputError(f"--out {pattern}: {error}", "Write {{ and }} for braces.") from error
-    for _text, field, _format, _conversion in parts:
+    for _text, field, form, _conversion in parts:
         if field is not None and field not in FIELDS:
             raise OutputError(f"--out {pattern}: unknown field {{{field}}}", "There are {seed}, {index} and {prompt}.")
+        if any(int(number) > MAX_NAME for number in re.findall(r"[0-9]+", form or "")):
+            raise OutputError(f"--out {pattern}: names end at {MAX_NAME} characters", "For example {index:03}.")
     return parts
 
 

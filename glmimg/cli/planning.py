@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -107,6 +107,7 @@ def plan(
         console.result(proposal.headline, {})
         console.show(needs_table(proposal))
         console.show(settings_table(proposal))
+        console.show(reasons_table(proposal))
         console.result(proposal.advice, {})
     if not proposal.chosen:
         raise OutOfMemory("no setting fits", "Use a smaller --size, --dtype bf16, or another device.")
@@ -203,20 +204,30 @@ def needs_table(proposal: Proposal) -> Table:
 
 
 def settings_table(proposal: Proposal) -> Table:
-    """Each setting with its peaks, whether it fits, and about how long it takes."""
+    """Each setting with its peaks, whether it fits, and about how long it takes. Figures are never cut."""
     from rich.table import Table
 
-    columns = ("setting", "stage 1", "stage 2", "fits", "load", "tokens", "picture", "waits for")
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table("setting", box=None, pad_edge=False)
+    for figure in ("stage 1", "stage 2", "fits", "load", "tokens", "picture"):
+        table.add_column(figure, no_wrap=True)
     for each in proposal.settings:
-        cells: list[Any] = [
-            each.command,
-            gigabytes(each.ar_peak),
-            gigabytes(each.dit_peak),
-            "yes" if each.fits else "no",
-        ]
-        cells += [seconds(each.load_s), seconds(each.tokens_s), seconds(each.picture_s), each.why]
-        table.add_row(*cells, style="bold" if each.chosen else "")
+        peaks = gigabytes(each.ar_peak), gigabytes(each.dit_peak)
+        times = seconds(each.load_s), seconds(each.tokens_s), seconds(each.picture_s)
+        table.add_row(each.command, *peaks, "yes" if each.fits else "no", *times, style="bold" if each.chosen else "")
+    return table
+
+
+def reasons_table(proposal: Proposal) -> Table:
+    """What takes the time, once for all settings that share it."""
+    from rich.table import Table
+
+    settings: dict[str, list[str]] = {}
+    for each in proposal.settings:
+        name = each.command.removeprefix("--memory ").partition(" (")[0]
+        settings.setdefault(each.why, []).append(name)
+    table = Table("settings", "wait for", box=None, pad_edge=False)
+    for reason, names in settings.items():
+        table.add_row(", ".join(names), reason)
     return table
 
 

@@ -20,7 +20,7 @@ from glmimg.atomic import write_atomically
 from glmimg.errors import BadDump, SizeError
 from glmimg.source_ref import Fit, SourceRef
 from glmimg.tokens.grid import CELL_PX, GridShape, Role, preview_shape, target_shape
-from glmimg.tokens.guard import MAX_BYTES, check_bounds, count_keys, excerpt
+from glmimg.tokens.guard import MAX_BYTES, check_bounds, check_text, count_keys, excerpt
 
 FORMAT = "glmimg.tokens"
 VERSION = 1
@@ -288,13 +288,13 @@ def read_dump(path: Path) -> TokenDump:
 def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
     """A dump from its bytes; `name` stands in the error message. Raises BadDump (exit 3)."""
     check_bounds(raw, name)
-    if not raw or raw.isspace():
-        raise BadDump(name, "is empty, not a token dump")
+    check_text(raw, name)
     # Parsed once and then checked as Python objects: checking JSON text copies the faulty part into every fault.
     try:
         document = from_json(raw)
     except ValueError as error:
-        raise BadDump(name, f"is not whole JSON ({excerpt(str(error))})") from error
+        hint = "Copy it again if it was cut off on its way here; else draw it again: glmimg tokens PROMPT"
+        raise BadDump(name, f"is not whole JSON ({excerpt(str(error))})", hint) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BadDump(name, "is JSON, but not a token dump (no 'format': 'glmimg.tokens')")
     version = document.get("version")

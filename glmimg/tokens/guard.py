@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 
@@ -41,6 +42,14 @@ def check_bounds(raw: bytes, name: Path | str) -> None:
         raise BadDump(name, f"holds over {MAX_VALUES:,} values, no token dump has that many")
     if raw.count(b":") > MAX_COLONS:
         raise BadDump(name, f"holds over {MAX_COLONS:,} colons, no token dump has that many keys")
+
+
+def check_text(raw: bytes, name: Path | str) -> None:
+    """Refuse files without text, and text that some editors save in place of plain UTF-8. Raises BadDump (exit 3)."""
+    if not raw or raw.isspace():
+        raise BadDump(name, "is empty, not a token dump")
+    if raw.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise BadDump(name, "begins with a byte order mark, dumps are plain UTF-8", "Save it again as UTF-8 without.")
 
 
 def count_keys(raw: bytes) -> int:

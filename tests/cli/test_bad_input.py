@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from glmimg.tokens.dump import write_dump
 from tests.conftest import Outcome, run_program
+from tests.dumps import dump
 
 Glmimg = Callable[..., Outcome]
 
@@ -59,6 +65,15 @@ def assert_refused(outcome: Outcome, status: int, *words: str) -> None:
         (["models", "pull", "demo"], 2, ["ships with"]),
         (["models", "pull", "not a hub id"], 2, ["hub id"]),
         (["nonsense"], 2, ["nonsense"]),
+        (["inspct"], 2, ["inspect"]),
+        (["t2i", "x", "-m", "demo", "-o", ""], 2, ["empty"]),
+        (["t2i", "x", "-m", "demo", "--tokens-out", ""], 2, ["empty"]),
+        (["tokens", "x", "-m", "demo", "-o", ""], 2, ["empty"]),
+        (["batch", "pyproject.toml", "-m", "demo", "-o", ""], 2, ["empty"]),
+        (["t2i", "x", "-m", "demo", "-o", "a" * 300 + ".png"], 2, ["too long"]),
+        (["t2i", "x", "-m", "demo", "-n", "2", "-o", "{seed:999999999}.png"], 2, ["255"]),
+        (["inspect", "x.tokens.json", "--out", "y.tokens.json"], 2, ["--score"]),
+        (["inspect", "x.tokens.json", "--picture", "-"], 2, ["grid.png"]),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,
 )
@@ -237,3 +252,50 @@ def test_a_dump_of_another_model(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> 
 def test_markers_of_the_model_in_a_prompt(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
     outcome = glmimg("tokens", "a <|image|> b", "-m", tiny, "-o", tmp_path / "x.json", "-q")
     assert_refused(outcome, 2, "<|image|>")
+
+
+def run_in_shell(line: str, **settings: str) -> subprocess.CompletedProcess[bytes]:
+    """A line of shell in which $G is the program, its output buffered as a user's is."""
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = f"{shlex.quote(sys.executable)} -m glmimg"
+    return subprocess.run(["bash", "-c", line.replace("$G", command)], capture_output=True, env=plain | settings)
+
+
+@pytest.mark.parametrize("arguments", ["presets", "presets fast", "--help", "--version", "inspect --schema"])
+def test_a_full_disk_behind_standard_output(arguments: str) -> None:
+    done = run_in_shell(f"$G {arguments} > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: cannot write standard output: No space left on device\n")
+    assert b"bug" not in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["presets", "--help", "--version", "inspect --schema"])
+def test_closed_streams_are_like_dev_null(arguments: str) -> None:
+    done = run_in_shell(f"$G {arguments} >&- <&-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_a_closed_standard_input_holds_no_prompts() -> None:
+    done = run_in_shell("$G t2i - -m demo <&-")
+    assert done.returncode == 3
+    assert b"holds no prompts" in done.stderr
+
+
+def test_a_terminal_without_unicode(tmp_path: Path) -> None:
+    path = tmp_path / "x.tokens.json"
+    write_dump(dump([[1, 2], [3, 4]]).model_copy(update={"prompt": "größe 🌲"}), path)
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    shown = run_in_shell(f"$G inspect {path}", **ascii_only)
+    assert shown.returncode == 0, shown.stderr
+    assert b"+  ids " in shown.stdout
+    record = run_in_shell(f"$G inspect {path} --json", **ascii_only)
+    assert json.loads(record.stdout.decode("ascii"))["prompt"] == "größe 🌲"
+
+
+def test_a_name_that_is_no_utf8_can_be_printed(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/r\xe9.tokens.json"
+    write_dump(dump([[1, 2], [3, 4]]), Path(os.fsdecode(path)))
+    line = b"%s -m glmimg inspect --table %s" % (os.fsencode(shlex.quote(sys.executable)), path)
+    done = subprocess.run([b"bash", b"-c", line], capture_output=True)
+    assert done.returncode == 0, done.stderr

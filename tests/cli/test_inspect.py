@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -11,9 +12,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console as RichConsole
 
+from glmimg.cli.inspect_view import show_table
 from glmimg.tokens.dump import write_dump
 from glmimg.tokens.palette import code_colour
+from glmimg.tokens.statistics import describe
 from tests.conftest import Outcome
 from tests.dumps import dump
 
@@ -154,3 +158,18 @@ def test_a_dump_that_stopped_after_its_preview(glmimg: Run, folder: Path) -> Non
         done = glmimg(*arguments)
         assert done.status == 3
         assert "holds a preview grid only" in done.err
+
+
+def test_a_narrow_terminal_gets_fewer_figures_but_whole_ones() -> None:
+    drawn = dump(ROWS)
+    rows = [(f"runs/{name}.tokens.json", drawn, describe(drawn), "0123456789") for name in "ab"]
+    headings = []
+    for width in (40, 80, 120):
+        file = io.StringIO()
+        console = RichConsole(width=width, file=file, force_terminal=True, color_system=None)
+        console.print(show_table(rows, console))
+        headings.append(file.getvalue().splitlines()[0].split())
+        assert "runs/b.tokens.json" in file.getvalue()
+        assert ("96x64" in file.getvalue()) == (width > 40)
+    assert headings[0] == ["dump", "prompt"]
+    assert headings[2] == ["dump", "size", "seed", "codes", "bits", "tokens", "prompt"]

@@ -78,6 +78,8 @@ TARGET = ("grids", 1, "tokens")
 BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "empty"),
     "truncated": (json.dumps(GOOD).encode()[:-40], "not whole JSON"),
+    "byte order mark": (b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), "byte order mark"),
+    "UTF-16": (json.dumps(GOOD).encode("utf-16"), "byte order mark"),
     "binary": (b"\x89PNG\r\n\x1a\n\0\0", "not whole JSON"),
     "list": (b"[1, 2]", "not a token dump"),
     "other json": (b'{"format": "something"}', "not a token dump"),

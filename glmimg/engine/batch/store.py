@@ -81,6 +81,8 @@ def open_store(place: str, *, make: bool = True) -> Store:
     make:   the folder, if it is missing
     raises: OutputError (exit 2) if it cannot be one
     """
+    if not place:
+        raise OutputError("the folder's name is empty", "For example --out out/.")
     if "://" in place and not place.startswith("file://"):
         from glmimg.engine.batch.remote import RemoteStore
 
