@@ -1,7 +1,7 @@
 """First drafts of a Jacobi window: what a token might be before the model has said anything about it.
 
-Neighbouring cells of flat regions are alike, and the preview grid has already said what stands where,
-in codes of its own scale. Which of these guesses is best is counted while the grid is being written.
+A cell mostly repeats what stood between the same neighbours before, and the preview grid has already said
+what stands where, in codes of its own scale. Both are learnt while the grids are being written.
 """
 
 from __future__ import annotations
@@ -10,27 +10,22 @@ from collections.abc import Sequence
 
 from glmimg.tokens.grid import GridShape
 
-FORGET = 0.95
-"""Weight of the past in a source's hit rate, token by token."""
+NOTHING = -1
+"""Beyond the edge of a grid."""
 
 
 class Guesser:
     """Guesses tokens of grids written one after the other, in the order of writing.
 
     shapes: of the grids; the last one's guesses may look at the first one's cells
+    seen:   the token that last stood between neighbours, by where the grid starts and what they were
+    map:    the token that last stood where the preview has a code, by that code
     """
-
-    SOURCES = ("left", "above", "preview", "map")
 
     def __init__(self, shapes: Sequence[GridShape]) -> None:
         self.shapes = list(shapes)
-        self.hits = dict.fromkeys(self.SOURCES, 0.0) | {"above": 0.01}
+        self.seen: dict[tuple[int, ...], int] = {}
         self.map: dict[int, int] = {}
-
-    @property
-    def best(self) -> str:
-        """The source that was right most often of late."""
-        return max(self.hits, key=lambda source: self.hits[source])
 
     def left_in_grid(self, place: int) -> int:
         """Cells from a place to the end of the grid it is in, itself included."""
@@ -40,35 +35,46 @@ class Guesser:
     def guess(self, finished: Sequence[int], drafts: Sequence[int], count: int) -> list[int]:
         """Drafts for the `count` places behind the finished tokens; the first ones are `drafts` as they are."""
         known = [*finished, *drafts[:count]]
-        best = self.best
         while len(known) < len(finished) + count:
-            known.append(self._from(best, known, len(known)))
+            known.append(self._next(known))
         return known[len(finished) :]
 
     def learn(self, finished: Sequence[int], told: Sequence[int]) -> None:
-        """Take in that `told` follow the finished tokens: which sources would have guessed them?"""
+        """Take in that `told` follow the finished tokens."""
         known = list(finished)
         for token in told:
-            place = len(known)
-            for source in self.SOURCES:
-                hit = self._from(source, known, place) == token
-                self.hits[source] = FORGET * self.hits[source] + (1 - FORGET) * hit
-            if (cell := self._preview_cell(place)) is not None:
+            if (cell := self._preview_cell(len(known))) is not None:
                 self.map[known[cell]] = token
+            self.seen[self._neighbours(known)] = token
             known.append(token)
 
-    def _from(self, source: str, known: Sequence[int], place: int) -> int:
-        """What `source` makes of place number `place`; something near it where the source says nothing."""
+    def _next(self, known: Sequence[int]) -> int:
+        """What may follow: as between these neighbours before, as for this preview code, or an edge going on."""
+        around = self._neighbours(known)
+        if (token := self.seen.get(around)) is not None:
+            return token
+        cell = self._preview_cell(len(known))
+        if cell is not None and (token := self.map.get(known[cell])) is not None:
+            return token
+        _, left, corner, above, _ = around
+        if NOTHING in (left, above):
+            return max(left, above, 0)
+        return left if above == corner else above
+
+    def _neighbours(self, known: Sequence[int]) -> tuple[int, int, int, int, int]:
+        """Where the grid of the next place starts, and the tokens left, above left, above and above right of it."""
+        place = len(known)
         grid, start = self._grid(place)
+        row, column = divmod(place - start, grid.columns)
         above = place - grid.columns
-        cell = self._preview_cell(place)
-        if source == "above" and above >= start:
-            return known[above]
-        if source == "preview" and cell is not None:
-            return known[cell]
-        if source == "map" and cell is not None:
-            return self.map.get(known[cell], known[place - 1])
-        return known[place - 1] if place else 0
+        first, last = column == 0, column == grid.columns - 1
+        return (
+            start,
+            NOTHING if first else known[place - 1],
+            NOTHING if first or row == 0 else known[above - 1],
+            NOTHING if row == 0 else known[above],
+            NOTHING if last or row == 0 else known[above + 1],
+        )
 
     def _grid(self, place: int) -> tuple[GridShape, int]:
         """The grid a place is in, and the place it starts at."""

@@ -9,7 +9,7 @@ the one transformers computes, whoever else is in the batch:
 - queries, keys and values of small models come out of one product, where a probe shows that it rounds as three;
 - the rotary halves of queries and keys are turned together and in place, the sign lying in the sine beforehand;
 - a matrix product over several rows is rounded differently than over one, so rows are multiplied
-  one by one, in one call (`_product`).
+  one by one, in one call (`called_product`).
 """
 
 from __future__ import annotations
@@ -33,12 +33,18 @@ if TYPE_CHECKING:
 
 Map = Callable[[torch.Tensor], torch.Tensor]
 
+Product = Callable[[torch.Tensor, torch.Tensor | None], Map]
+"""Makes a linear layer of a weight and a bias."""
+
 Rotary = tuple[torch.Tensor, torch.Tensor]
 """Cosine and signed sine, each [rows, tokens, 1, rotary dim]; see `rotary_tables`."""
 
 
 SMALL = 1 << 20
 """Weights of a product that takes about as long as calling it does; larger ones are not copied to be fused."""
+
+MEDIUM = 1 << 24
+"""Weights of a product that compiled code multiplies itself, from a copy of half the size if that is exact."""
 
 
 class Attend(Protocol):
@@ -64,16 +70,18 @@ class TextPass:
     """Reads written tokens and says how each may go on.
 
     The layers are taken apart once, or again at every pass where they come and go (streamed ones).
-    rows: of the batch
+    rows:     of the batch
+    compiled: whether the pass will be compiled
     """
 
-    def __init__(self, model: GlmImageForConditionalGeneration, rows: int) -> None:
+    def __init__(self, model: GlmImageForConditionalGeneration, rows: int, *, compiled: bool = False) -> None:
         text_model = model.model.language_model
         self.rows = rows
+        self.product: Product = generated_product if compiled and rows == 1 else partial(called_product, rows=rows)
         self.layers = text_model.layers
         self.embed = text_model.embed_tokens
         self.norm = normaliser(text_model.norm)
-        self.head = projector(model.lm_head, rows)
+        self.head = projector(model.lm_head, self.product)
         self.stay = type(self.layers) is nn.ModuleList
         self.parts = list(self._take_apart()) if self.stay else None
 
@@ -89,7 +97,7 @@ class TextPass:
         return logits[None] if self.rows == 1 else logits
 
     def _take_apart(self) -> Iterable[Layer]:
-        return (Layer.of(layer, self.rows, fuse=self.stay) for layer in self.layers)
+        return (Layer.of(layer, self.rows, self.product, fuse=self.stay) for layer in self.layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +120,7 @@ class Layer:
     scale: float
 
     @classmethod
-    def of(cls, layer: GlmImageTextDecoderLayer, rows: int, *, fuse: bool) -> Layer:
+    def of(cls, layer: GlmImageTextDecoderLayer, rows: int, product: Product, *, fuse: bool) -> Layer:
         """Take a layer apart for batches of so many rows. It has to have its weights.
 
         fuse: whether it will serve many passes, so that products are worth joining
@@ -120,13 +128,15 @@ class Layer:
         attention, mlp = layer.self_attn, layer.mlp
         return cls(
             norm_read=normaliser(layer.input_layernorm),
-            query_key_value=side_by_side((attention.q_proj, attention.k_proj, attention.v_proj), rows, fuse=fuse),
-            output=projector(attention.o_proj, rows),
+            query_key_value=side_by_side(
+                (attention.q_proj, attention.k_proj, attention.v_proj), rows, product, fuse=fuse
+            ),
+            output=projector(attention.o_proj, product),
             norm_attended=normaliser(layer.post_self_attn_layernorm),
             norm_narrow=normaliser(layer.post_attention_layernorm),
-            gate_up=projector(mlp.gate_up_proj, rows),
+            gate_up=projector(mlp.gate_up_proj, product),
             activation=mlp.activation_fn,
-            down=projector(mlp.down_proj, rows),
+            down=projector(mlp.down_proj, product),
             norm_widened=normaliser(layer.post_mlp_layernorm),
             rows=rows,
             heads=attention.config.num_attention_heads,
@@ -197,16 +207,16 @@ def rms_norm(hidden: torch.Tensor, weight: torch.Tensor, epsilon: torch.Tensor, 
     return (hidden * mean_and_epsilon.rsqrt_()).mul_(weight)
 
 
-def projector(module: nn.Module, rows: int) -> Map:
+def projector(module: nn.Module, product: Product) -> Map:
     """A linear layer on [rows, tokens, width]; rows do not feel each other where that can be had."""
     if type(module) is not nn.Linear or not is_plain(module):
         return module
-    return _product(module.weight, module.bias, rows)
+    return product(module.weight, module.bias)
 
 
-def side_by_side(modules: Sequence[nn.Module], rows: int, *, fuse: bool) -> Map:
+def side_by_side(modules: Sequence[nn.Module], rows: int, product: Product, *, fuse: bool) -> Map:
     """Linear layers of one input, outputs side by side: by one product if asked, small, and rounded the same."""
-    maps = [projector(module, rows) for module in modules]
+    maps = [projector(module, product) for module in modules]
 
     def one_after_the_other(hidden: torch.Tensor) -> torch.Tensor:
         return torch.cat([each(hidden) for each in maps], dim=-1)
@@ -217,12 +227,12 @@ def side_by_side(modules: Sequence[nn.Module], rows: int, *, fuse: bool) -> Map:
     biases: list[torch.Tensor] = [module.bias for module in plain if module.bias is not None]
     if not fuse or not small or len(plain) < len(modules) or len(biases) not in (0, len(plain)):
         return one_after_the_other
-    at_once = _product(torch.cat(weights), torch.cat(biases) if biases else None, rows)
+    at_once = product(torch.cat(weights), torch.cat(biases) if biases else None)
     probe = torch.arange(rows * plain[0].in_features, dtype=weights[0].dtype).sin_().view(rows, 1, -1)
     return at_once if torch.equal(at_once(probe), one_after_the_other(probe)) else one_after_the_other
 
 
-def _product(weight: torch.Tensor, bias: torch.Tensor | None, rows: int) -> Map:
+def called_product(weight: torch.Tensor, bias: torch.Tensor | None, rows: int) -> Map:
     """A linear layer by its weights, each row multiplied as if it were alone on the CPU, bit for bit.
 
     The rows of a batched product are products of their own; the weights are shared, not copied.
@@ -237,3 +247,19 @@ def is_plain(module: nn.Module) -> bool:
     """Whether a module's own weights may be used directly: not quantised, not fetched by a hook when called."""
     weight = module._parameters.get("weight")
     return "forward" not in vars(module) and (weight is None or type(weight) is nn.Parameter)
+
+
+def generated_product(weight: torch.Tensor, bias: torch.Tensor | None) -> Map:
+    """A linear layer spelt out for the compiler, for one row on the CPU, where reading the weights takes the time.
+
+    Weights that were bfloat16 in their file are so again, which loses nothing and halves what is read.
+    """
+    if weight.device.type != "cpu" or weight.numel() > MEDIUM:
+        return called_product(weight, bias, 1)
+    narrow = weight.bfloat16()
+    return partial(_multiply, weight=narrow if torch.equal(narrow.to(weight.dtype), weight) else weight, bias=bias)
+
+
+def _multiply(hidden: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    product = (hidden[..., None, :] * weight.to(hidden.dtype)).sum(-1)
+    return product if bias is None else product + bias

@@ -71,7 +71,7 @@ class StaticDecoder:
         capacity = -(-length // LENGTH_STEP) * LENGTH_STEP
         device = self.model.device
         self.kv_cache = StaticKVCache(like, rows, capacity)
-        self.text_pass = TextPass(self.model, rows)
+        self.text_pass = TextPass(self.model, rows, compiled=self.compile)
         self.tokens = torch.zeros(rows, 1, dtype=torch.int64, device=device)
         self.index = torch.zeros(1, dtype=torch.int64, device=device)
         self.forward: Callable[[], torch.Tensor] = self._forward

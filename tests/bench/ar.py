@@ -1,6 +1,6 @@
 """Stage 1 against transformers' `generate`, and its own ways against each other, in turn on the same weights.
 
-`python -m tests.bench.ar --model demo --size 256x256 [--runs 5] [--only generate,compile,batch,jacobi,entropy]`
+`python -m tests.bench.ar --model demo [--size 256x256] [--runs 5] [--only generate,compile]`, see `KINDS`
 
 Every comparison runs A B A B ..., and reports medians and the median of the ratios pair by pair, in
 wall time and, since machines are shared, in CPU time of this process.
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,22 @@ from glmimg.job import ARChoice, Job, ModelChoice, Sampling, Wish, parse_size
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import place
 from glmimg.runtime.resolve import resolve
+from glmimg.tokens.dump import TokenDump
 from tests.bench.processes import keep
+from tests.tiny import Sizes, build_checkpoint
 
-PROMPT = "a red circle on a blue background"
-KINDS = ("generate", "compile", "batch", "jacobi", "entropy")
+PROMPTS = (
+    "a red circle on a blue background",
+    "a small yellow triangle to the left of a green square on a white background",
+    "a purple star on a background that is black above and orange below",
+    "a sign that says 'OPEN'",
+)
+"""One shape, two shapes, a background of two tones, a word."""
+
+KINDS = ("generate", "compile", "batch", "rows", "jacobi", "entropy", "random")
 TEMPERATURES = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
+ROWS = (1, 8, 16, 32, 64)
+SEEDS = 8
 
 
 @dataclass(frozen=True)
@@ -45,9 +57,13 @@ class Bench:
         law = complete_sampling(Wish(), self.checkpoint).model_copy(update=sampling)
         return [self._job(seed, law) for seed in range(1, 1 + count)]
 
+    def of_all_kinds(self, seeds: int, **sampling: Any) -> list[Job]:
+        """Jobs of every prompt, each with so many seeds."""
+        return [job.model_copy(update={"prompt": prompt}) for prompt in PROMPTS for job in self.jobs(seeds, **sampling)]
+
     def _job(self, seed: int, sampling: Sampling) -> Job:
         return Job(
-            prompt=PROMPT,
+            prompt=PROMPTS[0],
             height=self.height,
             width=self.width,
             seed=seed,
@@ -107,7 +123,7 @@ def against_generate(bench: Bench) -> dict[str, Any]:
 
 def compiled(bench: Bench) -> dict[str, Any]:
     """The compiled pass, warm, against `generate`; compiling is not counted, but said."""
-    warm = ARStage(bench.stage.model, bench.stage.processor, bench.checkpoint, ARChoice(compile=True))
+    warm = ARStage(bench.stage.model, bench.stage.processor, bench.checkpoint, choice=ARChoice(compile=True))
     job = bench.jobs()[0]
     started = time.perf_counter()
     warm.write(job, unwatched)
@@ -117,33 +133,66 @@ def compiled(bench: Bench) -> dict[str, Any]:
     return figures | {"first_run_s": round(first, 1), "same_tokens": same}
 
 
-def batch(bench: Bench, rows: int = 8) -> dict[str, Any]:
+def batch(bench: Bench, count: int = 8) -> dict[str, Any]:
     """Jobs in one batch against the same jobs one after the other; their tokens are compared."""
-    jobs = bench.jobs(rows)
+    jobs = bench.jobs(count)
     together = [dump.grids for dump in bench.stage.write_batch(jobs, unwatched)]
     alone = [bench.stage.write(job, unwatched).grids for job in jobs]
     figures = bench.turns(
         lambda: bench.stage.write_batch(jobs, unwatched), lambda: [bench.stage.write(job, unwatched) for job in jobs]
     )
-    return figures | {"rows": rows, "same_tokens": together == alone}
+    return figures | {"rows": count, "same_tokens": together == alone}
 
 
-def jacobi(bench: Bench, **sampling: Any) -> dict[str, Any]:
-    """Jacobi against one-by-one drawing of the same job, and the forward passes it takes a token."""
-    ours, theirs = bench.jobs(method="jacobi", **sampling)[0], bench.jobs(**sampling)[0]
-    stats = [bench.stage.write(job, unwatched).stats for job in bench.jobs(4, method="jacobi", **sampling)]
-    passes = sum(each.forward_passes for each in stats) / sum(each.tokens for each in stats)
-    figures = bench.turns(lambda: bench.stage.write(ours, unwatched), lambda: bench.stage.write(theirs, unwatched))
-    return figures | {"passes_a_token": round(passes, 3)}
+def rows(bench: Bench) -> list[dict[str, Any]]:
+    """CPU seconds a picture, by how many are drawn at once; every width in turn."""
+    costs: dict[int, list[float]] = {count: [] for count in ROWS}
+    for _ in range(2):
+        for count in ROWS:
+            jobs = bench.jobs(count)
+            costs[count].append(_clock(lambda jobs=jobs: bench.stage.write_batch(jobs, unwatched))[1] / count)
+    return [{"rows": count, "cpu_s_a_picture": round(min(each), 4)} for count, each in costs.items()]
+
+
+def jacobi(bench: Bench, seeds: int = SEEDS, **sampling: Any) -> dict[str, Any]:
+    """Jacobi and one-by-one drawing in turn over all kinds of prompts, and the forward passes a token takes."""
+    theirs = bench.of_all_kinds(seeds, **sampling)
+    ours = bench.of_all_kinds(seeds, method="jacobi", **sampling)
+    bench.stage.write(ours[0], unwatched), bench.stage.write(theirs[0], unwatched)
+    passes: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
+    ratios, ours_s, theirs_s = [], 0.0, 0.0
+    for mine, other in zip(ours, theirs, strict=True):
+        dumps: list[TokenDump] = []
+        _, cpu = _clock(lambda mine=mine, dumps=dumps: dumps.append(bench.stage.write(mine, unwatched)))
+        _, other_cpu = _clock(lambda other=other: bench.stage.write(other, unwatched))
+        passes[mine.prompt].append(dumps[0].stats.forward_passes / dumps[0].stats.tokens)
+        ratios.append(cpu / other_cpu)
+        ours_s, theirs_s = ours_s + cpu, theirs_s + other_cpu
+    return {
+        "pictures": len(ours),
+        "passes_a_token": round(statistics.mean(each for kind in passes.values() for each in kind), 3),
+        "passes_by_prompt": {prompt: round(statistics.mean(kind), 3) for prompt, kind in passes.items()},
+        "cpu_ratio": round(statistics.median(ratios), 3),
+        "cpu_ratio_of_sums": round(ours_s / theirs_s, 3),
+    }
 
 
 def against_entropy(bench: Bench) -> list[dict[str, Any]]:
     """Jacobi at one temperature after the other, with the mean entropy of the laws drawn from."""
     points = []
     for temperature in TEMPERATURES:
-        figures = jacobi(bench, temperature=temperature, top_p=1.0)
+        figures = jacobi(bench, 1, temperature=temperature, top_p=1.0)
         points.append({"temperature": temperature, "entropy_bits": mean_entropy(bench, temperature), **figures})
     return points
+
+
+def on_random_weights(bench: Bench) -> list[dict[str, Any]]:
+    """As `against_entropy`, on weights that have learnt nothing: the demo's shape, a 64-code book."""
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = Sizes(hidden=192, layers=5, ffn=384)
+        checkpoint = resolve(str(build_checkpoint(Path(folder), sizes)))
+        stage = ARStage.load(checkpoint, place(ModelChoice(folder)), unwatched)
+        return against_entropy(replace(bench, checkpoint=checkpoint, stage=stage))
 
 
 def mean_entropy(bench: Bench, temperature: float) -> float:
@@ -187,9 +236,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     stage = ARStage.load(checkpoint, place(ModelChoice(said.model)), unwatched)
     height, width = parse_size(said.size)
     bench = Bench(checkpoint, stage, height, width, said.runs)
-    work: dict[str, Callable[[Bench], Any]] = dict(
-        zip(KINDS, (against_generate, compiled, batch, jacobi, against_entropy), strict=True)
-    )
+    kinds = (against_generate, compiled, batch, rows, jacobi, against_entropy, on_random_weights)
+    work: dict[str, Callable[[Bench], Any]] = dict(zip(KINDS, kinds, strict=True))
     figures = {kind: work[kind](bench) for kind in said.only.split(",")}
     name = f"ar-{Path(said.model).name}-{said.size}-{said.only.replace(',', '-')}"
     keep(name, {"size": said.size, **figures})

@@ -143,7 +143,7 @@ def test_the_window_shrinks_rests_and_tries_again() -> None:
     assert Window(1).size == 1
 
 
-def test_guesses_come_from_the_best_neighbour() -> None:
+def test_guesses_come_from_neighbours_and_from_the_preview() -> None:
     """Target cells of a 2x2 preview of 4x4 cells; the target repeats what the preview says, as code + 10."""
     guesser = Guesser([GridShape(2, 2), GridShape(4, 4)])
     preview = [1, 2, 3, 4]
@@ -151,7 +151,15 @@ def test_guesses_come_from_the_best_neighbour() -> None:
     assert [guesser._preview_cell(place) for place in range(4, 20)] == [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3]
     guesser.learn([], preview)
     guesser.learn(preview, target[:12])
-    assert guesser.best == "map"
-    assert guesser.guess([*preview, *target[:12]], [99], 4) == [99, 13, 14, 14]
+    assert guesser.guess([*preview, *target[:12]], [13], 4) == [13, 13, 14, 14], "the preview's codes say it"
+    assert guesser.guess([*preview, *target[:12]], [99], 4)[0] == 99, "a draft stands as it is"
     assert guesser.left_in_grid(0) == 4
     assert guesser.left_in_grid(5) == 15
+
+
+def test_what_stood_between_the_same_neighbours_stands_there_again() -> None:
+    guesser = Guesser([GridShape(4, 4)])
+    rows = [1, 1, 2, 1, 1, 1, 2, 1]
+    guesser.learn([], rows)
+    assert guesser.guess(rows, [], 4) == [1, 1, 2, 1]
+    assert Guesser([GridShape(2, 2)]).guess([], [], 2) == [0, 0], "nothing is known yet"
