@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from glmimg.dit.attention import Rotary
 from glmimg.dit.conditioning import Branch
-from glmimg.dit.denoise import Rotary, State, Walk
+from glmimg.dit.denoise import State, Walk
 from glmimg.runtime.graph import capture
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from glmimg.dit.attention import Rotary, rotary_of
 from glmimg.tokens.dump import Grid
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ class Conditioning:
     conditional:   with tokens and quoted words
     unconditional: without either, and without sources; None when guidance is off
     size:          [1, time width], embedding of target size and crop
-    rotary:        cos and sin, each [patches, head width], of the patches' places
+    rotary:        how the patches are turned by their places
     """
 
     conditional: Branch
     unconditional: Branch | None
     size: torch.Tensor
-    rotary: tuple[torch.Tensor, torch.Tensor]
+    rotary: Rotary
 
 
 def prepare_conditioning(
@@ -69,14 +70,13 @@ def prepare_conditioning(
     if no_glyphs is not None:
         # Multiplied, not filled, by zero: negative zeros are part of what diffusers computes.
         unconditional = Branch(transformer.glyph_projector(no_glyphs), transformer.prior_projector(embedded * 0.0))
-    cos, sin = transformer.rope(latents)
     return Conditioning(
         conditional=Branch(
             transformer.glyph_projector(glyphs), transformer.prior_projector(drop_prior(embedded, dropped)), sources
         ),
         unconditional=unconditional,
         size=embed_size(transformer, size_px, latents),
-        rotary=(cos.to(latents.device), sin.to(latents.device)),
+        rotary=rotary_of(transformer, latents),
     )
 
 

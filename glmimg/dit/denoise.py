@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
+from glmimg.dit.attention import Rotary
 from glmimg.dit.conditioning import Branch, Conditioning
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 State = tuple[torch.Tensor, torch.Tensor]
 """What goes from block to block for one branch: [1, patches, width] and [1, glyph tokens, width]."""
-
-Rotary = tuple[torch.Tensor, torch.Tensor]
 
 Walk = Callable[[Sequence[State], Sequence[Branch], torch.Tensor, Rotary], Sequence[State]]
 """A way through all blocks: the states of the branches, what those are told, the time, the patches' places."""

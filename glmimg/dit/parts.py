@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from glmimg.dit.attention import ATTEND
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.layout import TILE_PX, Layout
@@ -100,6 +101,8 @@ class DecoderParts:
             selection = Selection(stack="transformer_blocks", resident=layout.resident, quantize=layout.quantize)
             transformer = load_module(GlmImageTransformer2DModel, self.checkpoint, name, self.placement, selection)
             put_on(transformer, layout.loras)
+            for block in transformer.transformer_blocks:
+                block.attn1.processor = ATTEND
             if self.is_compiled:
                 transformer.compile_repeated_blocks()
             return transformer

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from glmimg.dit.attention import rotary_of
 from glmimg.dit.conditioning import embed_size, upsample_tokens
 from glmimg.dit.denoise import embed_time
 from glmimg.dit.parts import DecoderParts
@@ -56,8 +57,7 @@ class SourceReader:
 
     def _write(self, kv_cache: GlmImageKVCache, source: Source, latents: torch.Tensor) -> None:
         dit = self.parts.transformer
-        cos, sin = dit.rope(latents)
-        rotary = cos.to(latents.device), sin.to(latents.device)
+        rotary = rotary_of(dit, latents)
         prior = dit.prior_projector(dit.prior_token_embedding(upsample_tokens(source.grid).to(latents.device)))
         hidden = dit.image_projector(latents.to(dit.dtype)) + prior
         glyphs = dit.glyph_projector(latents.new_zeros(1, 0, dit.config.text_embed_dim))

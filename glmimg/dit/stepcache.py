@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from glmimg.dit.attention import Rotary
 from glmimg.dit.conditioning import Branch
-from glmimg.dit.denoise import Rotary, State, Walk
+from glmimg.dit.denoise import State, Walk
 
 if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel

@@ -1,0 +1,113 @@
+"""Attention of the DiT's blocks: glyphs and patches together, alone or as rows of a batch that do not see each other.
+
+Projections and norms are diffusers'. Its own processor gives the same values bit for bit; this one turns places
+without copying them, which is a good part of a block's time where matrices are small, and knows rows of unlike length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+
+if TYPE_CHECKING:
+    from diffusers import GlmImageTransformer2DModel
+    from diffusers.models.attention_processor import Attention
+    from diffusers.models.transformers.transformer_glm_image import GlmImageLayerKVCache
+
+Rotary = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and signed sines of the patches' places, [patches, 1, head width] each, float32."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row of a batch attends to besides its patches.
+
+    padding: places at the start that are nobody's
+    sources: keys and values of its source pictures in this block; None without sources
+    """
+
+    padding: int
+    sources: GlmImageLayerKVCache | None
+
+
+def rotary_of(transformer: GlmImageTransformer2DModel, latents: torch.Tensor) -> Rotary:
+    """How the patches of such latents are turned. The first half of a head takes the second with a minus sign."""
+    cos, sin = (table.to(latents.device)[:, None] for table in transformer.rope(latents))
+    first, second = sin.chunk(2, dim=-1)
+    return cos, torch.cat([-first, second], dim=-1)
+
+
+class Attend:
+    """What a block of the DiT calls for attention.
+
+    source: diffusers, `GlmImageAttnProcessor`
+    """
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        attention_mask: None,
+        image_rotary_emb: Rotary,
+        kv_cache: GlmImageLayerKVCache | tuple[Row, ...] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both states after attention, of the same shapes.
+
+        hidden_states:         [rows, patches, width]
+        encoder_hidden_states: [rows, glyph tokens, width]
+        kv_cache:              keys and values of source pictures, to write or to read; or what each row is
+        """
+        glyphs = encoder_hidden_states.shape[1]
+        joint = torch.cat([encoder_hidden_states, hidden_states], dim=1)
+        query, key, value = (
+            project(joint).unflatten(2, (attn.heads, -1)) for project in (attn.to_q, attn.to_k, attn.to_v)
+        )
+        query, key = attn.norm_q(query).to(joint.dtype), attn.norm_k(key).to(joint.dtype)
+        for states in (query, key):
+            turn(states[:, glyphs:], image_rotary_emb)
+        if isinstance(kv_cache, tuple):
+            attended = torch.cat([_attend_row(query, key, value, *each) for each in enumerate(kv_cache)])
+        else:
+            attended = _attend(query, key, value, kv_cache)
+        text, patches = attn.to_out[0](attended).tensor_split([glyphs], dim=1)
+        return patches, text
+
+
+ATTEND = Attend()
+"""One for all blocks: it holds nothing, and compiled blocks know it again."""
+
+
+def turn(patches: torch.Tensor, rotary: Rotary) -> None:
+    """Turn patches by where they are, in place and in float32: [rows, patches, heads, head width].
+
+    source: diffusers, `apply_rotary_emb`; (-x) * sin is x * (-sin) bit for bit
+    """
+    cos, sin = rotary
+    turned = patches.float()
+    first, second = turned.chunk(2, dim=-1)
+    crossed = torch.cat([second, first], dim=-1).mul_(sin)
+    turned.mul_(cos).add_(crossed)
+    if patches.dtype != torch.float32:  # else it is the same tensor
+        patches.copy_(turned)
+
+
+def _attend(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sources: GlmImageLayerKVCache | None
+) -> torch.Tensor:
+    """[rows, places, heads, head width] each; returns [rows, places, width]."""
+    if sources is not None and sources.mode == "write":
+        sources.store(key, value)
+    elif sources is not None and sources.mode == "read":
+        key, value = sources.get(key, value)
+    attended = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
+    return attended.transpose(1, 2).flatten(2, 3)
+
+
+def _attend_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, number: int, row: Row) -> torch.Tensor:
+    """One row of several as if it were alone; its padding is nobody's."""
+    query, key, value = (each[number : number + 1] for each in (query, key, value))
+    return _attend(query, key[:, row.padding :], value[:, row.padding :], row.sources)
