@@ -25,7 +25,7 @@ from glmimg.job import ARChoice, Job, SourceRef
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.layout import Layout
-from glmimg.runtime.load import Selection, load_module, load_part
+from glmimg.runtime.load import Selection, load_module, load_part, quiet_libraries
 from glmimg.runtime.lora import put_on
 from glmimg.runtime.release import release_memory
 from glmimg.runtime.weights import WeightFiles
@@ -86,6 +86,7 @@ class ARStage:
         shelf:  where the sources of edits are
         raises: ModelUnfit (exit 4), OutOfMemory (exit 5)
         """
+        quiet_libraries()
         from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
 
         watch(Loading("AR model"))

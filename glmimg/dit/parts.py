@@ -8,7 +8,7 @@ from glmimg.dit.attention import ATTEND
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.layout import TILE_PX, Layout
-from glmimg.runtime.load import Selection, load_module, load_part
+from glmimg.runtime.load import Selection, load_module, load_part, quiet_libraries
 from glmimg.runtime.lora import put_on
 from glmimg.runtime.release import release_memory
 
@@ -36,6 +36,7 @@ class DecoderParts:
         with_encoder: bool = False,
         compile: bool = False,
     ) -> None:
+        quiet_libraries()
         from diffusers import FlowMatchEulerDiscreteScheduler
         from transformers import ByT5Tokenizer
 

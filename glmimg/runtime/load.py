@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class Selection:
 
 def load_part(part_class: type[Part], checkpoint: Checkpoint, name: str) -> Part:
     """Load a part without weights (a tokenizer, a processor, a scheduler). Raises ModelUnfit (exit 4)."""
-    quiet_libraries()
+    settle_imports()
     with _loading(checkpoint, name):
         return part_class.from_pretrained(checkpoint.folder / name, local_files_only=True)  # type: ignore
 
@@ -62,7 +63,7 @@ def load_module(
     """
     import torch
 
-    quiet_libraries()
+    settle_imports()
     with _loading(checkpoint, name), torch.no_grad():
         if checkpoint.compressed_by(name):
             return _load_by_library(part_class, checkpoint, name, placement, selection)  # type: ignore[no-any-return]
@@ -126,12 +127,17 @@ def _load_by_library(
 
 @cache
 def quiet_libraries() -> None:
-    """Keep the libraries' own bars and advice off the terminal; errors still come through."""
+    """Keep the libraries' own bars and advice off the terminal; errors still come through.
+
+    To be called before a model's class is imported: where torchao is there, transformers imports it then, which
+    warns of kernels it carries for other machines, and torch of how it registers itself.
+    """
     import transformers.utils.logging as transformers_logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    logging.getLogger("diffusers").setLevel(logging.ERROR)
-    settle_imports()
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # read, and its logger set, when it is imported
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -7,7 +7,6 @@ norms and projections stay as they are. Activations stay in full precision.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -93,19 +92,12 @@ def compress(module: nn.Module, way: str, placement: Placement) -> nn.Module:
     """The module with the weights of every linear layer in it compressed; a linear layer may be replaced as a whole."""
     if way == "nf4":
         return _compress_nf4(module, placement)
-    _quiet_torchao()
     from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
 
     if way == "int4":
         return _compress_int4(module, placement.device.type)
     quantize_(module, Int8WeightOnlyConfig() if way == "int8" else Float8WeightOnlyConfig())
     return module
-
-
-def _quiet_torchao() -> None:
-    """When imported it warns of kernels it carries for other machines, and torch of how it registers itself."""
-    for name in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _compress_int4(module: nn.Module, device: str) -> nn.Module:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from functools import cache
 
 
+@cache
 def settle_imports() -> None:
     """Take what there is by now out of the collector's sight: libraries stay as long as the process does.
 
