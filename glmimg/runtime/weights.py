@@ -103,9 +103,10 @@ def build_module(part_class: Any, checkpoint: Checkpoint, part: str, skip: Itera
     skip: names of submodules to leave out, such as "model.visual"
     """
     from accelerate import init_empty_weights
+    from transformers.initialization import no_init_weights
 
     folder = checkpoint.folder / part
-    with init_empty_weights(include_buffers=False):
+    with init_empty_weights(include_buffers=False), no_init_weights():
         if hasattr(part_class, "load_config"):
             module = part_class.from_config(part_class.load_config(folder, local_files_only=True))
         else:
