@@ -23,7 +23,7 @@ GLYPH_TOKENS = 64
 CONTEXT_BYTES = 600e6
 """What an accelerator's driver and its matrix library keep for themselves."""
 
-PROCESS_BYTES = {"ar": 375e6, "dit": 425e6}
+PROCESS_BYTES = {"ar": 305e6, "dit": 355e6}
 """Python and the libraries each stage imports, measured on Linux; the second stage follows the first."""
 
 DIT_ALIVE = 14
