@@ -1,4 +1,4 @@
-"""Ten prompts in one call against ten calls, demo model: `python -m tests.bench.ten`."""
+"""Ten prompts in one call against ten calls, demo model: `python -m tests.bench.ten`. One call before, one after."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ if __name__ == "__main__":
     ]
     with tempfile.TemporaryDirectory() as scratch:
         common = ["-m", model, "--seed", "1", "-f", "-q"]
-        one_call = measure(glmimg("t2i", *prompts, *common, "-o", Path(scratch) / "{index}.png"))
-        ten_calls = [measure(glmimg("t2i", prompt, *common, "-o", Path(scratch) / "x.png")) for prompt in prompts]
-        apart = sum(run.wall for run in ten_calls)
+        in_one_call = glmimg("t2i", *prompts, *common, "-o", Path(scratch) / "{index}.png")
+        before = measure(in_one_call).wall
+        apart = sum(measure(glmimg("t2i", prompt, *common, "-o", Path(scratch) / "x.png")).wall for prompt in prompts)
+        one_call = (before + measure(in_one_call).wall) / 2
         keep(
             "ten",
             {
-                "one_call_s": round(one_call.wall, 2),
+                "one_call_s": round(one_call, 2),
                 "ten_calls_s": round(apart, 2),
-                "times_less": round(apart / one_call.wall, 2),
+                "times_less": round(apart / one_call, 2),
             },
         )
