@@ -14,8 +14,15 @@ import pytest
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    """The program as a terminal starts it; a shell's background jobs, such as these tests may be, ignore Ctrl-C."""
     command = [sys.executable, "-m", "glmimg", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
+
+
+def heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("delay", [0.3, 2.0, 5.0])
