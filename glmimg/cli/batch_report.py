@@ -204,8 +204,7 @@ def duration(seconds: float) -> str:
 
 def _bar(console: Console) -> Bar:
     from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
-    from rich.progress import Progress as Bar
 
     columns = [TextColumn("{task.description}"), BarColumn(bar_width=30), MofNCompleteColumn()]
     fields = [TextColumn(f"{{task.fields[{name}]}}") for name in ("rate", "failed", "now")]
-    return Bar(SpinnerColumn(), *columns, *fields, console=console.err, transient=True)
+    return console.bar(SpinnerColumn(), *columns, *fields)

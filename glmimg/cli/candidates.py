@@ -37,7 +37,7 @@ def draw_candidates(jobs: Sequence[Job], pick: str | None, drawing: Drawing, con
     sheet = sheet_path(destination.out, jobs[0])
     said = describe(jobs, drawing.checkpoint)
     previews: Sequence[TokenDump | None] = [None] * len(jobs)
-    with ProgressLine(console.err, shown=console.shows_progress, quiet=console.quiet) as progress:
+    with ProgressLine(console) as progress:
         engine = drawing.engine(progress)
         if picked is not None and said_on(sheet) == said:
             console.note(f"{sheet} shows these candidates already")
@@ -49,7 +49,7 @@ def draw_candidates(jobs: Sequence[Job], pick: str | None, drawing: Drawing, con
     if picked is None:
         picked = _ask(len(jobs), jobs[0].seed, console)
     chosen = [replace(order, begun=previews[number - 1]) for number, order in _orders(jobs, picked, drawing, console)]
-    with ProgressLine(console.err, shown=console.shows_progress, quiet=console.quiet) as progress:
+    with ProgressLine(console) as progress:
         for order, painted in zip(chosen, drawing.engine(progress).draw(chosen), strict=True):
             report_picture(painted, order.dump_path, console, metadata=destination.metadata)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from glmimg.errors import GlmimgError
 if TYPE_CHECKING:
     import rich.console
     from rich.console import RenderableType
+    from rich.progress import Progress, ProgressColumn
 
 
 PIPE_WIDTH = 10_000
@@ -32,6 +34,7 @@ class Console:
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    _bar: Progress | None = field(default=None, init=False)
 
     @cached_property
     def err(self) -> rich.console.Console:
@@ -54,12 +57,21 @@ class Console:
 
     def show(self, renderable: RenderableType) -> None:
         """A table or panel on standard output, wrapped between words on a terminal only."""
-        self.out.print(renderable, soft_wrap=not self.out.is_terminal)
+        with self._without_bar():
+            self.out.print(renderable, soft_wrap=not self.out.is_terminal)
 
     def raw(self, data: bytes) -> None:
         """Bytes on standard output, as they are."""
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
+        with self._without_bar():
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+
+    def bar(self, *columns: ProgressColumn) -> Progress:
+        """The bar of this command, on standard error. Results find their way to standard output past it."""
+        from rich.progress import Progress
+
+        self._bar = Progress(*columns, console=self.err, transient=True, redirect_stdout=False)
+        return self._bar
 
     def note(self, text: str) -> None:
         """Something worth knowing, on standard error."""
@@ -82,8 +94,22 @@ class Console:
         return not self.quiet and self.err.is_terminal
 
     def _write(self, line: str) -> None:
-        sys.stdout.write(line + "\n")
-        sys.stdout.flush()
+        with self._without_bar():
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+
+    @contextmanager
+    def _without_bar(self) -> Iterator[None]:
+        """Clear the bar while something prints: standard output may be the same terminal."""
+        bar = self._bar
+        if bar is None or not bar.live.is_started:
+            yield
+            return
+        bar.stop()
+        try:
+            yield
+        finally:
+            bar.start()
 
 
 def _json_line(fields: Mapping[str, Any], encoding: str) -> str:

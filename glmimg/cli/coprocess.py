@@ -37,7 +37,7 @@ def draw_as_they_come(
     placer = _Placer(destination)
     failed = 0
     with (
-        ProgressLine(console.err, shown=console.shows_progress) as progress,
+        ProgressLine(console) as progress,
         LiveEngine(stages, progress, metadata=destination.metadata) as engine,
     ):
         lines: Iterator[str | bytes] = chain(first, _lines(sys.stdin.buffer))

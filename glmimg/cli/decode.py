@@ -126,7 +126,7 @@ def decode(
         PaintOrder(dump, settings, path, str(name), painted_grid)
         for (name, dump, settings), path in zip(paintings, paths, strict=True)
     ]
-    with ProgressLine(console.err, shown=console.shows_progress, quiet=console.quiet) as progress:
+    with ProgressLine(console) as progress:
         engine = LocalEngine(checkpoint, choice, metadata=not no_metadata, watch=progress, shelf=shelf)
         for painted in engine.paint(orders):
             report_picture(painted, Path(painted.order.name), console, metadata=not no_metadata)

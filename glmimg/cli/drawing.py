@@ -78,7 +78,7 @@ def draw_jobs(
     orders = place_orders(jobs, destination, json=console.json)
     painter = draft_painter(jobs, drawing)
     report_seeds(jobs, console)
-    with ProgressLine(console.err, shown=console.shows_progress, quiet=console.quiet) as progress:
+    with ProgressLine(console) as progress:
         if painter is None:
             paintings = drawing.engine(progress).draw(orders)
         else:

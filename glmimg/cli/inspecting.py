@@ -197,7 +197,7 @@ def score(dump: TokenDump, path: Path, scoring: Scoring, console: Console, *, fo
     choice = ModelChoice(scoring.model or dump.model.id, scoring.revision, scoring.device, scoring.dtype)
     checkpoint = resolve(choice.model, choice.revision)
     rework.check_same_ar_half(dump, str(path), checkpoint)
-    with ProgressLine(console.err, shown=console.shows_progress) as progress:
+    with ProgressLine(console) as progress:
         scored = rework.score(LocalEngine(checkpoint, choice, watch=progress), dump)
     if scoring.out is not None:
         write_dump(scored, scoring.out)

@@ -9,20 +9,17 @@ from typing import TYPE_CHECKING
 from glmimg.events import Event, JobStarted, Loading, Noted, Saved, StepDone, TokensWritten
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress, TaskID
+
+    from glmimg.cli.console import Console
 
 
 class ProgressLine(AbstractContextManager["ProgressLine"]):
-    """Draws the events it is called with.
+    """Draws the events it is called with: notes always, a line that moves where there is a terminal."""
 
-    shown: whether there is a line that moves; notes are printed without it too, unless `quiet`
-    """
-
-    def __init__(self, console: Console, *, shown: bool, quiet: bool = False) -> None:
+    def __init__(self, console: Console) -> None:
         self.console = console
-        self.quiet = quiet
-        self.progress = _columns(console) if shown else None
+        self.progress = _bar(console) if console.shows_progress else None
         self.task: TaskID | None = None
         self.job = ""
 
@@ -38,8 +35,8 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
             self.progress.stop()
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Noted) and not self.quiet:
-            self.console.print(event.text, style="dim", markup=False)
+        if isinstance(event, Noted):
+            self.console.note(event.text)
         if self.progress is None:
             return
         match event:
@@ -86,16 +83,14 @@ def speed(event: TokensWritten) -> str:
     return f"{rate}{event.passes} passes"
 
 
-def _columns(console: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+def _bar(console: Console) -> Progress:
+    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-    return Progress(
+    return console.bar(
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TextColumn("{task.fields[detail]}"),
         TimeRemainingColumn(compact=True),
-        console=console,
-        transient=True,
     )

@@ -148,7 +148,7 @@ def _redraw(base: TokenDump, path: Path, asked: Rework, drawing: Drawing, output
     paths = _places(NameFields.of(jobs), output, json=console.json)
     report_seeds(jobs, console)
     orders = [RedrawOrder(parts(job), target, output.logprobs) for job, target in zip(jobs, paths, strict=True)]
-    with ProgressLine(console.err, shown=console.shows_progress) as progress:
+    with ProgressLine(console) as progress:
         for order, dump in redraw(LocalEngine(checkpoint, drawing.choice, watch=progress), orders):
             _report(dump, order.dump_path, console)
 
@@ -176,7 +176,7 @@ def _from_image(prompts: Sequence[str], picture: Path, drawing: Drawing, output:
     checkpoint = resolve(drawing.choice.model or None, drawing.choice.revision)
     out = output.out if output.out is not None else dump_path_beside(picture)
     (target,) = _places([NameFields(prompt, seed, 1)], replace(output, out=str(out)), json=console.json)
-    with ProgressLine(console.err, shown=console.shows_progress) as progress:
+    with ProgressLine(console) as progress:
         dump = rework.read_picture(LocalEngine(checkpoint, drawing.choice, watch=progress), reading)
     if target is not None:
         write_dump(dump, target)

@@ -159,7 +159,7 @@ def write_orders(
     check_outputs([path for path in paths if path], force=said.force)
     report_seeds(jobs, console)
     placed = [replace(order, dump_path=path) for order, path in zip(orders, paths, strict=True)]
-    with ProgressLine(console.err, shown=console.shows_progress, quiet=console.quiet) as progress:
+    with ProgressLine(console) as progress:
         engine = LocalEngine(checkpoint, choice, watch=progress, ar=said.ar, shelf=said.shelf, embed=said.embed)
         for written in engine.write(placed):
             if to_stdout:
