@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from glmimg.errors import BadImage
 from glmimg.job import Job
 from glmimg.tokens.dump import ModelRef, first_problem
-from glmimg.tokens.grid import Role
+from glmimg.grid import Role
 
 if TYPE_CHECKING:
     from PIL.Image import Image

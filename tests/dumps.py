@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Stats, TokenDump
-from glmimg.tokens.grid import preview_shape, target_shape
+from glmimg.grid import preview_shape, target_shape
 
 
 def grid(role: Any, rows: Sequence[Sequence[int]], **more: Any) -> Grid:

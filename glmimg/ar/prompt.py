@@ -12,7 +12,7 @@ from glmimg.ar.sources import SourceEncoder
 from glmimg.errors import UsageError
 from glmimg.sources import PreparedSource
 from glmimg.tokens.dump import Grid
-from glmimg.tokens.grid import GridShape, Role, preview_shape, target_shape
+from glmimg.grid import GridShape, Role, preview_shape, target_shape
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor

@@ -17,7 +17,7 @@ from glmimg.errors import UsageError
 from glmimg.events import TokensWritten, Watch
 from glmimg.tokens.change import FROM_IMAGE, REDRAW, Reading, Redraw
 from glmimg.tokens.dump import Grid, SamplingRecord, Stats, TokenDump
-from glmimg.tokens.grid import GridShape, Role, preview_shape, target_shape
+from glmimg.grid import GridShape, Role, preview_shape, target_shape
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ import torch
 from glmimg.job import SourceRef
 from glmimg.sources.shelf import Key, identity
 from glmimg.tokens.dump import Grid
-from glmimg.tokens.grid import GridShape
+from glmimg.grid import GridShape
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration

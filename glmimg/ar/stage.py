@@ -31,7 +31,7 @@ from glmimg.runtime.release import release_memory
 from glmimg.runtime.weights import WeightFiles
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Source, Stats, TokenDump
-from glmimg.tokens.grid import GridShape, Role
+from glmimg.grid import GridShape, Role
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor

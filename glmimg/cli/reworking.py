@@ -163,7 +163,7 @@ def _from_image(prompts: Sequence[str], picture: Path, drawing: Drawing, output:
     from glmimg.runtime.resolve import resolve
     from glmimg.tokens import change
     from glmimg.tokens.dump import write_dump
-    from glmimg.tokens.grid import CELL_PX
+    from glmimg.grid import CELL_PX
 
     if len(prompts) > 1 or drawing.count > 1:
         raise UsageError("--from-image makes one dump", "Give one prompt or none, and no --count.")
@@ -186,7 +186,7 @@ def _from_image(prompts: Sequence[str], picture: Path, drawing: Drawing, output:
 def _picture_size(height: int, width: int, size: str | None) -> tuple[int, int]:
     """(height, width) of the dump: as said, else the picture's, to the nearest multiples of 32."""
     from glmimg.job import parse_size
-    from glmimg.tokens.grid import nearest_side, preview_shape, target_shape
+    from glmimg.grid import nearest_side, preview_shape, target_shape
 
     if size is not None:
         height, width = parse_size(size)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from glmimg.events import JobStarted, Noted, Watch
 from glmimg.job import Job
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.grid import Role
+from glmimg.grid import Role
 
 if TYPE_CHECKING:
     from glmimg.ar.stage import ARStage

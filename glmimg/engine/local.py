@@ -30,7 +30,7 @@ from glmimg.runtime.machine import free_host_bytes
 from glmimg.runtime.readahead import ReadAhead
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump, check_fits_model, write_dump
-from glmimg.tokens.grid import Role
+from glmimg.grid import Role
 from glmimg.tokens.painting import as_target, check_has_grid
 
 if TYPE_CHECKING:

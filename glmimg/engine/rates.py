@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from glmimg.errors import BadInput, UsageError
-from glmimg.tokens.grid import preview_shape, target_shape
+from glmimg.grid import preview_shape, target_shape
 
 AR_READ_BYTES = 16.5e9
 """What the AR half of GLM-Image reads for one token, in bf16 (8.91 B parameters less the embedding table)."""

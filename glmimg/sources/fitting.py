@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from glmimg.job import Fit
-from glmimg.tokens.grid import CELL_PX
+from glmimg.grid import CELL_PX
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glmimg.tokens.dump import Grid, TokenDump
-from glmimg.tokens.grid import GridShape
+from glmimg.grid import GridShape
 
 
 @dataclass(frozen=True)

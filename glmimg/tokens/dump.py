@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadDump, SizeError
 from glmimg.source_ref import Fit, SourceRef
-from glmimg.tokens.grid import CELL_PX, GridShape, Role, preview_shape, target_shape
+from glmimg.grid import CELL_PX, GridShape, Role, preview_shape, target_shape
 from glmimg.tokens.guard import MAX_BYTES, check_bounds, check_text, count_keys, excerpt
 
 FORMAT = "glmimg.tokens"

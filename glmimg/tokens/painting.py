@@ -6,7 +6,7 @@ from pathlib import Path
 
 from glmimg.errors import BadDump
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.grid import CELL_PX, Role
+from glmimg.grid import CELL_PX, Role
 
 
 def check_has_grid(dump: TokenDump, path: Path | str, role: Role) -> None:

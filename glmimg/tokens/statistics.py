@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 from glmimg.tokens.dump import Grid, TokenDump
-from glmimg.tokens.grid import Role
+from glmimg.grid import Role
 
 TOP_CODES = 8
 DEAD_SHARE = 1 / 16

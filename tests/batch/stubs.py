@@ -25,7 +25,7 @@ from glmimg.image_io import Making
 from glmimg.job import Job, PaintSettings
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Stats, TokenDump
-from glmimg.tokens.grid import preview_shape, target_shape
+from glmimg.grid import preview_shape, target_shape
 
 MODEL = ModelId("stub", "0" * 16 + "-" + "1" * 16)
 

@@ -28,7 +28,7 @@ from glmimg.ar.prompt import ARPrompt, grid_positions
 from glmimg.ar.sampling import TokenSampler
 from glmimg.ar.static_decoder import StaticDecoder
 from glmimg.job import Sampling
-from glmimg.tokens.grid import GridShape
+from glmimg.grid import GridShape
 
 GRIDS = (("preview", GridShape(16, 16)), ("target", GridShape(32, 32)))
 """1024x1024 px: 1,280 tokens."""

@@ -25,7 +25,7 @@ from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.known import known_checkpoint
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Stats, TokenDump
-from glmimg.tokens.grid import preview_shape, target_shape
+from glmimg.grid import preview_shape, target_shape
 from tests.bench.processes import keep
 
 PROMPT = "a sign that says 'OPEN'"

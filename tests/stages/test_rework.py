@@ -21,7 +21,7 @@ from glmimg.job import Job, ModelChoice, Sampling
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.tokens.change import Redraw
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.grid import GridShape
+from glmimg.grid import GridShape
 from glmimg.tokens.region import CellMask, box_region, count
 
 SAMPLING = Sampling(temperature=0.9, top_p=0.75, top_k=80)

@@ -11,7 +11,7 @@ from glmimg.ar.jacobi import write_jacobi
 from glmimg.ar.sampling import TokenSampler
 from glmimg.ar.window import REST, Window
 from glmimg.job import Sampling
-from glmimg.tokens.grid import GridShape
+from glmimg.grid import GridShape
 
 CODES, VOCABULARY = 4, 5
 """One id more than there are codes: the chain loves it, the guard strikes it."""

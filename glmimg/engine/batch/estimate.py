@@ -10,7 +10,7 @@ from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger
 from glmimg.engine.batch.progress import seconds_for
 from glmimg.engine.batch.survey import Survey
-from glmimg.tokens.grid import preview_shape, target_shape
+from glmimg.grid import preview_shape, target_shape
 
 PNG_BYTES_A_PIXEL = 1.7
 """A photographic 8-bit RGB picture compresses to about this; a flat one to far less."""
