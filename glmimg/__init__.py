@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from glmimg.api import draw, paint, write_tokens
     from glmimg.errors import GlmimgError
-    from glmimg.image_io import Picture, encode_png, read_making
-    from glmimg.tokens.dump import TokenDump, read_dump, write_dump
+    from glmimg.image_io import Picture, encode_png, read_provenance
+    from glmimg.tokens.dump import TokenDump
+    from glmimg.tokens.dump_file import read_dump, write_dump
 
 __version__ = "0.1.0"
 
@@ -23,10 +24,10 @@ _HOMES = {
     "GlmimgError": "glmimg.errors",
     "Picture": "glmimg.image_io",
     "encode_png": "glmimg.image_io",
-    "read_making": "glmimg.image_io",
+    "read_provenance": "glmimg.image_io",
     "TokenDump": "glmimg.tokens.dump",
-    "read_dump": "glmimg.tokens.dump",
-    "write_dump": "glmimg.tokens.dump",
+    "read_dump": "glmimg.tokens.dump_file",
+    "write_dump": "glmimg.tokens.dump_file",
 }
 
 __all__ = [
@@ -37,7 +38,7 @@ __all__ = [
     "encode_png",
     "paint",
     "read_dump",
-    "read_making",
+    "read_provenance",
     "write_dump",
     "write_tokens",
 ]

@@ -15,9 +15,9 @@ from glmimg.ar.scoring import score_grids
 from glmimg.ar.stage import REPORT_EVERY, ARStage
 from glmimg.errors import UsageError
 from glmimg.events import TokensWritten, Watch
+from glmimg.grid import GridShape, Role, preview_shape, target_shape
 from glmimg.tokens.change import FROM_IMAGE, REDRAW, Reading, Redraw
 from glmimg.tokens.dump import Grid, SamplingRecord, Stats, TokenDump
-from glmimg.grid import GridShape, Role, preview_shape, target_shape
 
 
 @torch.inference_mode()

@@ -21,6 +21,7 @@ from glmimg.ar.static_decoder import StaticDecoder, can_be_static
 from glmimg.ar.window import MAX_WINDOW, Window
 from glmimg.errors import UsageError
 from glmimg.events import Loading, PreviewWritten, TokensWritten, Watch
+from glmimg.grid import GridShape, Role
 from glmimg.job import ARChoice, Job, SourceRef
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
@@ -31,7 +32,6 @@ from glmimg.runtime.release import release_memory
 from glmimg.runtime.weights import WeightFiles
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Source, Stats, TokenDump
-from glmimg.grid import GridShape, Role
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor

@@ -70,7 +70,7 @@ def decode(
     from glmimg.runtime.device import check_names
     from glmimg.runtime.resolve import resolve
     from glmimg.sources import SourceShelf
-    from glmimg.tokens.dump import check_fits_model, read_dump
+    from glmimg.tokens.dump_file import check_fits_model, read_dump
     from glmimg.tokens.painting import check_has_grid
 
     console = Console(json=json, quiet=quiet, verbose=verbose)

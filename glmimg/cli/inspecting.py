@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from glmimg.cli.console import Console
 from glmimg.errors import BadDump, ModelError, UsageError
-from glmimg.tokens.dump import TokenDump, check_fits_model, read_dump
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import check_fits_model, read_dump
 from glmimg.tokens.painting import check_has_grid
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def score(dump: TokenDump, path: Path, scoring: Scoring, console: Console, *, fo
     from glmimg.engine.local import LocalEngine
     from glmimg.job import ModelChoice
     from glmimg.runtime.resolve import resolve
-    from glmimg.tokens.dump import write_dump
+    from glmimg.tokens.dump_file import write_dump
 
     if scoring.out is not None:
         check_outputs([scoring.out], force=force)

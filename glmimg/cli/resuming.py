@@ -21,7 +21,7 @@ def read_begun(paths: Sequence[Path], size: str | None, *, others: Sequence[obje
     """
     from glmimg.engine.resume import check_begun
     from glmimg.job import parse_size
-    from glmimg.tokens.dump import read_dump
+    from glmimg.tokens.dump_file import read_dump
 
     if any(other is not None for other in others):
         raise UsageError(

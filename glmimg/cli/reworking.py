@@ -85,7 +85,7 @@ def rework(names: Sequence[str], asked: Rework, drawing: Drawing, output: Output
 
     raises: UsageError (exit 2), BadDump and BadImage (exit 3), before anything loads; then as `LocalEngine.write`
     """
-    from glmimg.tokens.dump import read_dump
+    from glmimg.tokens.dump_file import read_dump
     from glmimg.tokens.painting import check_has_grid
 
     if asked.from_image is not None:
@@ -105,7 +105,7 @@ def rework(names: Sequence[str], asked: Rework, drawing: Drawing, output: Output
 def _paste(base: TokenDump, path: Path, asked: Rework, output: Output, console: Console) -> None:
     from glmimg.cli.outputs import NameFields
     from glmimg.tokens import change
-    from glmimg.tokens.dump import read_dump, write_dump
+    from glmimg.tokens.dump_file import read_dump, write_dump
     from glmimg.tokens.painting import check_has_grid
     from glmimg.tokens.region import Box, box_region, parse_point
 
@@ -158,12 +158,12 @@ def _from_image(prompts: Sequence[str], picture: Path, drawing: Drawing, output:
     from glmimg.cli.progress import ProgressLine
     from glmimg.engine import rework
     from glmimg.engine.local import LocalEngine
+    from glmimg.grid import CELL_PX
     from glmimg.image_io import read_rgb
     from glmimg.runtime.device import check_names
     from glmimg.runtime.resolve import resolve
     from glmimg.tokens import change
-    from glmimg.tokens.dump import write_dump
-    from glmimg.grid import CELL_PX
+    from glmimg.tokens.dump_file import write_dump
 
     if len(prompts) > 1 or drawing.count > 1:
         raise UsageError("--from-image makes one dump", "Give one prompt or none, and no --count.")
@@ -185,8 +185,8 @@ def _from_image(prompts: Sequence[str], picture: Path, drawing: Drawing, output:
 
 def _picture_size(height: int, width: int, size: str | None) -> tuple[int, int]:
     """(height, width) of the dump: as said, else the picture's, to the nearest multiples of 32."""
-    from glmimg.job import parse_size
     from glmimg.grid import nearest_side, preview_shape, target_shape
+    from glmimg.job import parse_size
 
     if size is not None:
         height, width = parse_size(size)
@@ -210,7 +210,7 @@ def _wish(base: TokenDump, asked: Rework, drawing: Drawing) -> Any:
 def _parts(base: TokenDump, path: Path, asked: Rework) -> Any:
     """A function from a job to its redraw; every check of region and parents is made here."""
     from glmimg.tokens import change, region
-    from glmimg.tokens.dump import read_dump
+    from glmimg.tokens.dump_file import read_dump
 
     if base.sources:
         raise UsageError(f"{path} is of an edit; only dumps without sources can be redrawn")

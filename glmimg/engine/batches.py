@@ -9,9 +9,9 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from glmimg.events import JobStarted, Noted, Watch
+from glmimg.grid import Role
 from glmimg.job import Job
 from glmimg.tokens.dump import TokenDump
-from glmimg.grid import Role
 
 if TYPE_CHECKING:
     from glmimg.ar.stage import ARStage

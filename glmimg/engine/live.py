@@ -15,7 +15,7 @@ from glmimg.engine.local import Order, Painted, PaintOrder
 from glmimg.errors import OutOfMemory
 from glmimg.events import Watch
 from glmimg.image_io import Picture, encode_png
-from glmimg.tokens.dump import write_dump
+from glmimg.tokens.dump_file import write_dump
 
 
 class LiveEngine:

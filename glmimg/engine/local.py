@@ -20,6 +20,7 @@ from glmimg.engine.memory import AHEAD_SHARE, MemoryKeeper, check_changes, check
 from glmimg.engine.records import making_of, with_changes
 from glmimg.errors import BadDump, OutOfMemory
 from glmimg.events import JobStarted, Loading, Noted, Saved, Watch, unwatched
+from glmimg.grid import Role
 from glmimg.image_io import Picture, encode_png
 from glmimg.job import ARChoice, Job, ModelChoice, PaintSettings
 from glmimg.runtime.checkpoint import Checkpoint, Half
@@ -29,8 +30,8 @@ from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import free_host_bytes
 from glmimg.runtime.readahead import ReadAhead
 from glmimg.sources import SourceShelf
-from glmimg.tokens.dump import TokenDump, check_fits_model, write_dump
-from glmimg.grid import Role
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import check_fits_model, write_dump
 from glmimg.tokens.painting import as_target, check_has_grid
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from glmimg.errors import BadDump
 from glmimg.events import JobStarted, Saved
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.tokens.change import Reading, Redraw
-from glmimg.tokens.dump import TokenDump, write_dump
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import write_dump
 
 
 @dataclass(frozen=True)

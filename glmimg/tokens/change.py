@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from glmimg.errors import BadDump, UsageError
+from glmimg.grid import CELL_PX
 from glmimg.job import Job
 from glmimg.tokens.dump import Grid, Parent, TokenDump
-from glmimg.grid import CELL_PX
 from glmimg.tokens.region import Box, CellMask
 
 if TYPE_CHECKING:

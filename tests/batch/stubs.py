@@ -21,11 +21,11 @@ from glmimg.engine.batch.ledger import ModelId
 from glmimg.engine.records import painted_job
 from glmimg.errors import WriteError
 from glmimg.events import Loading, Watch
+from glmimg.grid import preview_shape, target_shape
 from glmimg.image_io import Making
 from glmimg.job import Job, PaintSettings
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Stats, TokenDump
-from glmimg.grid import preview_shape, target_shape
 
 MODEL = ModelId("stub", "0" * 16 + "-" + "1" * 16)
 

@@ -25,7 +25,7 @@ from glmimg.engine.batch.store import open_store
 from glmimg.engine.batch.survey import survey
 from glmimg.errors import GlmimgError
 from glmimg.image_io import read_making
-from glmimg.tokens.dump import read_dump
+from glmimg.tokens.dump_file import read_dump
 from tests.batch.conftest import make_jobs
 from tests.batch.stubs import StubStages
 

@@ -97,7 +97,7 @@ def count(folder: Path, jobs: int) -> dict[str, int]:
     from glmimg.engine.batch.store import open_store
     from glmimg.errors import GlmimgError
     from glmimg.image_io import read_making
-    from glmimg.tokens.dump import read_dump
+    from glmimg.tokens.dump_file import read_dump
 
     out = folder / "out"
     done = [record for record in last_records(open_store(str(out))).values() if record["status"] == "done"]

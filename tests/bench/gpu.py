@@ -27,8 +27,8 @@ from glmimg.ar.decode_loop import Decoder, TextDecoder, prefill, write_tokens
 from glmimg.ar.prompt import ARPrompt, grid_positions
 from glmimg.ar.sampling import TokenSampler
 from glmimg.ar.static_decoder import StaticDecoder
-from glmimg.job import Sampling
 from glmimg.grid import GridShape
+from glmimg.job import Sampling
 
 GRIDS = (("preview", GridShape(16, 16)), ("target", GridShape(32, 32)))
 """1024x1024 px: 1,280 tokens."""

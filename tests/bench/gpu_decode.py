@@ -19,13 +19,13 @@ import torch
 
 from glmimg.dit.parts import DecoderParts
 from glmimg.dit.stage import DiTStage
+from glmimg.grid import preview_shape, target_shape
 from glmimg.job import PaintSettings
 from glmimg.preset import load_preset, load_stack
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.known import known_checkpoint
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Stats, TokenDump
-from glmimg.grid import preview_shape, target_shape
 from tests.bench.processes import keep
 
 PROMPT = "a sign that says 'OPEN'"

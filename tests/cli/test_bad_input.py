@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from glmimg.tokens.dump import write_dump
+from glmimg.tokens.dump_file import write_dump
 from tests.conftest import Outcome, run_program
 from tests.dumps import dump
 

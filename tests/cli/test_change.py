@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from glmimg.tokens.dump import read_dump, write_dump
+from glmimg.tokens.dump_file import read_dump, write_dump
 from tests.conftest import Outcome
 from tests.dumps import dump
 

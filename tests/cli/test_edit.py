@@ -15,7 +15,7 @@ from PIL import Image
 
 from glmimg import draw
 from glmimg.image_io import read_making
-from glmimg.tokens.dump import read_dump
+from glmimg.tokens.dump_file import read_dump
 from tests.conftest import Outcome
 from tests.pictures import BAD, GOOD, gradient, write_bad, write_good
 

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console as RichConsole
 
 from glmimg.cli.inspect_view import show_table
-from glmimg.tokens.dump import write_dump
+from glmimg.tokens.dump_file import write_dump
 from glmimg.tokens.palette import code_colour
 from glmimg.tokens.statistics import describe
 from tests.conftest import Outcome

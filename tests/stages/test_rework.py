@@ -17,11 +17,11 @@ from glmimg.ar.stage import ARStage
 from glmimg.dit.conditioning import drop_prior
 from glmimg.engine.local import LocalEngine
 from glmimg.events import unwatched
+from glmimg.grid import GridShape
 from glmimg.job import Job, ModelChoice, Sampling
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.tokens.change import Redraw
 from glmimg.tokens.dump import TokenDump
-from glmimg.grid import GridShape
 from glmimg.tokens.region import CellMask, box_region, count
 
 SAMPLING = Sampling(temperature=0.9, top_p=0.75, top_k=80)

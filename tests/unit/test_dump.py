@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from glmimg.errors import BadDump, WriteError
-from glmimg.tokens.dump import TokenDump, check_fits_model, parse_dump, read_dump, write_dump
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import check_fits_model, parse_dump, read_dump, write_dump
 from glmimg.tokens.painting import as_target, check_has_grid
 
 GOOD: dict[str, Any] = {

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from glmimg.tokens.dump import TokenDump, parse_dump, read_dump
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import parse_dump, read_dump
 from glmimg.tokens.schema import build_schema, read_schema
 
 KEPT = Path(__file__).parents[1] / "data" / "dumps" / "v1"

@@ -10,8 +10,8 @@ from glmimg.ar.guess import Guesser
 from glmimg.ar.jacobi import write_jacobi
 from glmimg.ar.sampling import TokenSampler
 from glmimg.ar.window import REST, Window
-from glmimg.job import Sampling
 from glmimg.grid import GridShape
+from glmimg.job import Sampling
 
 CODES, VOCABULARY = 4, 5
 """One id more than there are codes: the chain loves it, the guard strikes it."""

@@ -15,7 +15,8 @@ from glmimg.engine.batch.store import Store
 from glmimg.engine.records import painted_job
 from glmimg.errors import BadDump, BadImage, OutputError
 from glmimg.image_io import read_making
-from glmimg.tokens.dump import TokenDump, parse_dump
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import parse_dump
 
 
 @dataclass
