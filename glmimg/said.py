@@ -128,3 +128,14 @@ def what_is_wrong(problem: Any) -> str:
         case "float_parsing" | "int_parsing" | "int_from_float" | "bool_parsing":
             return "this is no number" if "bool" not in problem["type"] else "say 1 or 0"
     return str(problem["msg"]).removeprefix("Value error, ")
+
+
+def layer_of(*parts: Settings) -> dict[str, Any]:
+    """Parts of a job that was drawn before, as a layer: a second seed only where there was one."""
+    said: dict[str, Any] = {}
+    for part in parts:
+        said |= {each.name: getattr(part, each.name) for each in knobs(type(part))}
+        said |= {"prompt": part.prompt} if isinstance(part, Scene) else {}
+    if said.get("dit_seed") == said.get("seed"):
+        said.pop("dit_seed", None)
+    return said

@@ -82,18 +82,21 @@ class Asked:
         return precedence(flags=flags, environment=environment, config=config, **more)
 
 
-def takes(*models: type[Settings], without: tuple[str, ...] = (), **helps: str) -> Callable[[Any], Any]:
+def takes(
+    *models: type[Settings], without: tuple[str, ...] = (), rare: tuple[type[Settings], ...] = ()
+) -> Callable[[Any], Any]:
     """Give a command the options of these models; it gets what they say as its first argument, `asked`.
 
     without: knobs this command has no use for
-    helps:   another help text for a knob, where the command reads it in a way of its own
+    rare:    further models whose options only --help-all shows
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        declared = [each for model in models for each in knobs(model) if each.name not in without]
+        declared = [each for model in (*models, *rare) for each in knobs(model) if each.name not in without]
+        hidden = {each.name for model in rare for each in knobs(model)}
         own = list(inspect.signature(command).parameters.values())[1:]
         hints = get_type_hints(command, include_extras=True)
-        with_presets = bool({*models} & {*JOB})
+        with_presets = bool({*models, *rare} & {*JOB})
 
         @wraps(command)
         def run(**values: Any) -> None:
@@ -103,7 +106,7 @@ def takes(*models: type[Settings], without: tuple[str, ...] = (), **helps: str) 
             command(Asked(said, tuple(values.pop("preset", None) or ())), **values)
 
         arguments = {parameter.name: (hints[parameter.name], parameter.default) for parameter in own}
-        options = {each.name: (option(each, helps.get(each.name)), None) for each in declared}
+        options = {each.name: (option(each, rare=each.name in hidden), None) for each in declared}
         presets = {"preset": (PRESET, None)} if with_presets else {}
         _set_signature(run, {**arguments, **presets, **options, "help_all": (HELP_ALL, False)})
         return run
@@ -120,19 +123,18 @@ def _set_signature(command: Any, parameters: Mapping[str, tuple[Any, Any]]) -> N
     command.__annotations__ = {name: hint for name, (hint, _) in parameters.items()}
 
 
-def option(declared: Declared, help: str | None = None) -> Any:
+def option(declared: Declared, *, rare: bool = False) -> Any:
     """The annotation typer makes an option from."""
     knob = declared.knob
     flags = [f"{declared.flag}/--no-{declared.flag[2:]}" if knob.negated else declared.flag]
-    text = help or knob.help
     default = knob.default or _default_text(declared)
     info = typer.Option(
         *flags,
         *([knob.short] if knob.short else []),
         metavar=knob.metavar or "",
-        help=escape(f"{text} [default: {default}]" if default else text),
+        help=escape(f"{knob.help} [default: {default}]" if default else knob.help),
         show_default=False,
-        hidden=knob.rare,
+        hidden=rare or knob.rare,
         rich_help_panel=knob.panel,
     )
     return Annotated[_plain_type(declared.annotation), info]

@@ -30,7 +30,7 @@ class NameFields:
 
     @classmethod
     def of(cls, jobs: Sequence[Job], first_index: int = 1) -> list[NameFields]:
-        return [cls(job.prompt, job.seed, index) for index, job in enumerate(jobs, start=first_index)]
+        return [cls(job.scene.prompt, job.sampling.seed, index) for index, job in enumerate(jobs, start=first_index)]
 
 
 def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) -> list[Path]:

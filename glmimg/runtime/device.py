@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from glmimg.errors import UsageError
-from glmimg.job import ModelChoice
+from glmimg.choice import ModelChoice
 from glmimg.runtime.checkpoint import Half
 from glmimg.runtime.compiling import check_compiler
 from glmimg.runtime.layout import check_mode

@@ -101,6 +101,15 @@ class Grid(_Record):
         rows = [list(ids[start : start + shape.columns]) for start in range(0, len(ids), shape.columns)]
         return cls(role=role, height=shape.rows, width=shape.columns, tokens=rows)
 
+    @classmethod
+    def several(cls, shapes: Sequence[tuple[Role, GridShape]], ids: Sequence[int]) -> list[Grid]:
+        """Grids written one after the other, from all their ids. Raises as `from_flat`."""
+        grids, start = [], 0
+        for role, shape in shapes:
+            grids.append(cls.from_flat(role, shape, ids[start : start + shape.cells]))
+            start += shape.cells
+        return grids
+
     def flat(self) -> list[int]:
         """The ids row after row, `height * width` of them."""
         return [token for row in self.tokens for token in row]
@@ -278,6 +287,11 @@ class TokenDump(_Record):
     def job(self, painting: Painting) -> Job:
         """The whole job of a picture painted from it."""
         return Job(scene=self.scene, sampling=self.drawn_with, painting=painting)
+
+    @property
+    def job_parts(self) -> tuple[Scene | Sampling | Painting, ...]:
+        """What it says of its job; how it is to be painted only where it knows that."""
+        return self.scene, self.drawn_with, *([self.painting] if self.painting is not None else [])
 
     @property
     def has_target(self) -> bool:
