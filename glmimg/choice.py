@@ -79,16 +79,16 @@ class Sources(Settings):
 
     image: Annotated[
         Several,
-        Knob(
-            "A source picture; repeatable, in the prompt's order.", SOURCES, short="-i", metavar="PATH", env=False
-        ),
+        Knob("A source picture; repeatable, in the prompt's order.", SOURCES, short="-i", metavar="PATH", env=False),
     ] = ()
     fit: Annotated[
         Fit | None, Knob("What to do with one longer than 4:1: pad or crop.", SOURCES, metavar="WAY", default="pad")
     ] = None
     background: Annotated[
         str | None,
-        Knob("Colour under transparent and around padded pixels.", SOURCES, metavar="COLOUR", default="white", rare=True),
+        Knob(
+            "Colour under transparent and around padded pixels.", SOURCES, metavar="COLOUR", default="white", rare=True
+        ),
     ] = None
     source: Annotated[
         Several,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from glmimg.atomic import write_atomically
 from glmimg.choice import ModelChoice
 from glmimg.errors import BadImage
 from glmimg.grid import Role
@@ -73,6 +74,14 @@ class Picture:
 
     image: Image
     provenance: Provenance
+
+    def save(self, path: str | Path, *, metadata: bool = True) -> None:
+        """Write it as a PNG, whole or not at all, how it was made inside. Raises WriteError (exit 1)."""
+        write_atomically(Path(path), encode_png(self, metadata=metadata))
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return encode_png(self)
 
 
 def encode_png(picture: Picture, *, metadata: bool = True) -> bytes:

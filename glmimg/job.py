@@ -127,9 +127,7 @@ class Sampling(Settings):
     temperature: Annotated[
         float, Field(gt=0, le=100), Knob("Sampling temperature of stage 1.", metavar="X", default="the model's")
     ]
-    top_p: Annotated[
-        float, Field(gt=0, le=1), Knob("Nucleus sampling of stage 1.", metavar="X", default="the model's")
-    ]
+    top_p: Annotated[float, Field(gt=0, le=1), Knob("Nucleus sampling of stage 1.", metavar="X", default="the model's")]
     top_k: Annotated[
         Annotated[int, Field(ge=1)] | None,
         Knob("Sample among the K likeliest codes.", metavar="K", default="the model's", rare=True),
@@ -199,6 +197,14 @@ class Painting(Settings):
             rare=True,
         ),
     ] = None
+
+    def conflict(self, *, with_sources: bool) -> UsageError | None:
+        """What of it does not go together."""
+        if self.cache is not None and with_sources:
+            return UsageError("--cache does not work with source pictures", "--scheduler unipc saves steps too.")
+        if self.cache is not None and self.guidance_batch:
+            return UsageError("--cache and --guidance-batch do not go together", "Leave one of them out.")
+        return None
 
     @property
     def draft(self) -> Painting:

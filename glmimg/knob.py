@@ -47,9 +47,7 @@ class Settings(BaseModel):
     """Base of the models whose fields are knobs."""
 
     # defer_build: a help page reads the fields and validates nothing.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True, populate_by_name=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True, populate_by_name=True)
 
 
 @dataclass(frozen=True)

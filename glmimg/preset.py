@@ -119,7 +119,7 @@ class _Loader(yaml.SafeLoader):
 
 @cache
 def _form() -> type[Partial]:
-    return job_form("Preset", description=(str, ""), template=(str | None, None))
+    return job_form({"description": (str, ""), "template": (str | None, None)})
 
 
 def read_mapping(path: Path, known: Collection[str], refuse: type[BadInput]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -18,6 +19,7 @@ from glmimg.job import DroppedCells, Painting, Sampling, Scene
 from glmimg.knob import Declared, Settings, knobs
 
 Layer = Mapping[str, Any]
+NOTHING: Layer = MappingProxyType({})
 
 JOB = (Scene, Sampling, Painting)
 """The models whose knobs presets, job lines and replayed files may say."""
@@ -40,25 +42,26 @@ def partial(*models: type[Settings]) -> type[Partial]:
     return create_model("Said", __base__=Partial, **fields)
 
 
-def job_form(name: str, **more: Any) -> type[Partial]:
-    """The partial form of a job, with further fields of a preset or of a line in a list: name=(type, default)."""
-    return create_model(name, __base__=partial(*JOB), prompt=(str | None, None), **more)
+def job_form(more: Mapping[str, Any]) -> type[Partial]:
+    """The partial form of a job, with further fields of a preset or of a line in a list: name -> (type, default)."""
+    fields: dict[str, Any] = {"prompt": (str | None, None), **more}
+    return create_model("Said", __base__=partial(*JOB), **fields)
 
 
 def _optional(declared: Declared) -> Any:
     """The knob's type with its bounds, or None. Which cells to drop is text until the picture's size is known."""
     annotation = str if declared.annotation == DroppedCells | None else declared.annotation
-    bounded = Annotated[annotation, *declared.limits] if declared.limits else annotation  # type: ignore[valid-type]
+    bounded = Annotated[annotation, *declared.limits] if declared.limits else annotation
     return bounded | None
 
 
 def precedence(
     *,
-    flags: Layer = {},
-    environment: Layer = {},
-    line: Layer = {},
-    preset: Layer = {},
-    config: Layer = {},
+    flags: Layer = NOTHING,
+    environment: Layer = NOTHING,
+    line: Layer = NOTHING,
+    preset: Layer = NOTHING,
+    config: Layer = NOTHING,
     file: Layer | None = None,
 ) -> dict[str, Any]:
     """What holds: flag > environment > job line > preset > config file.
@@ -81,13 +84,13 @@ def merge(*layers: Layer) -> dict[str, Any]:
     return merged
 
 
-def check_flags(model: type[Settings], values: Layer) -> dict[str, Any]:
-    """Flags of one model, checked. Raises UsageError, SizeError (exit 2), naming the option."""
+def check_values(model: type[Settings], values: Layer) -> dict[str, Any]:
+    """What flags or keywords say about one model, checked. Raises UsageError, SizeError (exit 2), naming the option."""
     return _checked(model, {name: value for name, value in values.items() if value is not None}, variables=False)
 
 
 def read_environment(model: type[Settings]) -> dict[str, Any]:
-    """What GLMIMG_... variables say about one model's knobs. Raises as `check_flags`, naming the variable."""
+    """What GLMIMG_... variables say about one model's knobs. Raises as `check_values`, naming the variable."""
     found = {each.name: os.environ[each.variable] for each in knobs(model) if each.knob.env and _is_set(each.variable)}
     return _checked(model, found, variables=True)
 
@@ -124,7 +127,7 @@ def what_is_wrong(problem: Any) -> str:
         case "literal_error":
             return f"there is no such value; there are {context['expected'].replace(chr(39), '')}"
         case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
-            return problem["msg"].replace("Input should be", "it should be")
+            return str(problem["msg"]).replace("Input should be", "it should be")
         case "float_parsing" | "int_parsing" | "int_from_float" | "bool_parsing":
             return "this is no number" if "bool" not in problem["type"] else "say 1 or 0"
     return str(problem["msg"]).removeprefix("Value error, ")

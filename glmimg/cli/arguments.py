@@ -7,7 +7,26 @@ from typing import Annotated
 
 import typer
 
+from glmimg.choice import Output, Sources
+from glmimg.cli.options import only, without
+from glmimg.job import Sampling
 from glmimg.knob import DRAW, MODEL
+
+FILES = only(Output, "out", "as_json", "force", "quiet", "verbose")
+"""What every command takes that writes results."""
+
+DUMPS = without(Output, "preview_out", "tokens_out", "no_tokens", "no_metadata")
+PICTURES = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources")
+BOTH = without(Output, "preview_out")
+FOLDER = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources")
+"""Results of stage 1 alone, of stage 2 alone, of both."""
+
+MOVED_SOURCES = only(Sources, "source")
+NEW_SOURCES = without(Sources, "source")
+AGAIN = without(Sources, "image")
+"""Sources as a command meets them: named by a file it starts from, given on the line, or prepared once more."""
+
+DRAWN_ANEW = only(Sampling, "seed", "temperature", "top_p", "top_k")
 
 Prompts = Annotated[
     list[str] | None,
@@ -80,7 +99,9 @@ Mask = Annotated[
 ]
 KeepFrom = Annotated[
     Path | None,
-    typer.Option("--keep-from", metavar="DUMP", help="Take the cells that are kept from this dump.", rich_help_panel=DRAW),
+    typer.Option(
+        "--keep-from", metavar="DUMP", help="Take the cells that are kept from this dump.", rich_help_panel=DRAW
+    ),
 ]
 PasteBox = Annotated[
     str | None,

@@ -18,6 +18,7 @@ from glmimg.engine.naming import slug
 from glmimg.engine.orders import Desk, Order, PaintOrder
 from glmimg.engine.stages import Scope
 from glmimg.errors import UsageError
+from glmimg.grid import Role
 from glmimg.job import Job
 from glmimg.tokens.dump import TokenDump
 
@@ -55,7 +56,7 @@ def draw_sheet(jobs: Sequence[Job], desk: Desk, sheet: Path, description: str) -
     returns: the dumps to go on from; None for edits, which are drawn again as a whole
     """
     edits = bool(jobs[0].scene.sources)
-    grid = "target" if edits else "preview"
+    grid: Role = "target" if edits else "preview"
     written = [each.dump for each in desk.write([Order(job, until=grid) for job in jobs], then_paint=True)]
     drafts = [
         PaintOrder(dump, job.painting.draft, name=f"candidate {number}", grid=grid)
@@ -71,13 +72,9 @@ def place_picked(run: Run, jobs: Sequence[Job], picked: Sequence[int]) -> list[t
     """Each picked candidate and its order; it keeps its own number in the names of its files."""
     output = run.output
     if len(jobs) > 1:
-        output = output.model_copy(
-            update={"out": numbered(output.out), "tokens_out": numbered(output.tokens_out)}
-        )
+        output = output.model_copy(update={"out": numbered(output.out), "tokens_out": numbered(output.tokens_out)})
     return [
-        (number, order)
-        for number in picked
-        for order in place_orders([jobs[number - 1]], output, first_index=number)
+        (number, order) for number in picked for order in place_orders([jobs[number - 1]], output, first_index=number)
     ]
 
 
@@ -113,8 +110,9 @@ def ask_which(run: Run, jobs: Sequence[Job]) -> list[int]:
     """The candidates somebody at a terminal wants; none if nobody is there. Says how to go on in any case."""
     seed = jobs[0].sampling.seed
     command = [*sys.argv[1:], *([] if "seed" in run.asked.flags else ["--seed", str(seed)])]
-    run.console.note(f"seeds {seed} to {jobs[-1].sampling.seed}; finish some later: "
-                     f"glmimg {shlex.join(command)} --pick 1,2")
+    run.console.note(
+        f"seeds {seed} to {jobs[-1].sampling.seed}; finish some later: glmimg {shlex.join(command)} --pick 1,2"
+    )
     if not (sys.stdin.isatty() and run.console.err.is_terminal):
         return []
     answer = run.console.err.input(f"finish which of 1 to {len(jobs)}? (numbers, or nothing) ")

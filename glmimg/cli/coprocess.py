@@ -14,7 +14,6 @@ from glmimg.cli.drawing import picture_fields, place_orders
 from glmimg.cli.outputs import STANDARD_OUTPUT, numbered
 from glmimg.cli.run import Run
 from glmimg.engine.memory import check_extras
-from glmimg.engine.orders import Desk
 from glmimg.engine.stages import Scope
 from glmimg.errors import BadPrompts, GlmimgError, Interrupted, JobsFailed, ModelError, UsageError
 
@@ -36,7 +35,8 @@ def draw_as_they_come(run: Run, first: Sequence[str], count: int) -> None:
     console = Console(json=True, quiet=run.output.quiet)
     index = failed = 0
     with run.desk(scope, keep_both=run.stages.both_fit(scope)) as desk:
-        for line in chain(first, _lines(sys.stdin.buffer)):
+        lines: Iterator[str | bytes] = chain(first, _lines(sys.stdin.buffer))
+        for line in lines:
             try:
                 for job in run.jobs([_prompt(line)], count):
                     index += 1

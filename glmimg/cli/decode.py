@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Asked, takes, without
 from glmimg.job import Painting
 
 if TYPE_CHECKING:
@@ -18,13 +18,7 @@ if TYPE_CHECKING:
     from glmimg.tokens.dump import TokenDump
 
 
-@takes(
-    Painting,
-    Sources,
-    ModelChoice,
-    Output,
-    without=("image", "fit", "background", "ar_batch", "preview_out", "tokens_out", "no_tokens", "embed_sources"),
-)
+@takes(Painting, a.MOVED_SOURCES, without(ModelChoice, "ar_batch"), a.PICTURES)
 def decode(
     asked: Asked, dumps: a.DumpFiles, vary: a.Vary = 1, grid: a.PaintGrid = "target", any_model: a.AnyModel = False
 ) -> None:
@@ -57,7 +51,9 @@ def decode(
         check_fits_model(dump, path, codebook_size=run.checkpoint.decoder_codebook_size)
         if not any_model:
             check_fingerprint(dump, path, run.checkpoint)
-    orders = place_pictures(run, [(path, dump, each) for path, dump in read for each in variants(asked, dump, vary)], vary, painted_grid)
+    orders = place_pictures(
+        run, [(path, dump, each) for path, dump in read for each in variants(asked, dump, vary)], vary, painted_grid
+    )
     jobs = [order.dump.job(order.painting) for order in orders]
     with run.desk(Scope.of(jobs)) as desk:
         for painted in desk.paint(orders):
@@ -84,7 +80,6 @@ def place_pictures(
 ) -> list[PaintOrder]:
     """An order for each painting; without --out the picture goes beside its dump. Raises OutputError (exit 2)."""
     from glmimg.cli.outputs import STANDARD_OUTPUT, NameFields, check_outputs, name_outputs, split_suffix
-    from glmimg.cli.run import Run
     from glmimg.engine.orders import PaintOrder
     from glmimg.errors import UsageError
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Asked, takes
 from glmimg.job import Painting, Sampling, Scene
 
 
-@takes(Sources, Scene, Sampling, Painting, ModelChoice, Output, without=("source", "preview_out"))
+@takes(a.NEW_SOURCES, Scene, Sampling, Painting, ModelChoice, a.BOTH)
 def edit(asked: Asked, prompts: a.Prompts = None, prompt_file: a.PromptFile = None, count: a.Count = 1) -> None:
     """Draw a picture from one or several source pictures and a prompt.
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from glmimg.choice import ModelChoice, Output
+from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Asked, only, takes, without
 from glmimg.job import Painting, Sampling, Scene
 
 
-@takes(
-    Scene,
-    ModelChoice,
-    Output,
-    without=("preview_out", "tokens_out", "no_tokens", "no_metadata", "embed_sources", "ar_batch"),
-    rare=(Sampling, Painting),
-)
+@takes(Scene, only(Sampling, "seed"), without(ModelChoice, "ar_batch"), a.FILES, without(Painting, rare=True))
 def encode(asked: Asked, picture: a.AnyPicture, prompt: a.NewPrompt = None) -> None:
     """Read a picture's own tokens with the model's vision encoder.
 

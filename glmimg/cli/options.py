@@ -15,7 +15,7 @@ from glmimg.choice import Output
 from glmimg.cli.commands import show_all_options
 from glmimg.cli.console import Console
 from glmimg.knob import DRAW, Declared, Settings, knobs
-from glmimg.said import JOB, Layer, check_flags, precedence, read_environment
+from glmimg.said import JOB, NOTHING, Layer, check_values, precedence, read_environment
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -57,7 +57,7 @@ class Asked:
         """
         return model(**self._layers((model,), file=file))
 
-    def job(self, *, line: Layer = {}, file: Layer | None = None) -> dict[str, Any]:
+    def job(self, *, line: Layer = NOTHING, file: Layer | None = None) -> dict[str, Any]:
         """What is said about the job, by knob name. Raises as `settings`, BadPreset (exit 3)."""
         from glmimg.preset import load_stack
 
@@ -69,45 +69,69 @@ class Asked:
         output = self.settings(Output)
         return Console(json=output.as_json, quiet=output.quiet, verbose=output.verbose)
 
-    def _layers(self, models: tuple[type[Settings], ...], **more: Any) -> dict[str, Any]:
-        from glmimg.config import read_config
+    def job_layers(self) -> tuple[Layer, Layer, Layer]:
+        """What flags, environment and config file say about all jobs of a list. Raises as `settings`."""
+        return self._said(JOB)
 
-        names = {each.name for model in models for each in knobs(model)}
-        flags, environment = {}, {}
-        for model in models:
-            own = {each.name for each in knobs(model)}
-            flags |= check_flags(model, {name: value for name, value in self.flags.items() if name in own})
-            environment |= read_environment(model)
-        config = {name: value for name, value in read_config().items() if name in names}
+    def _layers(self, models: tuple[type[Settings], ...], **more: Any) -> dict[str, Any]:
+        flags, environment, config = self._said(models)
         return precedence(flags=flags, environment=environment, config=config, **more)
 
+    def _said(self, models: tuple[type[Settings], ...]) -> tuple[Layer, Layer, Layer]:
+        from glmimg.config import read_config
 
-def takes(
-    *models: type[Settings], without: tuple[str, ...] = (), rare: tuple[type[Settings], ...] = ()
-) -> Callable[[Any], Any]:
-    """Give a command the options of these models; it gets what they say as its first argument, `asked`.
+        flags: dict[str, Any] = {}
+        environment: dict[str, Any] = {}
+        for model in models:
+            own = {each.name for each in knobs(model)}
+            flags |= check_values(model, {name: value for name, value in self.flags.items() if name in own})
+            environment |= read_environment(model)
+        names = {each.name for model in models for each in knobs(model)}
+        return flags, environment, {name: value for name, value in read_config().items() if name in names}
 
-    without: knobs this command has no use for
-    rare:    further models whose options only --help-all shows
-    """
+
+@dataclass(frozen=True)
+class Group:
+    """Some knobs of a model, as a command takes them. rare: only --help-all shows their options."""
+
+    model: type[Settings]
+    names: frozenset[str]
+    rare: bool = False
+
+    @property
+    def declared(self) -> list[Declared]:
+        return [each for each in knobs(self.model) if each.name in self.names]
+
+
+def only(model: type[Settings], *names: str) -> Group:
+    """These knobs of a model."""
+    return Group(model, frozenset(names))
+
+
+def without(model: type[Settings], *names: str, rare: bool = False) -> Group:
+    """All knobs of a model but these."""
+    return Group(model, frozenset(each.name for each in knobs(model)) - {*names}, rare)
+
+
+def takes(*models: type[Settings] | Group) -> Callable[[Any], Any]:
+    """Give a command the options of these models; it gets what they say as its first argument, `asked`."""
+    groups = [each if isinstance(each, Group) else without(each) for each in models]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        declared = [each for model in (*models, *rare) for each in knobs(model) if each.name not in without]
-        hidden = {each.name for model in rare for each in knobs(model)}
+        options = {each.name: (option(each, rare=group.rare), None) for group in groups for each in group.declared}
         own = list(inspect.signature(command).parameters.values())[1:]
         hints = get_type_hints(command, include_extras=True)
-        with_presets = bool({*models, *rare} & {*JOB})
+        arguments = {parameter.name: (hints[parameter.name], parameter.default) for parameter in own}
+        with_presets = any(group.model in JOB for group in groups)
+        presets = {"preset": (PRESET, None)} if with_presets else {}
 
         @wraps(command)
         def run(**values: Any) -> None:
             del values["help_all"]
-            flags = {each.name: values.pop(each.name) for each in declared}
+            flags = {name: values.pop(name) for name in options}
             said = {name: value for name, value in flags.items() if value not in (None, [])}
             command(Asked(said, tuple(values.pop("preset", None) or ())), **values)
 
-        arguments = {parameter.name: (hints[parameter.name], parameter.default) for parameter in own}
-        options = {each.name: (option(each, rare=each.name in hidden), None) for each in declared}
-        presets = {"preset": (PRESET, None)} if with_presets else {}
         _set_signature(run, {**arguments, **presets, **options, "help_all": (HELP_ALL, False)})
         return run
 

@@ -12,7 +12,7 @@ from glmimg.cli import arguments as a
 from glmimg.cli.options import Asked, takes
 
 
-@takes(Output, without=("preview_out", "tokens_out", "no_tokens", "no_metadata", "embed_sources"))
+@takes(a.FILES)
 def paste(
     asked: Asked,
     dump: a.DumpFile,

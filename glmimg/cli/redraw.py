@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
-from glmimg.job import Painting, Sampling
+from glmimg.cli.options import Asked, takes, without
+from glmimg.job import Painting
 
 if TYPE_CHECKING:
     from glmimg.job import Job
@@ -18,17 +18,7 @@ if TYPE_CHECKING:
     from glmimg.tokens.region import Region
 
 
-@takes(
-    Sampling,
-    Sources,
-    ModelChoice,
-    Output,
-    without=(
-        *("image", "fit", "background", "ar_method", "ar_window", "ar_batch"),
-        *("preview_out", "tokens_out", "no_tokens", "no_metadata"),
-    ),
-    rare=(Painting,),
-)
+@takes(a.DRAWN_ANEW, a.MOVED_SOURCES, without(ModelChoice, "ar_batch"), a.DUMPS, without(Painting, rare=True))
 def redraw(
     asked: Asked,
     dump: a.DumpFile,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Asked, takes
 from glmimg.job import Painting, Sampling, Scene
 
 
-@takes(Scene, Sampling, Painting, Sources, ModelChoice, Output, without=("image", "preview_out"))
+@takes(Scene, Sampling, Painting, a.AGAIN, ModelChoice, a.BOTH)
 def replay(asked: Asked, picture: a.PictureFile, prompts: a.Prompts = None, count: a.Count = 1) -> None:
     """Make a picture of glmimg again from its own metadata.
 

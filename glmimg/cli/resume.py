@@ -5,21 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmimg.choice import ModelChoice, Output
+from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Asked, takes, without
 from glmimg.job import Painting
 
 if TYPE_CHECKING:
     from glmimg.tokens.dump import TokenDump
 
 
-@takes(
-    ModelChoice,
-    Output,
-    without=("preview_out", "tokens_out", "no_tokens", "no_metadata", "embed_sources"),
-    rare=(Painting,),
-)
+@takes(ModelChoice, a.FILES, without(Painting, rare=True))
 def resume(asked: Asked, dumps: a.DumpFiles) -> None:
     """Go on from dumps that stopped at their preview.
 

@@ -94,9 +94,7 @@ class Run:
             ProgressLine(self.console) as progress,
             Engine(self.stages, scope, progress, keep_both=keep_both) as engine,
         ):
-            yield Desk(
-                engine, self.shelf, metadata=not self.output.no_metadata, embed=self.output.embed_sources
-            )
+            yield Desk(engine, self.shelf, metadata=not self.output.no_metadata, embed=self.output.embed_sources)
 
 
 def _loaded_before(asked: Asked, model: ModelRef | None, loaded: ModelChoice | None) -> dict[str, Any] | None:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Asked, takes, without
 
 
-@takes(
-    Sources,
-    ModelChoice,
-    Output,
-    without=(
-        *("image", "fit", "background", "ar_batch"),
-        *("preview_out", "tokens_out", "no_tokens", "no_metadata", "embed_sources"),
-    ),
-)
+@takes(a.MOVED_SOURCES, without(ModelChoice, "ar_batch"), a.FILES)
 def score(asked: Asked, dumps: a.DumpFiles) -> None:
     """Ask the model how likely each token of a dump was.
 
@@ -44,12 +36,12 @@ def score(asked: Asked, dumps: a.DumpFiles) -> None:
         run.shelf.find_all(dump, path)
     keeps = run.output.out is not None
     names = [NameFields(dump.prompt, dump.seed, index) for index, dump in enumerate(read, start=1)]
-    paths = place_dumps(names, run.output) if keeps else [None] * len(read)
+    places = place_dumps(names, run.output) if keeps else [None] * len(read)
     largest = max((dump.size for dump in read), key=lambda size: size.height * size.width)
     with run.desk(Scope(*largest, with_sources=any(dump.sources for dump in read))) as desk:
-        for name, path, dump in zip(dumps, paths, read, strict=True):
-            scored = desk.score(dump, path)
+        for path, place, dump in zip(dumps, places, read, strict=True):
+            scored = desk.score(dump, place)
             if keeps:
-                report_dump(scored, path, run.console)
+                report_dump(scored, place, run.console)
             else:
-                show_scored(scored, name, run.console)
+                show_scored(scored, path, run.console)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Asked, takes, without
 from glmimg.job import Painting, Sampling, Scene
 
-NO_PICTURE = ("source", "preview_out", "tokens_out", "no_tokens", "no_metadata")
-"""Knobs of commands that paint or look for sources that moved."""
 
-
-@takes(Scene, Sampling, Sources, ModelChoice, Output, without=NO_PICTURE, rare=(Painting,))
+@takes(Scene, Sampling, a.NEW_SOURCES, ModelChoice, a.DUMPS, without(Painting, rare=True))
 def tokens(
     asked: Asked,
     prompts: a.Prompts = None,

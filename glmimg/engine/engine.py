@@ -81,15 +81,15 @@ class Engine:
 
     def redraw(self, redraw: Redraw) -> TokenDump:
         """Part of a dump drawn anew. Raises as `write`."""
-        return self._run("ar", lambda stage: stage.redraw(redraw, self.watch))
+        return self._run_tokens(lambda stage: stage.redraw(redraw, self.watch))
 
     def score(self, dump: TokenDump) -> TokenDump:
         """The dump with every token's log-probability under this model. Raises as `write`."""
-        return self._run("ar", lambda stage: stage.score(dump))
+        return self._run_tokens(lambda stage: stage.score(dump))
 
     def encode(self, reading: Reading) -> TokenDump:
         """A picture's own tokens. Raises as `write`."""
-        return self._run("ar", lambda stage: stage.encode(reading))
+        return self._run_tokens(lambda stage: stage.encode(reading))
 
     def tokens(self) -> TokenStage:
         """Stage 1, loaded."""
@@ -113,13 +113,13 @@ class Engine:
         self.close()
 
     def _rows(self, work: TokenWork) -> int:
-        rows = self._run("ar", lambda stage: stage.rows_that_fit(work))
+        rows = self._run_tokens(lambda stage: stage.rows_that_fit(work))
         return min(rows, self._most_rows or rows)
 
     def _write(self, batch: list[TokenWork]) -> list[TokenDump]:
         """A batch that does not fit is halved; a single work that does not is tried in a smaller layout."""
         if len(batch) == 1:
-            return self._run("ar", lambda stage: stage.write(batch, self.watch))
+            return self._run_tokens(lambda stage: stage.write(batch, self.watch))
         try:
             return self.tokens().write(batch, self.watch)
         except (MemoryError, RuntimeError) as error:
@@ -130,6 +130,9 @@ class Engine:
         half = self._most_rows = (len(batch) + 1) // 2
         free_memory()
         return [*self._write(batch[:half]), *self._write(batch[half:])]
+
+    def _run_tokens(self, work: Callable[[TokenStage], Result]) -> Result:
+        return self._run("ar", work)
 
     def _run(self, half: Half, work: Callable[[Any], Result]) -> Result:
         """Work on a loaded stage; once more in a smaller layout if memory runs out and there is one.

@@ -8,8 +8,8 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from glmimg.errors import OutOfMemory, UsageError
 from glmimg.choice import ModelChoice
+from glmimg.errors import OutOfMemory, UsageError
 from glmimg.job import Painting
 from glmimg.runtime.checkpoint import Checkpoint, Half
 from glmimg.runtime.device import DTYPES, Placement
@@ -175,18 +175,14 @@ def check_changes(choice: ModelChoice) -> None:
 
 
 def check_extras(paintings: Iterable[tuple[Painting, bool]]) -> None:
-    """Refuse --cache without its library, with --guidance-batch, and with source pictures.
+    """Refuse paintings that cannot be, and --cache without its library.
 
     paintings: each with whether there are source pictures
     raises: UsageError (exit 2)
     """
-    paintings = list(paintings)
-    cached = [with_sources for painting, with_sources in paintings if painting.cache is not None]
-    if any(cached):
-        raise UsageError(
-            "--cache does not work with source pictures", "Leave it out; --scheduler unipc saves steps too."
-        )
-    if any(painting.cache is not None and painting.guidance_batch for painting, _ in paintings):
-        raise UsageError("--cache and --guidance-batch do not go together", "Leave one of them out.")
-    if cached and find_spec("cache_dit") is None:
-        raise UsageError("--cache needs cache-dit, which is not installed", "Install it: pip install 'glmimg[cache]'")
+    for painting, with_sources in paintings:
+        if (conflict := painting.conflict(with_sources=with_sources)) is not None:
+            raise conflict
+        if painting.cache is not None and find_spec("cache_dit") is None:
+            hint = "Install it: pip install 'glmimg[cache]'"
+            raise UsageError("--cache needs cache-dit, which is not installed", hint)

@@ -6,13 +6,13 @@ test: stage 1 writes dumps, stage 2 paints pictures, both tell a watch what happ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from glmimg.choice import ModelChoice
-from glmimg.engine.memory import MemoryKeeper, check_changes, check_extras
+from glmimg.engine.memory import MemoryKeeper, check_changes
 from glmimg.engine.provenance import provenance_of
 from glmimg.errors import OutOfMemory
 from glmimg.events import Watch
@@ -212,10 +212,6 @@ class CheckpointStages:
             self._memory["ar"].check_loras(*halves)
         if self._has_two_devices and "dit" in halves:
             self._placements["dit"]  # a device that is not there is said before stage 1 works for it
-
-    def check_paintings(self, paintings: Iterable[tuple[Painting, bool]]) -> None:
-        """Refuse paintings that cannot be. Raises as `check_extras`."""
-        check_extras(paintings)
 
     def layout(self, half: Half, scope: Scope) -> Layout:
         memory = self._memory[half]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from glmimg.errors import UsageError
 from glmimg.choice import ModelChoice
+from glmimg.errors import UsageError
 from glmimg.runtime.checkpoint import Half
 from glmimg.runtime.compiling import check_compiler
 from glmimg.runtime.layout import check_mode

@@ -274,15 +274,9 @@ class TokenDump(_Record):
     def drawn_with(self) -> Sampling:
         """How to draw its tokens again."""
         record = self.sampling
-        jacobi = record.method == "jacobi"
-        return Sampling(
-            seed=self.seed,
-            temperature=record.temperature,
-            top_p=record.top_p,
-            top_k=record.top_k or None,
-            ar_method="jacobi" if jacobi else "sequential",
-            ar_window=record.window if jacobi else None,
-        )
+        said = record.model_dump(include={"temperature", "top_p"}) | {"top_k": record.top_k or None}
+        drawn = {"method": "jacobi", "window": record.window} if record.method == "jacobi" else {}
+        return Sampling.model_validate({"seed": self.seed, **said, **drawn})
 
     def job(self, painting: Painting) -> Job:
         """The whole job of a picture painted from it."""
