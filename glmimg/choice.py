@@ -67,6 +67,11 @@ class ModelChoice(Settings):
     ] = None
 
     @property
+    def rows(self) -> int | None:
+        """Token grids drawn at once; None leaves it to the stage."""
+        return self.ar_batch
+
+    @property
     def changes(self) -> list[str]:
         """What makes the model another than the checkpoint's, as recorded in dumps and pictures."""
         compressed = [] if self.quantize == "none" else [f"quantize {self.quantize}"]

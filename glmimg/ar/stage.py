@@ -148,8 +148,8 @@ class ARStage:
 
     def rows_that_fit(self, work: TokenWork) -> int:
         """How many works like this one to draw at once: as many as pay, and as memory holds."""
-        if self.choice.ar_batch is not None:
-            return self.choice.ar_batch
+        if self.choice.rows is not None:
+            return self.choice.rows
         return rows_that_fit(self.model, self._read_prompts([work.job.scene])[0].length)
 
     def _write(self, works: Sequence[TokenWork], prompts: Sequence[ARPrompt], watch: Watch) -> list[TokenDump]:

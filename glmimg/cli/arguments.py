@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from glmimg.choice import Output, Sources
+from glmimg.choice import ModelChoice, Output, Sources
 from glmimg.cli.options import only, without
 from glmimg.job import Sampling
 from glmimg.knob import DRAW, MODEL
@@ -25,6 +25,9 @@ MOVED_SOURCES = only(Sources, "source")
 NEW_SOURCES = without(Sources, "source")
 AGAIN = without(Sources, "image")
 """Sources as a command meets them: named by a file it starts from, given on the line, or prepared once more."""
+
+ONE_AT_A_TIME = without(ModelChoice, "ar_batch")
+"""The model of a command that has no rows to draw at once."""
 
 DRAWN_ANEW = only(Sampling, "seed", "temperature", "top_p", "top_k")
 

@@ -77,7 +77,7 @@ def batch(asked: Asked, jobs: JobsFile, count: a.Count = 1) -> None:
         report.plan(work, ledger, stages.needs(Scope.of([each.job for each in found.jobs])))
         return
     stages.check("ar", "dit")
-    options = BatchOptions(run.choice.ar_batch or AR_BATCH, schedule.round, not output.no_metadata, output.force)
+    options = BatchOptions(run.choice.rows or AR_BATCH, schedule.round, not output.no_metadata, output.force)
     with report:
         drawing = batch_engine(run, store, ledger, options, report)
         with stop_on_signals(drawing.stop, run.console):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from glmimg.atomic import write_atomically
 from glmimg.cli.drawing import place_orders, report_picture
-from glmimg.cli.outputs import check_outputs, numbered
+from glmimg.cli.outputs import check_outputs, numbered_output
 from glmimg.cli.run import Run
 from glmimg.engine.contact_sheet import contact_sheet, said_on
 from glmimg.engine.naming import slug
@@ -70,9 +70,7 @@ def draw_sheet(jobs: Sequence[Job], desk: Desk, sheet: Path, description: str) -
 
 def place_picked(run: Run, jobs: Sequence[Job], picked: Sequence[int]) -> list[tuple[int, Order]]:
     """Each picked candidate and its order; it keeps its own number in the names of its files."""
-    output = run.output
-    if len(jobs) > 1:
-        output = output.model_copy(update={"out": numbered(output.out), "tokens_out": numbered(output.tokens_out)})
+    output = numbered_output(run.output)
     return [
         (number, order) for number in picked for order in place_orders([jobs[number - 1]], output, first_index=number)
     ]

@@ -11,7 +11,7 @@ from typing import IO
 from glmimg.choice import Output
 from glmimg.cli.console import Console
 from glmimg.cli.drawing import picture_fields, place_orders
-from glmimg.cli.outputs import STANDARD_OUTPUT, numbered
+from glmimg.cli.outputs import STANDARD_OUTPUT, numbered_output
 from glmimg.cli.run import Run
 from glmimg.engine.memory import check_extras
 from glmimg.engine.stages import Scope
@@ -58,7 +58,7 @@ def _output(run: Run) -> Output:
     output = run.output
     if output.out == STANDARD_OUTPUT:
         raise UsageError("--out - does not go with --prompts -", "Standard output has the answers.")
-    return output.model_copy(update={"out": numbered(output.out), "tokens_out": numbered(output.tokens_out)})
+    return numbered_output(output)
 
 
 def _prompt(line: str | bytes) -> str:

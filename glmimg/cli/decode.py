@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes, without
+from glmimg.cli.options import Asked, takes
 from glmimg.job import Painting
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from glmimg.tokens.dump import TokenDump
 
 
-@takes(Painting, a.MOVED_SOURCES, without(ModelChoice, "ar_batch"), a.PICTURES)
+@takes(Painting, a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.PICTURES)
 def decode(
     asked: Asked, dumps: a.DumpFiles, vary: a.Vary = 1, grid: a.PaintGrid = "target", any_model: a.AnyModel = False
 ) -> None:
@@ -46,7 +45,7 @@ def decode(
     read = [(path, read_dump(path)) for path in dumps]
     for path, dump in read:
         check_has_grid(dump, path, painted_grid)
-    run = Run.open(asked, read[0][1].model)
+    run = Run.open(asked, model=read[0][1].model)
     for path, dump in read:
         check_fits_model(dump, path, codebook_size=run.checkpoint.decoder_codebook_size)
         if not any_model:

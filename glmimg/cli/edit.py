@@ -29,5 +29,5 @@ def edit(asked: Asked, prompts: a.Prompts = None, prompt_file: a.PromptFile = No
     if not asked.flags.get("image"):
         raise UsageError("there is no source picture", "Name one with -i PATH; glmimg t2i draws without.")
     texts = read_prompts(prompts or [], prompt_file)
-    run = Run.open(asked)
+    run = Run.open(asked, texts)
     draw_jobs(run, run.jobs(texts, count, gather_sources(run)))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Asked, only, takes, without
 from glmimg.job import Painting, Sampling, Scene
 
 
-@takes(Scene, only(Sampling, "seed"), without(ModelChoice, "ar_batch"), a.FILES, without(Painting, rare=True))
+@takes(Scene, only(Sampling, "seed"), a.ONE_AT_A_TIME, a.FILES, without(Painting, rare=True))
 def encode(asked: Asked, picture: a.AnyPicture, prompt: a.NewPrompt = None) -> None:
     """Read a picture's own tokens with the model's vision encoder.
 

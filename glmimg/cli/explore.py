@@ -27,7 +27,7 @@ def explore(asked: Asked, prompts: a.Prompts = None, count: a.Candidates = 16, p
     from glmimg.errors import UsageError
 
     texts = read_prompts(prompts or [], None)
-    run = Run.open(asked)
+    run = Run.open(asked, texts)
     if len(texts) != 1 or run.output.out == "-":
         raise UsageError("explore takes one prompt and a file for --out", "For example glmimg explore 'a cat' -n 16")
     draw_candidates(run, run.jobs(texts, count, gather_sources(run)), pick)

@@ -9,6 +9,7 @@ from functools import cached_property, wraps
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
+from pydantic import BeforeValidator
 from rich.markup import escape
 
 from glmimg.choice import Output
@@ -161,7 +162,7 @@ def option(declared: Declared, *, rare: bool = False) -> Any:
         hidden=rare or knob.rare,
         rich_help_panel=knob.panel,
     )
-    return Annotated[_plain_type(declared.annotation), info]
+    return Annotated[_plain_type(declared), info]
 
 
 def _default_text(declared: Declared) -> str:
@@ -169,12 +170,13 @@ def _default_text(declared: Declared) -> str:
     return str(declared.default) if plain else ""
 
 
-def _plain_type(annotation: Any) -> Any:
+def _plain_type(declared: Declared) -> Any:
     """What typer parses: numbers, switches and lists by themselves; whatever has a form of its own as text."""
-    bare = next((each for each in _alternatives(annotation) if each is not type(None)), str)
-    if get_origin(bare) is tuple:
-        return list[str] | None if get_args(bare)[1:] == (...,) else str | None
-    return bare | None if bare in (int, float, bool) else str | None
+    bare = next((each for each in _alternatives(declared.annotation) if each is not type(None)), str)
+    if get_origin(bare) is tuple and get_args(bare)[1:] == (...,):
+        return list[str] | None
+    has_own_form = any(isinstance(each, BeforeValidator) for each in declared.limits)
+    return bare | None if bare in (int, float, bool) and not has_own_form else str | None
 
 
 def _alternatives(annotation: Any) -> list[Any]:

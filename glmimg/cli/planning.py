@@ -88,10 +88,10 @@ def plan(
     size_px = said.get("size") or checkpoint.default_size
     count, guided = said.get("steps", 50), said.get("guidance", 1.5) > 1
     if pictures_per_hour is not None:
-        wanted = Wanted(pictures_per_hour, size_px, count, guided, choice.ar_batch)
+        wanted = Wanted(pictures_per_hour, size_px, count, guided, choice.rows)
         show_workers(wanted, find_seconds(wanted, gpu, measured, is_sized="size" in said), console)
         return
-    if gpu or measured or choice.ar_batch:
+    if gpu or measured or choice.rows:
         raise UsageError("--gpu, --measured and --ar-batch go with --pictures-per-hour", "For example 600.")
     device, dtype, quantize = choice.device, choice.dtype, choice.quantize
     if vram is None:
@@ -147,7 +147,7 @@ def find_seconds(wanted: Wanted, gpu: str | None, measured: str | None, *, is_si
     if gpu is None:
         raise UsageError("--pictures-per-hour needs --gpu or --measured", "For example --gpu H100.")
     batch = wanted.rows or AR_BATCH
-    return guess_seconds(find_card(gpu), height, width, steps=wanted.steps, guided=wanted.guided, ar_batch=batch)
+    return guess_seconds(find_card(gpu), height, width, steps=wanted.steps, guided=wanted.guided, rows=batch)
 
 
 def show_workers(wanted: Wanted, seconds: StageSeconds, console: Console) -> None:

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Asked, takes, without
 from glmimg.job import Painting
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from glmimg.tokens.region import Region
 
 
-@takes(a.DRAWN_ANEW, a.MOVED_SOURCES, without(ModelChoice, "ar_batch"), a.DUMPS, without(Painting, rare=True))
+@takes(a.DRAWN_ANEW, a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.DUMPS, without(Painting, rare=True))
 def redraw(
     asked: Asked,
     dump: a.DumpFile,
@@ -49,7 +48,7 @@ def redraw(
     base = read_dump(dump)
     check_has_grid(base, dump, "target")
     redraw_for = plan_redraw(base, dump, region_to_draw(base, box, mask), keep_from)
-    run = Run.open(asked, base.model)
+    run = Run.open(asked, model=base.model)
     check_same_ar_half(base, dump, run.checkpoint)
     run.shelf.find_all(base, dump)
     file = layer_of(*base.job_parts)

@@ -35,7 +35,7 @@ def replay(asked: Asked, picture: a.PictureFile, prompts: a.Prompts = None, coun
             "Paint its token dump instead: glmimg decode X.tokens.json.",
         )
     texts = read_prompts(prompts or [], None)
-    run = Run.open(asked, made.model, made.choice)
+    run = Run.open(asked, model=made.model, loaded=made.choice)
     if run.checkpoint.fingerprint() != made.model.fingerprint:
         run.console.note(f"{picture} was made with other weights than {run.checkpoint.id}: the new picture will differ")
     if made.grid == "preview":

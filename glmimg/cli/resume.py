@@ -35,7 +35,7 @@ def resume(asked: Asked, dumps: a.DumpFiles) -> None:
     begun = [read_dump(path) for path in dumps]
     for path, dump in zip(dumps, begun, strict=True):
         check_begun(dump, path)
-    run = Run.open(asked, begun[0].model)
+    run = Run.open(asked, model=begun[0].model)
     orders = []
     for path, dump in zip(dumps, begun, strict=True):
         check_same_ar_half(dump, path, run.checkpoint)

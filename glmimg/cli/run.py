@@ -39,18 +39,29 @@ class Run:
     shelf: SourceShelf
 
     @classmethod
-    def open(cls, asked: Asked, model: ModelRef | None = None, loaded: ModelChoice | None = None) -> Run:
-        """Resolve what to draw with; nothing loads.
+    def open(
+        cls,
+        asked: Asked,
+        prompts: Sequence[str] | None = None,
+        *,
+        model: ModelRef | None = None,
+        loaded: ModelChoice | None = None,
+    ) -> Run:
+        """Check what was asked, and resolve what to draw with; nothing loads.
 
+        prompts: those of a command that needs one, which a preset may hold instead
         model:  the one a picture or dump was made with, where a command starts from one
         loaded: how it was loaded then
         raises: UsageError (exit 2), ModelMissing (exit 4), BadConfig (exit 3), BadImage (exit 3) for a moved source
         """
+        said, output = asked.job(), asked.settings(Output)
+        if prompts is not None and not prompts and said.get("prompt") is None:
+            raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
         choice = asked.settings(ModelChoice, file=_loaded_before(asked, model, loaded))
         check_names(choice)
         checkpoint = resolve(choice.model, choice.revision)
         shelf = SourceShelf([Path(path) for path in asked.settings(Sources).source])
-        return cls(asked, choice, asked.settings(Output), checkpoint, shelf)
+        return cls(asked, choice, output, checkpoint, shelf)
 
     @property
     def console(self) -> Console:
@@ -71,11 +82,7 @@ class Run:
         file: what a picture says that is made again; its prompt is taken as it is, without templates
         """
         said, stack = self.asked.job(file=file), load_stack(self.asked.presets)
-        texts = [stack.fill(prompt) for prompt in prompts]
-        if not texts and said.get("prompt") is not None:
-            texts = [said["prompt"]]
-        if not texts:
-            raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
+        texts = [stack.fill(prompt) for prompt in prompts] or [said["prompt"]]
         return [job for text in texts for job in self._with_seeds({**said, "prompt": text}, count, sources)]
 
     def _with_seeds(self, said: dict[str, Any], count: int, sources: Sequence[SourceRef]) -> list[Job]:

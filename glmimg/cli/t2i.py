@@ -27,7 +27,7 @@ def t2i(asked: Asked, prompts: a.Prompts = None, prompt_file: a.PromptFile = Non
 
     as_they_come = prompt_file == STANDARD_INPUT
     texts = read_prompts(prompts or [], None if as_they_come else prompt_file)
-    run = Run.open(asked)
+    run = Run.open(asked, texts if not as_they_come else None)
     if as_they_come:
         draw_as_they_come(run, texts, count)
     else:

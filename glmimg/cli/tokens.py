@@ -38,7 +38,7 @@ def tokens(
 
     last = check_grid_name("--until", until)
     texts = read_prompts(prompts or [], prompt_file)
-    run = Run.open(asked)
+    run = Run.open(asked, texts)
     sources = gather_sources(run)
     if sources and last == "preview":
         raise UsageError("an edit has no preview", "Leave out --until.")

@@ -304,7 +304,7 @@ class CheckpointStages:
         need = self._memory[half].need(half, layout, request)
         if half == "dit":
             return need
-        rows = self.choice.ar_batch or AR_BATCH
+        rows = self.choice.rows or AR_BATCH
         return need + (rows - 1) * ar_need(ar_sizes(self.checkpoint), request, layout).kv_cache
 
     def _request(self, half: Half, scope: Scope) -> Request:

@@ -96,7 +96,7 @@ def count(folder: Path, jobs: int) -> dict[str, int]:
     from glmimg.engine.batch.gallery import last_records
     from glmimg.engine.batch.store import open_store
     from glmimg.errors import GlmimgError
-    from glmimg.image_io import read_making
+    from glmimg.image_io import read_provenance
     from glmimg.tokens.dump_file import read_dump
 
     out = folder / "out"
@@ -106,7 +106,7 @@ def count(folder: Path, jobs: int) -> dict[str, int]:
     for record in done:
         try:
             read_dump(out / record["tokens"])
-            read_making(out / record["picture"])
+            read_provenance(out / record["picture"])
         except GlmimgError:
             half += 1
     return {

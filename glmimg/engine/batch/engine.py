@@ -29,13 +29,13 @@ WAIT_SECONDS = 0.5
 class BatchOptions:
     """How a batch is drawn; nothing here changes a pixel.
 
-    ar_batch:   jobs stage 1 works on at once
-    round_size: jobs a round; None: all of them, or `ar_batch` where both stages fit
+    rows:       jobs stage 1 works on at once
+    round_size: jobs a round; None: all of them, or `rows` where both stages fit
     metadata:   whether pictures carry their making
     force:      overwrite files of other jobs
     """
 
-    ar_batch: int = AR_BATCH
+    rows: int = AR_BATCH
     round_size: int | None = None
     metadata: bool = True
     force: bool = False
@@ -100,15 +100,15 @@ class BatchEngine:
             yield from draw_isolated(self.bench, self.stages, work.suspect)
 
     def _draw_side_by_side(self, work: Survey, scope: Scope, devices: list[str]) -> Iterator[Outcome]:
-        batches = plan_batches(work.write, work.alone, self.options.ar_batch)
+        batches = plan_batches(work.write, work.alone, self.options.rows)
         engines = [Engine(self.stages.on(device), scope, self._tell) for device in devices]
         writer = Engine(self.stages, scope, self._tell)
         yield from draw_side_by_side(self.bench, batches, work.paint, writer, engines)
 
     def _draw_in_rounds(self, work: Survey, scope: Scope) -> Iterator[Outcome]:
         keep_both = self.stages.both_fit(scope)
-        size = self.options.round_size or (self.options.ar_batch if keep_both else None)
-        rounds = plan_rounds(work, ar_batch=self.options.ar_batch, round_size=size)
+        size = self.options.round_size or (self.options.rows if keep_both else None)
+        rounds = plan_rounds(work, rows=self.options.rows, round_size=size)
         with Engine(self.stages, scope, self._tell, keep_both=keep_both) as engine:
             yield from draw_in_rounds(self.bench, rounds, engine)
 

@@ -62,7 +62,7 @@ class RayEngine(BatchEngine):
     def _draw(self, work: Survey) -> Iterator[Outcome]:
         self.count.painters = self.cluster.dit_workers
         jobs = [*work.write, *work.suspect]
-        batches = [*plan_batches(jobs, work.alone, self.options.ar_batch), *([job] for job in work.paint)]
+        batches = [*plan_batches(jobs, work.alone, self.options.rows), *([job] for job in work.paint)]
         if not batches:
             return
         scope = Scope.of([job.job for batch in batches for job in batch])

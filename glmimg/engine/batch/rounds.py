@@ -24,9 +24,9 @@ class Round:
     dumps: list[BatchJob]
 
 
-def plan_rounds(work: Survey, *, ar_batch: int, round_size: int | None) -> Iterator[Round]:
+def plan_rounds(work: Survey, *, rows: int, round_size: int | None) -> Iterator[Round]:
     """The rounds of a batch; `round_size` None makes one of everything."""
-    batches = plan_batches(work.write, work.alone, ar_batch)
+    batches = plan_batches(work.write, work.alone, rows)
     if round_size is None:
         yield Round(list(batches), work.paint)
         return
