@@ -47,6 +47,15 @@ def test_a_fetch_that_breaks_off_is_named_and_finished_later(hub: Hub, tmp_path:
     assert run_program("models", "pull", "some/model", env=env).returncode == 0
 
 
+def test_the_list_keeps_a_model_whose_next_commit_was_never_fetched(hub: Hub, tmp_path: Path) -> None:
+    """An interruption can leave a branch at a commit of which no file came."""
+    pulled = run_program("models", "pull", "some/model", env=hub.environment(tmp_path))
+    assert pulled.returncode == 0, pulled.stderr
+    next(tmp_path.rglob("refs/main")).write_text("f" * 40)
+    listed = run_program("models", "list", "--json", env=hub.environment(tmp_path, offline=True))
+    assert "some/model" in [json.loads(line)["model"] for line in listed.stdout.splitlines()]
+
+
 def test_what_the_hub_does_not_have(hub: Hub, tmp_path: Path) -> None:
     done = run_program("models", "pull", "some/other", env=hub.environment(tmp_path))
     assert done.returncode == 4
