@@ -47,6 +47,9 @@ HALVES: dict[Half, tuple[str, ...]] = {
     "dit": ("text_encoder", "tokenizer", "transformer", "vae", "scheduler"),
 }
 
+FILE_PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
+"""What of a hub repository makes a checkpoint: configurations, tokenizers, safetensors; never pickles, never code."""
+
 WEIGHT_STEMS = {
     "vision_language_encoder": "model",
     "text_encoder": "model",

@@ -49,18 +49,16 @@ def find_models() -> list[FoundModel]:
 
 
 def _cached_checkpoints() -> Iterator[Checkpoint]:
-    from huggingface_hub import scan_cache_dir
-    from huggingface_hub.errors import CacheNotFound
+    """Read off the folders: `scan_cache_dir` leaves out a whole repository once a fetch of it broke off early.
 
-    try:
-        cache = scan_cache_dir()
-    except CacheNotFound:
-        return
-    for repo in sorted(cache.repos, key=lambda repo: repo.repo_id):
-        for revision in repo.revisions:
-            folder = Path(revision.snapshot_path)
-            if repo.repo_type == "model" and (folder / "model_index.json").exists() and _is_glm_image(folder):
-                yield Checkpoint(repo.repo_id, folder, revision.commit_hash)
+    source: huggingface_hub's guide to its cache, `models--OWNER--NAME/snapshots/COMMIT`
+    """
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    for folder in sorted(Path(HF_HUB_CACHE).resolve().glob("models--*--*/snapshots/*")):
+        if (folder / "model_index.json").exists() and _is_glm_image(folder):
+            _, owner, name = folder.parents[1].name.split("--", 2)
+            yield Checkpoint(f"{owner}/{name}", folder, folder.name)
 
 
 def _is_glm_image(folder: Path) -> bool:

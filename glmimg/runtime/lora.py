@@ -133,8 +133,9 @@ def _from_hub(name: str) -> Path:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
+        # A README may be missing, but not the file that would be taken first: another would go on in its stead.
         try:
-            return Path(snapshot_download(name, local_files_only=True))
+            return Path(snapshot_download(name, allow_patterns=[AR_FILE, DIT_FILE], local_files_only=True))
         except (LocalEntryNotFoundError, FileNotFoundError, ValueError) as error:
             hint = f"Give a file or folder, or fetch it first: hf download {name}"
             raise BadInput(name, "is no file, and no adapter in the hub cache", hint) from error

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from glmimg.errors import ModelMissing, UsageError
-from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.checkpoint import FILE_PATTERNS, Checkpoint
 
 DEFAULT_MODEL = "zai-org/GLM-Image"
 DEMO = "demo"
@@ -46,16 +46,18 @@ def is_hub_id(name: str) -> bool:
 
 
 def _cached(hub_id: str, revision: str | None) -> Checkpoint:
+    """A snapshot that has every file `models pull` fetches, whatever else its repository holds."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        folder = Path(snapshot_download(hub_id, revision=revision, local_files_only=True))
-    except (LocalEntryNotFoundError, FileNotFoundError, ValueError) as error:
+        folder = snapshot_download(hub_id, revision=revision, allow_patterns=FILE_PATTERNS, local_files_only=True)
+    except (FileNotFoundError, IsADirectoryError, ValueError) as error:
         size = f" ({KNOWN_SIZES[hub_id]})" if hub_id in KNOWN_SIZES else ""
         at = f" --revision {revision}" if revision else ""
+        # Only the IncompleteSnapshotError of huggingface_hub >= 1.22 says where the part lies.
+        there, lacking = ("only partly", "the rest") if hasattr(error, "snapshot_path") else ("not", "it")
         raise ModelMissing(
-            f"model {hub_id}{size} is not on this machine",
-            f"Fetch it: glmimg models pull {hub_id}{at}   Or try --model demo, which needs no download.",
+            f"model {hub_id}{size} is {there} on this machine",
+            f"Fetch {lacking}: glmimg models pull {hub_id}{at}   Or try --model demo, which needs no download.",
         ) from error
-    return Checkpoint(hub_id, folder, folder.name)
+    return Checkpoint(hub_id, Path(folder), Path(folder).name)
