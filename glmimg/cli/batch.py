@@ -56,7 +56,7 @@ def batch(asked: Asked, jobs: JobsFile, count: a.Count = 1) -> None:
     from glmimg.engine.batch.gallery import write_gallery
     from glmimg.engine.batch.joblist import open_jobs
     from glmimg.engine.batch.ledger import Ledger
-    from glmimg.engine.batch.store import open_store
+    from glmimg.engine.batch.places import open_store
     from glmimg.engine.batch.survey import survey
     from glmimg.engine.memory import check_extras
     from glmimg.engine.stages import AR_BATCH, Scope

@@ -104,7 +104,7 @@ def read_seconds(place: str, size: str | None = None) -> StageSeconds:
     raises: BadInput (exit 3) if nothing was measured there; OutputError (exit 2) for a URI nobody can open
     """
     from glmimg.engine.batch.ledger import Pace
-    from glmimg.engine.batch.store import open_store
+    from glmimg.engine.batch.places import open_store
 
     pace = Pace()
     for line in open_store(place, make=False).read_results():

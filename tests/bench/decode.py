@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from glmimg.engine.local import LocalEngine, Order
 
 from glmimg.dit.conditioning import upsample_tokens
 from glmimg.dit.stage import DiTStage
 from glmimg.engine.complete import complete
-from glmimg.engine.local import LocalEngine, Order
 from glmimg.job import ModelChoice, PaintSettings
 from glmimg.preset import load_stack
 from glmimg.runtime.device import place

@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from glmimg.engine.local import LocalEngine, PaintOrder
 
 from glmimg.ar.decode_loop import TextDecoder
 from glmimg.ar.stage import ARStage
 from glmimg.engine.complete import complete_sampling
-from glmimg.engine.local import LocalEngine, PaintOrder
 from glmimg.events import unwatched
 from glmimg.job import Job, ModelChoice, Wish, parse_size
 from glmimg.runtime.device import place

@@ -14,10 +14,10 @@ from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+from glmimg.engine.local import LocalEngine, Order
 
 from glmimg.dit.stage import DiTStage
 from glmimg.engine.complete import complete
-from glmimg.engine.local import LocalEngine, Order
 from glmimg.job import ModelChoice, PaintSettings
 from glmimg.preset import load_preset, load_stack
 from glmimg.runtime.device import place

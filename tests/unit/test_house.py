@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,7 +48,7 @@ FLOORS = {
 HEAVY = {"torch", "transformers", "diffusers", "accelerate"}
 MAX_MODULE_LINES = 350
 MAX_FUNCTION_LINES = 60
-MAX_PACKAGE_LINES = 16_450
+MAX_PACKAGE_LINES = 16_320
 """To come down to 13,000; it only ever sinks."""
 MAX_OWN_PARAMETERS = 7
 COMMON_WORDS = {
@@ -66,6 +67,7 @@ COMMON_WORDS = {
         "engine",
         "address",
         "gallery",
+        "as_json",
     ),
 }
 """Knobs whose names are words of the field or of English, which stand in many files for themselves."""
@@ -128,6 +130,34 @@ def test_no_two_files_import_each_other_by_any_way() -> None:
 
     for name in sorted(graph):
         visit(name, ())
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_library_is_tampered_with(path: Path) -> None:
+    """Nothing is put into `sys.modules` or in front of imports, and no name inside another library is replaced."""
+    tree = ast.parse(path.read_text())
+    foreign = {
+        (alias.asname or alias.name).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and not (getattr(node, "module", None) or "").startswith("glmimg")
+        for alias in node.names
+        if not alias.name.startswith("glmimg")
+    }
+    for node in ast.walk(tree):
+        targets = node.targets if isinstance(node, ast.Assign | ast.Delete) else []
+        targets = [each for target in targets for each in (target.elts if isinstance(target, ast.Tuple) else [target])]
+        for target in targets:
+            text = ast.unparse(target)
+            assert not text.startswith(("sys.modules", "sys.meta_path", "sys.path")), f"{path}: {text}"
+            if isinstance(target, ast.Attribute):
+                assert text.split(".")[0] not in foreign, f"{path}: {text} is another library's"
+        if isinstance(node, ast.Call):
+            text = ast.unparse(node.func)
+            tampering = r"sys\.(modules|meta_path|path)\.(update|setdefault|pop|append|insert|clear)"
+            assert not re.fullmatch(tampering, text), f"{path}: {text}"
+            if text == "setattr" and ast.unparse(node.args[0]) != "sys":  # the standard streams are one's own
+                assert ast.unparse(node.args[0]).split(".")[0] not in foreign, f"{path}: {ast.unparse(node)}"
 
 
 def test_the_package_stays_small() -> None:

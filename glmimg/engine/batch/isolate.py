@@ -11,8 +11,8 @@ from multiprocessing.connection import Connection
 from glmimg.engine.batch.events import BatchEvent
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, make_record
+from glmimg.engine.batch.places import open_store
 from glmimg.engine.batch.rounds import Round, draw_in_rounds
-from glmimg.engine.batch.store import open_store
 from glmimg.engine.batch.workbench import Outcome, Workbench
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import Scope, Stages

@@ -19,9 +19,10 @@ from glmimg.engine.batch.events import BatchEvent, Tell
 from glmimg.engine.batch.isolate import plain
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, make_record
+from glmimg.engine.batch.places import open_store
 from glmimg.engine.batch.rounds import plan_batches
 from glmimg.engine.batch.settings import Cluster
-from glmimg.engine.batch.store import Store, open_store
+from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Survey
 from glmimg.engine.batch.workbench import RESUME, Outcome, Workbench
 from glmimg.engine.engine import Engine
