@@ -1,7 +1,7 @@
 """glmimg: the command line for GLM-Image, in two stages with a token file between them.
 
-From Python: `from glmimg import draw, write_tokens, paint, read_dump, write_dump`. Importing the
-package itself imports nothing heavy; torch comes with the first name that needs it.
+From Python: `with glmimg.load("demo") as model: model.draw("a red circle")`. Importing the package itself imports
+nothing heavy; torch comes with the first picture.
 """
 
 from __future__ import annotations
@@ -9,37 +9,36 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glmimg.api import draw, paint, write_tokens
+    from glmimg.api import Model, load
     from glmimg.errors import GlmimgError
-    from glmimg.image_io import Picture, encode_png, read_making
-    from glmimg.tokens.dump import TokenDump, read_dump, write_dump
+    from glmimg.image_io import Picture, Provenance, read_provenance
+    from glmimg.tokens.dump import TokenDump
+    from glmimg.tokens.dump_file import read_dump, write_dump
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "draw": "glmimg.api",
-    "paint": "glmimg.api",
-    "write_tokens": "glmimg.api",
+    "Model": "glmimg.api",
+    "load": "glmimg.api",
     "GlmimgError": "glmimg.errors",
     "Picture": "glmimg.image_io",
-    "encode_png": "glmimg.image_io",
-    "read_making": "glmimg.image_io",
+    "Provenance": "glmimg.image_io",
+    "read_provenance": "glmimg.image_io",
     "TokenDump": "glmimg.tokens.dump",
-    "read_dump": "glmimg.tokens.dump",
-    "write_dump": "glmimg.tokens.dump",
+    "read_dump": "glmimg.tokens.dump_file",
+    "write_dump": "glmimg.tokens.dump_file",
 }
 
 __all__ = [
     "GlmimgError",
+    "Model",
     "Picture",
+    "Provenance",
     "TokenDump",
-    "draw",
-    "encode_png",
-    "paint",
+    "load",
     "read_dump",
-    "read_making",
+    "read_provenance",
     "write_dump",
-    "write_tokens",
 ]
 
 
@@ -49,3 +48,7 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -70,6 +70,10 @@ class BadPreset(BadInput):
     """A preset that does not exist or does not hold what a preset may hold (exit 3)."""
 
 
+class BadConfig(BadInput):
+    """A config file that does not hold what it may hold (exit 3)."""
+
+
 class BadPrompts(BadInput):
     """A file of prompts, or standard input, that holds none or is not text (exit 3)."""
 

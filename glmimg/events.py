@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmimg.tokens.grid import GridShape, Role
+from glmimg.grid import GridShape, Role
 
 if TYPE_CHECKING:
     from glmimg.tokens.dump import TokenDump

@@ -1,21 +1,18 @@
-"""One piece of work, validated: what to draw, and separately which model to load for it.
+"""What decides a picture beside the model as loaded: a `Job` of a `Scene`, a `Sampling` and a `Painting`.
 
-A `Wish` is what somebody said (flags, presets, metadata), with `None` for "not said". A `Job` is
-complete: everything that decides the pixels, next to the checkpoint itself.
+Every knob of the two stages is declared here and nowhere else; those of the model and of the command stand in
+`choice`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
 from glmimg.errors import SizeError, UsageError
-from glmimg.source_ref import Fit as Fit
-from glmimg.source_ref import SourceRef as SourceRef
-from glmimg.tokens.grid import check_size
+from glmimg.grid import CELL_PX, GridShape, check_size, target_shape
+from glmimg.knob import Knob, Settings
 
 MAX_STEPS = 1000
 """More denoising steps than the training schedule of the model has timesteps make no sense."""
@@ -26,232 +23,37 @@ DRAFT_STEPS = 8
 MAX_PROMPT = 20_000
 """Characters; the model's context ends long before."""
 
-Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
-Method = Literal["sequential", "jacobi"]
-Window = tuple[float, float]
-Scheduler = Literal["euler", "heun", "unipc", "dpm"]
+MAX_SEED = (1 << 63) - 1
+"""Seeds stay within what `torch.Generator.manual_seed` takes."""
 
 
-class Wish(BaseModel):
-    """What to draw, as far as somebody said it; `None` leaves it to the next in line.
+class Size(NamedTuple):
+    """A picture's sides in pixels, multiples of 32."""
 
-    Order of precedence: flag, environment, preset, checkpoint.
-    size:            `WxH` in pixels, multiples of 32
-    guidance_window: `FROM,TO`, shares of the schedule between which guidance works
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
-
-    prompt: str | None = None
-    size: str | None = None
-    seed: Seed | None = None
-    dit_seed: Seed | None = None
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
-    guidance: Annotated[float, Field(ge=1, le=100)] | None = None
-    temperature: Annotated[float, Field(gt=0, le=100)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    ar_method: Method | None = None
-    ar_window: Annotated[int, Field(ge=1)] | None = None
-    guidance_window: str | None = None
-    scheduler: Scheduler | None = None
-    cache: Annotated[float, Field(gt=0, le=1)] | None = None
-    guidance_batch: bool | None = None
-
-    @field_validator("guidance_window")
-    @classmethod
-    def _is_window(cls, value: str | None) -> str | None:
-        if value is not None:
-            parse_window(value)
-        return value
-
-    @field_validator("size")
-    @classmethod
-    def _is_size(cls, value: str | None) -> str | None:
-        if value is not None:
-            try:
-                parse_size(value)
-            except SizeError as error:
-                raise ValueError(f"{error.message}. {error.hint}") from error
-        return value
-
-    def over(self, other: Wish) -> Wish:
-        """This wish, completed by another where it says nothing."""
-        return other.model_copy(update=self.model_dump(exclude_none=True))
-
-    @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> Self:
-        """A wish from values of the command line.
-
-        raises: UsageError (exit 2), SizeError (exit 2), naming the option
-        """
-        if (size := fields.get("size")) is not None:
-            parse_size(size)
-        if (window := fields.get("guidance_window")) is not None:
-            parse_window(window)
-        try:
-            return cls.model_validate(dict(fields))
-        except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            name = "--" + str(problem["loc"][0]).replace("_", "-")
-            raise UsageError(
-                f"{name}: {problem['msg']}, got {problem['input']!r}", "See --help for the range."
-            ) from error
-
-
-class Sampling(BaseModel):
-    """How the AR stage draws a token from its logits.
-
-    temperature: > 0, divides the logits
-    top_p:       in (0, 1], nucleus sampling
-    top_k:       >= 1, keep the k most likely ids; None keeps all
-    method:      "sequential" draws one token a forward pass, "jacobi" several, from the same law
-    window:      tokens "jacobi" drafts a pass at most; None leaves it to the program
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int | None = None
-    method: Method = "sequential"
-    window: Annotated[int, Field(ge=1)] | None = None
-
-
-class Job(BaseModel):
-    """One picture, completely said.
-
-    height, width: pixels, multiples of 32
-    seed:          of stage 1, and of stage 2 unless dit_seed says otherwise
-    steps:         denoising steps, 1 to 1000
-    guidance:      classifier-free guidance scale; 1 turns it off
-    guidance_window, scheduler, cache, guidance_batch: see `PaintSettings`
-    sources:       the pictures an edit starts from; empty for text-to-image
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    prompt: str
     height: int
     width: int
-    seed: Seed
-    dit_seed: Seed
-    steps: int
-    guidance: float
-    guidance_window: Window | None = None
-    scheduler: Scheduler = "euler"
-    cache: float | None = None
-    guidance_batch: bool = False
-    sampling: Sampling
-    sources: tuple[SourceRef, ...] = ()
 
-    @property
-    def size(self) -> str:
+    def __str__(self) -> str:
         return f"{self.width}x{self.height}"
 
     @property
-    def painting(self) -> PaintSettings:
-        return PaintSettings(
-            self.dit_seed,
-            self.steps,
-            self.guidance,
-            self.guidance_window,
-            self.scheduler,
-            self.cache,
-            guidance_batch=self.guidance_batch,
-        )
-
-    @property
-    def drafting(self) -> PaintSettings:
-        """How its preview is painted: fast, without guidance."""
-        return PaintSettings(self.dit_seed, min(self.steps, DRAFT_STEPS), 1.0)
+    def cells(self) -> GridShape:
+        """The target grid of such a picture."""
+        return target_shape(*self)
 
 
-@dataclass(frozen=True)
-class DroppedCells:
-    """Cells of a target grid that are painted as if they had no token.
-
-    said:  the box or mask file that was asked for
-    cells: rows of flags, one for each token
-    """
-
-    said: str
-    cells: tuple[tuple[bool, ...], ...]
+def parse_size(text: str) -> Size:
+    """`WxH` in pixels. Raises SizeError (exit 2)."""
+    width, cross, height = text.lower().replace("×", "x").partition("x")
+    sides = width.strip(), height.strip()
+    if not cross or not all(side.isascii() and side.isdecimal() and len(side) <= 9 for side in sides):
+        raise SizeError(f"size {text!r} is not of the form WIDTHxHEIGHT", "For example --size 1152x768.")
+    check_size(int(height), int(width))
+    return Size(int(height), int(width))
 
 
-@dataclass(frozen=True)
-class PaintSettings:
-    """How stage 2 paints a dump.
-
-    seed:     of the noise to start from
-    steps:    denoising steps, 1 to 1000
-    guidance: classifier-free guidance scale, >= 1; 1 turns it off
-    guidance_window: steps of the schedule that are guided, as shares from 0 (noise) to 1; None guides all
-    scheduler: euler is what the model was trained with; the others are of second order
-    cache:    residual threshold under which cache-dit reuses blocks of the step before; None computes all
-    dropped:  cells painted without their tokens
-    guidance_batch: both branches of guidance in one batch: more memory, other rounding; not together with cache
-    """
-
-    seed: int
-    steps: int
-    guidance: float
-    guidance_window: Window | None = None
-    scheduler: Scheduler = "euler"
-    cache: float | None = None
-    dropped: DroppedCells | None = None
-    guidance_batch: bool = False
-
-    @classmethod
-    def of(cls, wish: Wish, seed: int) -> Self:
-        """How a wish paints a dump of this seed.
-
-        raises: UsageError (exit 2) if it says neither steps nor guidance, or no possible window
-        """
-        if wish.steps is None or wish.guidance is None:
-            raise UsageError("steps and guidance are not said", "Start from the preset `default`, or pass both.")
-        return cls(
-            seed=seed if wish.dit_seed is None else wish.dit_seed,
-            steps=wish.steps,
-            guidance=float(wish.guidance),
-            guidance_window=parse_window(wish.guidance_window) if wish.guidance_window else None,
-            scheduler=wish.scheduler or "euler",
-            cache=wish.cache,
-            guidance_batch=bool(wish.guidance_batch),
-        )
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which model to load and where to put it.
-
-    model:  a hub id, a directory in the diffusers layout, or "demo"
-    device: "auto", "cpu", "cuda", "cuda:1", "mps", ..., or one for each stage: "cuda:0,cuda:1"
-    dtype:  "auto", "fp32", "bf16" or "fp16"
-    memory: "auto", "resident", "stage", "offload" or "stream"
-    quantize: "none", "int8", "fp8", "int4", "nf4", or "ar=int4,dit=int8"
-    loras:  adapters, `PATH_OR_HUB` or `PATH_OR_HUB:SCALE`
-    compile: compile the passes of both halves; None leaves it to the device
-    """
-
-    model: str
-    revision: str | None = None
-    device: str = "auto"
-    dtype: str = "auto"
-    memory: str = "auto"
-    quantize: str = "none"
-    loras: tuple[str, ...] = ()
-    compile: bool | None = None
-
-    @property
-    def changes(self) -> list[str]:
-        """What makes the model another than the checkpoint's, as recorded in dumps and pictures."""
-        compressed = [] if self.quantize == "none" else [f"quantize {self.quantize}"]
-        compiled = ["compile"] if self.compile else []
-        return [*compressed, *(f"lora {lora}" for lora in self.loras), *compiled]
-
-
-def parse_window(text: str) -> Window:
-    """`FROM,TO`, both from 0 to 1, to numbers. Raises UsageError (exit 2)."""
+def parse_window(text: str) -> tuple[float, float]:
+    """`FROM,TO`, both from 0 to 1, the smaller first. Raises UsageError (exit 2)."""
     hint = "For example --guidance-window 0.1,0.8: guidance from 10 % to 80 % of the schedule."
     try:
         start, end = (float(each) for each in text.split(","))
@@ -262,32 +64,194 @@ def parse_window(text: str) -> Window:
     return start, end
 
 
-@dataclass(frozen=True)
-class ARChoice:
-    """How stage 1 is run; decides its speed, not what it draws.
+def _size(value: Any) -> Any:
+    return parse_size(value) if isinstance(value, str) else value
 
-    rows:    jobs drawn at once at most; None as many as pay and fit
-    compile: compile the forward pass; None leaves it to the device
+
+def _possible(size: Size) -> Size:
+    """For sizes that come as two numbers, in metadata."""
+    try:
+        check_size(*size)
+    except SizeError as error:
+        raise ValueError(error.message) from error
+    return size
+
+
+def _window(value: Any) -> Any:
+    return parse_window(value) if isinstance(value, str) else value
+
+
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Fit = Literal["pad", "crop"]
+Method = Literal["sequential", "jacobi"]
+Scheduler = Literal["euler", "heun", "unipc", "dpm"]
+
+
+class SourceRef(BaseModel):
+    """A source picture of an edit: which file it is, and how it becomes the picture both stages read.
+
+    path:          as it was given
+    sha256:        of the file's bytes
+    height, width: of the prepared picture in pixels, multiples of 32; the file's own may be others
+    fit:           how an aspect the model cannot read was changed; None if it needed no change
+    background:    colour under transparent and around padded pixels, `#rrggbb`
     """
 
-    rows: int | None = None
-    compile: bool | None = None
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    path: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    height: Annotated[int, Field(ge=CELL_PX, multiple_of=CELL_PX)]
+    width: Annotated[int, Field(ge=CELL_PX, multiple_of=CELL_PX)]
+    fit: Fit | None = None
+    background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = "#ffffff"
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """`WxH` in pixels to (height, width). Raises SizeError (exit 2)."""
-    width, cross, height = text.lower().replace("×", "x").partition("x")
-    if not (
-        cross
-        and width.strip().isascii()
-        and width.strip().isdecimal()
-        and height.strip().isascii()
-        and height.strip().isdecimal()
-        and max(len(width), len(height)) <= 9
-    ):
-        raise SizeError(f"size {text!r} is not of the form WIDTHxHEIGHT", "For example --size 1152x768.")
-    check_size(int(height), int(width))
-    return int(height), int(width)
+class Scene(Settings):
+    """What is drawn, in both stages. sources: the pictures an edit starts from; empty for text-to-image."""
+
+    prompt: str
+    size: Annotated[
+        Size,
+        BeforeValidator(_size),
+        AfterValidator(_possible),
+        Knob("Picture size in pixels, both sides multiples of 32.", short="-s", metavar="WxH", default="the model's"),
+    ]
+    sources: tuple[SourceRef, ...] = ()
+
+
+class Sampling(Settings):
+    """How stage 1 draws tokens from its logits."""
+
+    seed: Annotated[Seed, Knob("Seed of both stages.", metavar="N", default="random, reported")]
+    temperature: Annotated[
+        float, Field(gt=0, le=100), Knob("Sampling temperature of stage 1.", metavar="X", default="the model's")
+    ]
+    top_p: Annotated[float, Field(gt=0, le=1), Knob("Nucleus sampling of stage 1.", metavar="X", default="the model's")]
+    top_k: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Knob("Sample among the K likeliest codes.", metavar="K", default="the model's", rare=True),
+    ] = None
+    ar_method: Annotated[
+        Method,
+        Field(alias="method"),
+        Knob("sequential, or jacobi: several tokens a pass, by the same law.", metavar="METHOD"),
+    ] = "sequential"
+    ar_window: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(alias="window"),
+        Knob("Tokens jacobi drafts a pass at most; it takes fewer by itself.", metavar="N", rare=True),
+    ] = None
+
+
+class DroppedCells(BaseModel):
+    """Cells of a target grid that are painted as if they had no token.
+
+    region: the box or mask file that was asked for
+    cells:  rows of flags, one for each token
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    region: str
+    cells: tuple[tuple[bool, ...], ...]
+
+
+class Painting(Settings):
+    """How stage 2 paints a dump.
+
+    guidance_window: steps of the schedule that are guided, as shares from 0 (noise) to 1; None guides all
+    scheduler: euler is what the model was trained with; the others are of second order
+    cache:     residual threshold under which cache-dit reuses blocks of the step before; None computes all
+    """
+
+    dit_seed: Annotated[Seed, Knob("Another seed for stage 2.", metavar="N", default="--seed")]
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS), Knob("Denoising steps.", metavar="N", default="50")]
+    guidance: Annotated[
+        float,
+        Field(ge=1, le=100),
+        Knob("Classifier-free guidance scale; 1 turns it off.", metavar="X", default="1.5"),
+    ]
+    guidance_window: Annotated[
+        tuple[float, float] | None,
+        BeforeValidator(_window),
+        Knob("Guide only between these shares of the schedule, such as 0.1,0.8.", metavar="FROM,TO", rare=True),
+    ] = None
+    scheduler: Annotated[
+        Scheduler, Knob("euler, heun, unipc or dpm; the last three take fewer steps.", metavar="NAME")
+    ] = "euler"
+    cache: Annotated[
+        Annotated[float, Field(gt=0, le=1)] | None,
+        Knob("Reuse blocks that change by less than X, such as 0.12; needs cache-dit.", metavar="X"),
+    ] = None
+    guidance_batch: Annotated[
+        bool,
+        Knob("Both branches of guidance in one batch: more memory, other rounding.", negated=True, rare=True),
+    ] = False
+    drop: Annotated[
+        DroppedCells | None,
+        Field(exclude_if=lambda value: value is None),
+        Knob(
+            "Paint this part without its tokens: a box in pixels, or a picture that is white there.",
+            metavar="BOX|MASK",
+            rare=True,
+        ),
+    ] = None
+
+    def conflict(self, *, with_sources: bool) -> UsageError | None:
+        """What of it does not go together."""
+        if self.cache is not None and with_sources:
+            return UsageError("--cache does not work with source pictures", "--scheduler unipc saves steps too.")
+        if self.cache is not None and self.guidance_batch:
+            return UsageError("--cache and --guidance-batch do not go together", "Leave one of them out.")
+        return None
+
+    @property
+    def draft(self) -> Painting:
+        """How a preview is painted: fast, without guidance."""
+        return Painting(dit_seed=self.dit_seed, steps=min(self.steps, DRAFT_STEPS), guidance=1.0)
+
+
+class Job(BaseModel):
+    """One picture, completely said. As JSON it is flat, in the form of the first edition: see `record`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    scene: Scene
+    sampling: Sampling
+    painting: Painting
+
+    @model_serializer
+    def record(self) -> dict[str, Any]:
+        """The job as metadata, ledgers and `--json` hold it; keys never change, new ones are left out by default."""
+        scene, sampling = self.scene, self.sampling.model_dump(mode="json", by_alias=True)
+        return {
+            "prompt": scene.prompt,
+            "height": scene.size.height,
+            "width": scene.size.width,
+            "seed": sampling.pop("seed"),
+            **self.painting.model_dump(mode="json"),
+            "sampling": sampling,
+            "sources": [source.model_dump(mode="json") for source in scene.sources],
+        }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_record(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or "scene" in value:
+            return value
+        rest = dict(value)
+        size = Size(rest.pop("height", 0), rest.pop("width", 0))
+        scene = {"prompt": rest.pop("prompt", None), "size": size, "sources": rest.pop("sources", ())}
+        drawn = rest.pop("sampling", {})
+        sampling = {"seed": rest.pop("seed", None), **drawn} if isinstance(drawn, dict) else drawn
+        return {"scene": scene, "sampling": sampling, "painting": rest}
+
+    def again(self, *, seed: int, dit_seed: int | None = None) -> Self:
+        """The same job with another seed, and that seed for stage 2 unless another is said."""
+        sampling = self.sampling.model_copy(update={"seed": seed})
+        painting = self.painting.model_copy(update={"dit_seed": seed if dit_seed is None else dit_seed})
+        return self.model_copy(update={"sampling": sampling, "painting": painting})
 
 
 def check_prompt(prompt: str) -> str:

@@ -4,53 +4,44 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Hashable, Sequence
-from functools import reduce
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ConfigDict, ValidationError, field_validator
+from pydantic import ValidationError
 
-from glmimg.errors import BadPreset
-from glmimg.job import Wish
-from glmimg.tokens.dump import first_problem
+from glmimg.errors import BadInput, BadPreset, UsageError
+from glmimg.said import Partial, job_form, merge, problem_of
 
 PLACE = "{prompt}"
 
 
-class Preset(Wish):
-    """Job fields under a name.
+@dataclass(frozen=True)
+class Preset:
+    """Knobs of a job under a name.
 
     template: text with `{prompt}` in it, into which the prompt is put
+    said:     the knobs it says, by name
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    description: str = ""
-    template: str | None = None
-
-    @field_validator("template")
-    @classmethod
-    def _has_a_place(cls, value: str | None) -> str | None:
-        if value is not None and PLACE not in value:
-            raise ValueError(f"the template has no {PLACE} in it")
-        return value
-
-    def wish(self) -> Wish:
-        """The job fields alone."""
-        return Wish(**self.model_dump(exclude={"description", "template"}))
+    description: str
+    template: str | None
+    said: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
 class PresetStack:
     """Several presets, later ones winning, templates applied one inside the other."""
 
-    def __init__(self, presets: Sequence[Preset]) -> None:
-        self.presets = presets
+    presets: tuple[Preset, ...] = ()
 
     @property
-    def wish(self) -> Wish:
-        return reduce(lambda below, preset: preset.wish().over(below), self.presets, Wish())
+    def said(self) -> dict[str, Any]:
+        """What they say together."""
+        return merge(*(preset.said for preset in reversed(self.presets)))
 
     def fill(self, prompt: str) -> str:
         """The prompt as the model gets it."""
@@ -59,8 +50,8 @@ class PresetStack:
 
 
 def load_stack(names: Sequence[str]) -> PresetStack:
-    """`default` and the named presets over it. Raises BadPreset (exit 3)."""
-    return PresetStack([load_preset("default"), *(load_preset(name) for name in names)])
+    """The named presets. `default` is not among them: it stands in for the checkpoint. Raises BadPreset (exit 3)."""
+    return PresetStack(tuple(load_preset(name) for name in names))
 
 
 def load_preset(name: str) -> Preset:
@@ -106,13 +97,13 @@ def _shipped() -> dict[str, Path]:
     return {path.stem: path for path in folder.glob("*.yaml")}
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, refuse: type[BadInput] = BadPreset) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise BadPreset(path, f"cannot be read: {error.strerror}") from error
+        raise refuse(path, f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise BadPreset(path, "is not UTF-8 text") from error
+        raise refuse(path, "is not UTF-8 text") from error
 
 
 class _Loader(yaml.SafeLoader):
@@ -126,20 +117,34 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parse(path: Path) -> Preset:
+@cache
+def _form() -> type[Partial]:
+    return job_form({"description": (str, ""), "template": (str | None, None)})
+
+
+def read_mapping(path: Path, known: Collection[str], refuse: type[BadInput]) -> dict[str, Any]:
+    """A YAML file of `key: value` lines. Raises `refuse` for anything else and for keys that are not known."""
     try:
-        values: Any = yaml.load(_read(path), Loader=_Loader)
+        values: Any = yaml.load(_read(path, refuse), Loader=_Loader)
     except (yaml.YAMLError, RecursionError) as error:
-        raise BadPreset(path, f"is not YAML: {str(error).splitlines()[0]}") from error
+        raise refuse(path, f"is not YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict):
-        raise BadPreset(path, "should hold `key: value` lines")
-    unknown = [key for key in values if key not in Preset.model_fields]
+        raise refuse(path, "should hold `key: value` lines")
+    unknown = [key for key in values if key not in known]
     if unknown:
-        near = difflib.get_close_matches(str(unknown[0]), Preset.model_fields, n=1)
-        known = ", ".join(Preset.model_fields)
-        hint = f"Did you mean {near[0]}?" if near else f"A preset may hold: {known}."
-        raise BadPreset(path, f"unknown key {unknown[0]!r}", hint)
+        near = difflib.get_close_matches(str(unknown[0]), known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"It may hold: {', '.join(known)}."
+        raise refuse(path, f"unknown key {unknown[0]!r}", hint)
+    return values
+
+
+def _parse(path: Path) -> Preset:
+    values = read_mapping(path, _form().model_fields, BadPreset)
     try:
-        return Preset.model_validate(values)
-    except ValidationError as error:
-        raise BadPreset(path, first_problem(error), "See: glmimg presets default") from error
+        said = _form().model_validate(values).said()
+    except (ValidationError, UsageError) as error:
+        raise BadPreset(path, problem_of(error), "See: glmimg presets default") from error
+    template = said.pop("template", None)
+    if template is not None and PLACE not in template:
+        raise BadPreset(path, f"template: the template has no {PLACE} in it", "See: glmimg presets default")
+    return Preset(said.pop("description"), template, said)

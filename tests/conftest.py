@@ -33,6 +33,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("GLMIMG_"):
             monkeypatch.delenv(name)
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("GLMIMG_CONFIG", os.devnull + "/none")
 
 
 @pytest.fixture(scope="session")

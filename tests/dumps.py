@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from glmimg.grid import preview_shape, target_shape
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Stats, TokenDump
-from glmimg.tokens.grid import preview_shape, target_shape
 
 
 def grid(role: Any, rows: Sequence[Sequence[int]], **more: Any) -> Grid:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
+from glmimg.grid import GridShape, Role
 from glmimg.tokens.dump import Grid
-from glmimg.tokens.grid import GridShape, Role
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor

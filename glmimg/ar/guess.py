@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from glmimg.tokens.grid import GridShape
+from glmimg.grid import GridShape
 
 NOTHING = -1
 """Beyond the edge of a grid."""

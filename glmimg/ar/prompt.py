@@ -10,9 +10,9 @@ import torch
 
 from glmimg.ar.sources import SourceEncoder
 from glmimg.errors import UsageError
+from glmimg.grid import GridShape, Role, preview_shape, target_shape
 from glmimg.sources import PreparedSource
 from glmimg.tokens.dump import Grid
-from glmimg.tokens.grid import GridShape, Role, preview_shape, target_shape
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor

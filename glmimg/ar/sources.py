@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from glmimg.grid import GridShape
 from glmimg.job import SourceRef
 from glmimg.sources.shelf import Key, identity
 from glmimg.tokens.dump import Grid
-from glmimg.tokens.grid import GridShape
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration

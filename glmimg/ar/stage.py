@@ -15,13 +15,17 @@ from glmimg.ar.embedding import EmbeddingRows
 from glmimg.ar.guess import Guesser
 from glmimg.ar.jacobi import write_jacobi
 from glmimg.ar.prompt import ARPrompt, build_prompt
+from glmimg.ar.rework import REPORT_EVERY, encode_grids, redraw_grids
 from glmimg.ar.sampling import Replay, TokenSampler
+from glmimg.ar.scoring import score_grids
 from glmimg.ar.sources import SourceEncoder
 from glmimg.ar.static_decoder import StaticDecoder, can_be_static
 from glmimg.ar.window import MAX_WINDOW, Window
+from glmimg.choice import ModelChoice
 from glmimg.errors import UsageError
 from glmimg.events import Loading, PreviewWritten, TokensWritten, Watch
-from glmimg.job import ARChoice, Job, SourceRef
+from glmimg.grid import GridShape, Role
+from glmimg.job import Job, Painting, Scene, Size
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.layout import Layout
@@ -30,18 +34,15 @@ from glmimg.runtime.lora import put_on
 from glmimg.runtime.release import release_memory
 from glmimg.runtime.weights import WeightFiles
 from glmimg.sources import SourceShelf
-from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Source, Stats, TokenDump
-from glmimg.tokens.grid import GridShape, Role
+from glmimg.tokens.change import FROM_IMAGE, REDRAW, Reading, Redraw, TokenWork
+from glmimg.tokens.dump import Grid, ModelRef, Parent, SamplingRecord, Source, Stats, TokenDump
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
 
 EMBEDDING = "model.language_model.embed_tokens"
-EYES = ("model.visual", "model.vqmodel")
+VISION = ("model.visual", "model.vqmodel")
 """What only source pictures need."""
-
-REPORT_EVERY = 16
-"""Tokens between two reports of progress: reading the clock is free, drawing a terminal is not."""
 
 
 class ARStage:
@@ -53,7 +54,7 @@ class ARStage:
         processor: GlmImageProcessor,
         checkpoint: Checkpoint,
         shelf: SourceShelf | None = None,
-        choice: ARChoice = ARChoice(),
+        choice: ModelChoice = ModelChoice(),
     ) -> None:
         self.model = model
         self.processor = processor
@@ -67,6 +68,7 @@ class ARStage:
             revision=checkpoint.revision,
             codebook_size=checkpoint.codebook_size,
             fingerprint=checkpoint.fingerprint(),
+            changes=choice.changes,
         )
 
     @classmethod
@@ -76,12 +78,12 @@ class ARStage:
         placement: Placement,
         watch: Watch,
         shelf: SourceShelf | None = None,
-        choice: ARChoice = ARChoice(),
+        choice: ModelChoice = ModelChoice(),
         layout: Layout = Layout(),
         *,
-        with_eyes: bool = True,
+        with_vision: bool = True,
     ) -> Self:
-        """Load processor and text model, with `with_eyes` also vision encoder and VQ, for source pictures.
+        """Load processor and text model, with `with_vision` also vision encoder and VQ, for source pictures.
 
         shelf:  where the sources of edits are
         raises: ModelUnfit (exit 4), OutOfMemory (exit 5)
@@ -93,7 +95,7 @@ class ARStage:
         processor = load_part(GlmImageProcessor, checkpoint, "processor")
         part = "vision_language_encoder"
         selection = Selection(
-            skip=() if with_eyes else EYES,
+            skip=() if with_vision else VISION,
             replaced=(EMBEDDING,),
             stack="model.language_model.layers",
             resident=layout.resident,
@@ -108,58 +110,64 @@ class ARStage:
         watch(Loading("AR model", done=True))
         return cls(model, processor, checkpoint, shelf, choice)
 
-    def write(self, job: Job, watch: Watch) -> TokenDump:
-        """Draw the token grids of one job. Raises as `write_batch`."""
-        return self.write_batch([job], watch)[0]
-
     @torch.inference_mode()
-    def write_batch(
-        self, jobs: Sequence[Job], watch: Watch, *, begun: Sequence[TokenDump] = (), until: Role = "target"
-    ) -> list[TokenDump]:
+    def write(self, works: Sequence[TokenWork], watch: Watch) -> list[TokenDump]:
         """Draw the token grids of several jobs at once; each gets the tokens it would get alone.
 
-        jobs:   of one size and sampling
-        begun:  for each job its preview, to go on from as if it had not stopped there
-        until:  the last grid to draw
+        works:  of one kind
         raises: UsageError (exit 2) if prompt and grids exceed the model's context;
                 BadImage (exit 3) if a source's file is gone
         """
-        prompts = self._read_prompts(jobs)
-        if jobs[0].sampling.method == "jacobi":  # windows of unlike reach: rows one after the other
-            return [
-                self._write([job], [prompt], begun[row : row + 1], until, watch)[0]
-                for row, (job, prompt) in enumerate(zip(jobs, prompts, strict=True))
-            ]
-        return self._write(jobs, prompts, begun, until, watch)
+        prompts = self._read_prompts([work.job.scene for work in works])
+        if works[0].job.sampling.ar_method == "jacobi":  # windows of unlike reach: rows one after the other
+            return [self._write([work], [prompt], watch)[0] for work, prompt in zip(works, prompts, strict=True)]
+        return self._write(works, prompts, watch)
 
-    def rows_that_fit(self, job: Job) -> int:
-        """How many jobs like this one to draw at once: as many as pay, and as memory holds."""
+    @torch.inference_mode()
+    def redraw(self, redraw: Redraw, watch: Watch) -> TokenDump:
+        """Draw part of a dump anew. Raises as `write`."""
+        job, (prompt,) = redraw.job, self._read_prompts([redraw.job.scene])
+        grids, stats = redraw_grids(self.model, prompt, self._sampler([job]), redraw, watch)
+        record = SamplingRecord(**job.sampling.model_dump(include={"temperature", "top_p", "top_k"}), method=REDRAW)
+        return self._dump(job.scene, job.sampling.seed, job.painting, grids, record, stats, prompt, redraw.parents)
+
+    @torch.inference_mode()
+    def score(self, dump: TokenDump) -> TokenDump:
+        """The dump with log-probabilities and entropies. Raises as `write`."""
+        (prompt,) = self._read_prompts([dump.scene])
+        grids = score_grids(self.model, prompt, dump.grids, self.checkpoint.codebook_size)
+        return dump.model_copy(update={"grids": grids})
+
+    @torch.inference_mode()
+    def encode(self, reading: Reading) -> TokenDump:
+        """The dump of a picture's own codes."""
+        grids, stats = encode_grids(self.model, self.processor, reading)
+        scene = Scene(prompt=reading.prompt, size=Size(reading.height, reading.width))
+        record = SamplingRecord(temperature=1.0, top_p=1.0, method=FROM_IMAGE)
+        return self._dump(scene, reading.seed, reading.painting, grids, record, stats, None, (reading.parent,))
+
+    def rows_that_fit(self, work: TokenWork) -> int:
+        """How many works like this one to draw at once: as many as pay, and as memory holds."""
         if self.choice.rows is not None:
             return self.choice.rows
-        return rows_that_fit(self.model, self._read_prompts([job])[0].length)
+        return rows_that_fit(self.model, self._read_prompts([work.job.scene])[0].length)
 
-    def _write(
-        self,
-        jobs: Sequence[Job],
-        prompts: Sequence[ARPrompt],
-        begun: Sequence[TokenDump],
-        until: Role,
-        watch: Watch,
-    ) -> list[TokenDump]:
-        grids = _grids_until(prompts[0], until)
+    def _write(self, works: Sequence[TokenWork], prompts: Sequence[ARPrompt], watch: Watch) -> list[TokenDump]:
+        jobs, grids = [work.job for work in works], _grids_until(prompts[0], works[0].until)
         new_tokens = sum(shape.cells for _, shape in grids)
         first = grids[0][1].cells if len(grids) > 1 else 0
         started = time.perf_counter()
         pieces: list[torch.Tensor] = []
 
         def dumps(shapes: tuple[tuple[Role, GridShape], ...]) -> list[TokenDump]:
-            ids = torch.cat(pieces, dim=1).tolist()
+            rows = torch.cat(pieces, dim=1).tolist()
             seconds = round(time.perf_counter() - started, 3)
-            stats = Stats(seconds=seconds, tokens=len(ids[0]), forward_passes=len(pieces))
-            return [self._dump(*each, shapes, stats) for each in zip(jobs, prompts, ids, strict=True)]
+            stats = Stats(seconds=seconds, tokens=len(rows[0]), forward_passes=len(pieces))
+            return [self._drawn(*each, shapes, stats) for each in zip(jobs, prompts, rows, strict=True)]
 
         count = 0
-        for piece in self._pieces(jobs, prompts, [_flat_preview(dump) for dump in begun], new_tokens):
+        begun = [_flat(work.begun) for work in works if work.begun is not None]
+        for piece in self._pieces(jobs, prompts, begun, new_tokens):
             pieces.append(piece)
             before, count = count, count + piece.shape[1]
             if count // REPORT_EVERY > before // REPORT_EVERY or count == new_tokens:
@@ -169,23 +177,24 @@ class ARStage:
         return dumps(grids)
 
     def _pieces(
-        self, jobs: Sequence[Job], prompts: Sequence[ARPrompt], said: list[list[int]], new_tokens: int
+        self, jobs: Sequence[Job], prompts: Sequence[ARPrompt], begun: list[list[int]], new_tokens: int
     ) -> Iterator[torch.Tensor]:
         """The tokens of every row, as many as each forward pass yields: [rows, count]."""
         sampling, sampler = jobs[0].sampling, self._sampler(jobs)
-        if sampling.method == "jacobi":
+        if sampling.ar_method == "jacobi":
             decoder = TextDecoder(self.model, prompts, new_tokens + 1)
-            guesser, window = Guesser([shape for _, shape in prompts[0].grids]), Window(sampling.window or MAX_WINDOW)
-            yield from write_jacobi(decoder, sampler, guesser, window, new_tokens, said[0] if said else ())
+            guesser = Guesser([shape for _, shape in prompts[0].grids])
+            window = Window(sampling.ar_window or MAX_WINDOW)
+            yield from write_jacobi(decoder, sampler, guesser, window, new_tokens, begun[0] if begun else ())
             return
-        replayed = Replay(sampler, torch.tensor(said, device=self.model.device)) if said else sampler
+        replayed = Replay(sampler, torch.tensor(begun, device=self.model.device)) if begun else sampler
         for token in write_tokens(self._decoder(prompts, new_tokens), replayed, new_tokens):
             yield token[:, None]
 
     def _sampler(self, jobs: Sequence[Job]) -> TokenSampler:
         return TokenSampler(
             jobs[0].sampling,
-            [torch.Generator(self.model.device).manual_seed(job.seed) for job in jobs],
+            [torch.Generator(self.model.device).manual_seed(job.sampling.seed) for job in jobs],
             self.checkpoint.codebook_size,
             self.checkpoint.generation_config.get("suppress_tokens", ()),
         )
@@ -204,16 +213,17 @@ class ARStage:
         self.static.start(prompts, new_tokens)
         return self.static
 
-    def _read_prompts(self, jobs: Sequence[Job]) -> list[ARPrompt]:
-        """The prompts as the model reads them; jobs that differ in nothing but the seed share one object."""
-        known: dict[tuple[str, int, int, tuple[SourceRef, ...]], ARPrompt] = {}
-        for job in jobs:
-            key = (job.prompt, job.height, job.width, job.sources)
-            if key not in known:
-                sources = [self.shelf.get(ref) for ref in job.sources]
-                known[key] = build_prompt(*key[:3], self.processor, self.model, sources, self.encoder)
-                self.check_context(known[key])
-        return [known[job.prompt, job.height, job.width, job.sources] for job in jobs]
+    def _read_prompts(self, scenes: Sequence[Scene]) -> list[ARPrompt]:
+        """The prompts as the model reads them; equal scenes share one object."""
+        known: dict[Scene, ARPrompt] = {}
+        for scene in scenes:
+            if scene not in known:
+                sources = [self.shelf.get(ref) for ref in scene.sources]
+                known[scene] = build_prompt(
+                    scene.prompt, *scene.size, self.processor, self.model, sources, self.encoder
+                )
+                self.check_context(known[scene])
+        return [known[scene] for scene in scenes]
 
     def close(self) -> None:
         """Free the weights."""
@@ -233,30 +243,37 @@ class ARStage:
                 "Shorten the prompt or the size.",
             )
 
+    def _drawn(
+        self, job: Job, prompt: ARPrompt, ids: Sequence[int], shapes: Sequence[tuple[Role, GridShape]], stats: Stats
+    ) -> TokenDump:
+        grids = Grid.several(shapes, ids)
+        record = SamplingRecord(**job.sampling.model_dump(by_alias=True, exclude={"seed"}))
+        return self._dump(job.scene, job.sampling.seed, job.painting, grids, record, stats, prompt)
+
     def _dump(
         self,
-        job: Job,
-        prompt: ARPrompt,
-        ids: Sequence[int],
-        shapes: Sequence[tuple[Role, GridShape]],
+        scene: Scene,
+        seed: int,
+        painting: Painting,
+        grids: Sequence[Grid],
+        sampling: SamplingRecord,
         stats: Stats,
+        prompt: ARPrompt | None,
+        parents: Sequence[Parent] = (),
     ) -> TokenDump:
-        grids, start = [], 0
-        for role, shape in shapes:
-            grids.append(Grid.from_flat(role, shape, ids[start : start + shape.cells]))
-            start += shape.cells
+        sources = zip(scene.sources, prompt.sources if prompt else (), strict=True)
         return TokenDump(
-            prompt=job.prompt,
-            height=job.height,
-            width=job.width,
-            seed=job.seed,
-            grids=grids,
-            sources=[
-                Source(**ref.model_dump(), grid=grid) for ref, grid in zip(job.sources, prompt.sources, strict=True)
-            ],
+            prompt=scene.prompt,
+            height=scene.size.height,
+            width=scene.size.width,
+            seed=seed,
+            grids=list(grids),
+            sources=[Source(**ref.model_dump(), grid=grid) for ref, grid in sources],
             model=self.model_ref,
-            sampling=SamplingRecord(**job.sampling.model_dump()),
+            sampling=sampling,
             stats=stats,
+            painting=painting,
+            parents=list(parents),
             glmimg=__version__,
         )
 
@@ -266,5 +283,5 @@ def _grids_until(prompt: ARPrompt, until: Role) -> tuple[tuple[Role, GridShape],
     return prompt.grids[: 1 + roles.index(until)]
 
 
-def _flat_preview(dump: TokenDump) -> list[int]:
+def _flat(dump: TokenDump) -> list[int]:
     return [token for grid in dump.grids for token in grid.flat()]

@@ -10,18 +10,18 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from glmimg.cli.console import Console
+from glmimg.engine.batch.estimate import estimate_batch
 from glmimg.engine.batch.events import BatchEvent, DumpWritten, JobEnded, Notice, Planned, Progress
 from glmimg.errors import JobsFailed
-from glmimg.events import Event, Loading, StepDone, TokensWritten
+from glmimg.events import Event, Loading, Noted, StepDone, TokensWritten
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from glmimg.engine.batch.estimate import Estimate
-    from glmimg.engine.batch.ledger import Record
-    from glmimg.engine.batch.stages import Needs
+    from glmimg.engine.batch.ledger import Ledger, Record
     from glmimg.engine.batch.store import Store
     from glmimg.engine.batch.survey import Survey
+    from glmimg.engine.stages import Needs
 
 
 class BatchReport(AbstractContextManager["BatchReport"]):
@@ -55,7 +55,7 @@ class BatchReport(AbstractContextManager["BatchReport"]):
             case JobEnded(record, progress):
                 self._event("job", record.model_dump(mode="json"), progress)
                 self._show(progress)
-            case Notice(text):
+            case Notice(text) | Noted(text):
                 self._event("notice", {"text": text})
                 self.console.note(text)
             case Loading(what, done):
@@ -87,8 +87,9 @@ class BatchReport(AbstractContextManager["BatchReport"]):
                 f"Try only those again: {retry}",
             )
 
-    def plan(self, work: Survey, estimate: Estimate, needs: Needs) -> None:
+    def plan(self, work: Survey, ledger: Ledger, needs: Needs) -> None:
         """What would be done, how long it takes, what it needs (`--dry-run`)."""
+        estimate = estimate_batch(work, ledger, needs.seconds)
         recorded = len(work.done) + len(work.found)
         fields = {
             "jobs": recorded + work.to_do,

@@ -3,49 +3,45 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
+from glmimg.choice import Output
 from glmimg.cli.console import Console
-from glmimg.cli.progress import ProgressLine
+from glmimg.cli.drawing import picture_fields, place_orders
+from glmimg.cli.outputs import STANDARD_OUTPUT, numbered_output
+from glmimg.cli.run import Run
+from glmimg.engine.memory import check_extras
+from glmimg.engine.stages import Scope
 from glmimg.errors import BadPrompts, GlmimgError, Interrupted, JobsFailed, ModelError, UsageError
-
-if TYPE_CHECKING:
-    from glmimg.cli.drawing import Destination
-    from glmimg.engine.batch.stages import Stages
-    from glmimg.engine.local import Order
-    from glmimg.job import Job
 
 MAX_LINE_BYTES = 1 << 20
 
 
-def draw_as_they_come(
-    build: Callable[[str], Sequence[Job]], first: Sequence[str], stages: Stages, destination: Destination, quiet: bool
-) -> None:
+def draw_as_they_come(run: Run, first: Sequence[str], count: int) -> None:
     """Answer `first` and then every line of standard input until it ends.
 
-    build:  the jobs of a prompt
     raises: JobsFailed (exit 1) at the end if a prompt could not be drawn; ModelError (exit 4) at the first one
     """
-    from glmimg.cli.drawing import picture_fields
-    from glmimg.engine.live import LiveEngine
-
-    console = Console(json=True, quiet=quiet)
-    placer = _Placer(destination)
-    failed = 0
-    with (
-        ProgressLine(console) as progress,
-        LiveEngine(stages, progress, metadata=destination.metadata) as engine,
-    ):
+    if run.output.preview_out is not None:
+        raise UsageError("--prompts - takes no --preview-out", "Draw them one by one.")
+    output = _output(run)
+    expected = run.jobs(first or ["yet to come"], count)
+    check_extras((job.painting, bool(job.scene.sources)) for job in expected)
+    scope = Scope.of(expected)
+    run.stages.check("ar", "dit")
+    console = Console(json=True, quiet=run.output.quiet)
+    index = failed = 0
+    with run.desk(scope, keep_both=run.stages.both_fit(scope)) as desk:
         lines: Iterator[str | bytes] = chain(first, _lines(sys.stdin.buffer))
         for line in lines:
             try:
-                for job in build(_prompt(line)):
-                    order = placer.place(job)
-                    painted = engine.draw(order)
+                for job in run.jobs([_prompt(line)], count):
+                    index += 1
+                    (order,) = place_orders([job], output, first_index=index)
+                    (painted,) = desk.draw([order])
                     console.result("", picture_fields(painted, order.picture_path or Path(), order.dump_path))
             except (ModelError, Interrupted):
                 raise
@@ -57,25 +53,12 @@ def draw_as_they_come(
         raise JobsFailed(f"{failed} prompts could not be drawn", "Their answers say why.")
 
 
-class _Placer:
-    """Gives each job its paths, counting `{index}` on over all prompts."""
-
-    def __init__(self, destination: Destination) -> None:
-        from glmimg.cli.outputs import STANDARD_OUTPUT, numbered
-
-        if destination.out == STANDARD_OUTPUT:
-            raise UsageError("--out - does not go with --prompts -", "Standard output has the answers.")
-        self.index = 0
-        self.destination = replace(
-            destination, out=numbered(destination.out), tokens_out=numbered(destination.tokens_out)
-        )
-
-    def place(self, job: Job) -> Order:
-        """Raises OutputError (exit 2)."""
-        from glmimg.cli.drawing import place_orders
-
-        self.index += 1
-        return place_orders([job], self.destination, json=False, first_index=self.index)[0]
+def _output(run: Run) -> Output:
+    """Names that count on over all prompts. Raises UsageError (exit 2)."""
+    output = run.output
+    if output.out == STANDARD_OUTPUT:
+        raise UsageError("--out - does not go with --prompts -", "Standard output has the answers.")
+    return numbered_output(output)
 
 
 def _prompt(line: str | bytes) -> str:

@@ -7,37 +7,41 @@ from typing import Annotated
 
 import typer
 
-from glmimg.cli import dump_options as d
-from glmimg.cli import options as o
-from glmimg.cli.console import Console
+from glmimg.choice import ModelChoice, Output
+from glmimg.cli.options import Asked, only, takes
+from glmimg.knob import OUTPUT
 
 DIFFERENT = 1
 """Exit status when two dumps have other tokens, as `diff` has it."""
 
+Dumps = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="DUMP...",
+        help="One dump to look at, two to compare, more (or a glob) for a table.",
+        show_default=False,
+    ),
+]
+GridPicture = Annotated[
+    Path | None,
+    typer.Option("--picture", metavar="PNG", help="Draw the grids into a picture file.", rich_help_panel=OUTPUT),
+]
+Over = Annotated[
+    Path | None,
+    typer.Option("--over", metavar="PICTURE", help="Lay the grid over this decoded picture.", rich_help_panel=OUTPUT),
+]
+AsTable = Annotated[bool, typer.Option("--table", help="A line a dump, also for one or two.", rich_help_panel=OUTPUT)]
+Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a dump.", rich_help_panel=OUTPUT)]
 
+
+@takes(only(ModelChoice, "model", "revision"), only(Output, "as_json", "force", "quiet", "verbose"))
 def inspect(
-    dumps: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="DUMP...",
-            help="One dump to look at, two to compare, more (or a glob) for a table.",
-            show_default=False,
-        ),
-    ] = None,
-    picture: d.GridPicture = None,
-    over: d.Over = None,
-    table: d.AsTable = False,
-    score: d.Score = False,
-    out: o.Out = None,
-    schema: d.Schema = False,
-    model: o.Model = None,
-    revision: o.Revision = None,
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    json: o.Json = False,
-    force: o.Force = False,
-    quiet: o.Quiet = False,
-    verbose: o.Verbose = False,
+    asked: Asked,
+    dumps: Dumps = None,
+    picture: GridPicture = None,
+    over: Over = None,
+    table: AsTable = False,
+    schema: Schema = False,
 ) -> None:
     """Look at a token dump, compare two, or list many.
 
@@ -54,22 +58,20 @@ def inspect(
     from glmimg.cli import inspecting
     from glmimg.errors import UsageError
 
-    console = Console(json=json, quiet=quiet, verbose=verbose)
+    console = asked.console
     if schema:
         inspecting.publish_schema(console)
         return
-    if out is not None and not score:
-        raise UsageError("--out keeps the scored dump", "Say --score too.")
     if picture == Path("-"):
         raise UsageError("--picture takes a file, standard output has the words", "For example --picture grid.png.")
     paths = inspecting.expand(dumps or [])
-    drawing = inspecting.Drawing(picture, over, force)
+    drawing = inspecting.Drawing(picture, over, asked.settings(Output).force)
     if len(paths) == 1 and not table:
-        scoring = inspecting.Scoring(model, revision, device, dtype, Path(out) if out else None) if score else None
-        inspecting.look(paths[0], console, drawing, model, scoring)
+        choice = asked.settings(ModelChoice)
+        inspecting.look(paths[0], console, drawing, choice.model or None)
         return
-    if over is not None or score or out is not None:
-        raise UsageError("--over, --score and --out take one dump", "Name one.")
+    if over is not None:
+        raise UsageError("--over takes one dump", "Name one.")
     if len(paths) == 2 and not table:
         if not inspecting.compare(paths[0], paths[1], console, drawing):
             raise typer.Exit(DIFFERENT)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from glmimg.cli.console import Console
 from glmimg.errors import BadDump, ModelError, UsageError
-from glmimg.tokens.dump import TokenDump, check_fits_model, read_dump
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import check_fits_model, read_dump
 from glmimg.tokens.painting import check_has_grid
 
 if TYPE_CHECKING:
@@ -45,17 +46,6 @@ class Drawing:
         return self.over.with_name(split_suffix(self.over)[0] + ".grid.png")
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """Which model says how likely the tokens were, and where the scored dump goes, if anywhere."""
-
-    model: str | None
-    revision: str | None
-    device: str
-    dtype: str
-    out: Path | None
-
-
 def expand(names: Sequence[str]) -> list[Path]:
     """Paths, and the files a glob stands for, in order.
 
@@ -75,32 +65,43 @@ def expand(names: Sequence[str]) -> list[Path]:
     return paths
 
 
-def look(path: Path, console: Console, drawing: Drawing, model: str | None, scoring: Scoring | None) -> None:
+def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> None:
     """Say what a dump is, whether it is sound and what its tokens say.
 
     raises: BadDump (exit 3) if it cannot be read, and after it was shown if a check failed
     """
-    from glmimg.cli import inspect_view as view
     from glmimg.tokens.checks import check_dump
-    from glmimg.tokens.statistics import describe
 
     dump = read_dump(path)
     if drawing.over is not None:
         check_has_grid(dump, path, "target")
     picture_path = drawing.path()
-    if scoring is not None:
-        dump = score(dump, path, scoring, console, force=drawing.force)
     checks = [*check_dump(dump, path), check_model(dump, path, model)]
-    statistics = describe(dump)
     if picture_path is not None:
         _draw(picture_path, _draw_one(dump, drawing.over), console)
-    if console.json:
-        console.result("", {"dump": str(path), **view.dump_fields(dump, checks, statistics)})
-    else:
-        console.show(view.show_dump(dump, checks, statistics, console.out))
+    show(dump, str(path), checks, console)
     failed = [check for check in checks if check.state == "failed"]
     if failed:
         raise BadDump(path, f"is not sound: {failed[0].name}: {failed[0].detail}")
+
+
+def show_scored(dump: TokenDump, path: Path, console: Console) -> None:
+    """A dump the model has just scored, as `look` shows it."""
+    from glmimg.tokens.checks import check_dump
+
+    show(dump, str(path), check_dump(dump, path), console)
+
+
+def show(dump: TokenDump, name: str, checks: Sequence[Check], console: Console) -> None:
+    """A dump, its checks and its statistics: as JSON, or for people."""
+    from glmimg.cli import inspect_view as view
+    from glmimg.tokens.statistics import describe
+
+    statistics = describe(dump)
+    if console.json:
+        console.result("", {"dump": name, **view.dump_fields(dump, checks, statistics)})
+    else:
+        console.show(view.show_dump(dump, checks, statistics, console.out))
 
 
 def compare(one_path: Path, other_path: Path, console: Console, drawing: Drawing) -> bool:
@@ -168,7 +169,7 @@ def check_model(dump: TokenDump, path: Path, model: str | None) -> Check:
 
     if model is None:
         return Check("model", "unchecked", "say --model to check the codebook and the decoder's weights")
-    from glmimg.engine.local import check_fingerprint
+    from glmimg.engine.dumps import check_fingerprint
     from glmimg.runtime.resolve import resolve
 
     try:
@@ -180,28 +181,6 @@ def check_model(dump: TokenDump, path: Path, model: str | None) -> Check:
     except BadDump as error:
         return Check("model", "failed", error.reason)
     return Check("model", "ok", f"codebook and decoder weights are those of {checkpoint.id}")
-
-
-def score(dump: TokenDump, path: Path, scoring: Scoring, console: Console, *, force: bool) -> TokenDump:
-    """The dump with every token's log-probability. Raises as `LocalEngine`."""
-    from glmimg.cli.outputs import check_outputs
-    from glmimg.cli.progress import ProgressLine
-    from glmimg.engine import rework
-    from glmimg.engine.local import LocalEngine
-    from glmimg.job import ModelChoice
-    from glmimg.runtime.resolve import resolve
-    from glmimg.tokens.dump import write_dump
-
-    if scoring.out is not None:
-        check_outputs([scoring.out], force=force)
-    choice = ModelChoice(scoring.model or dump.model.id, scoring.revision, scoring.device, scoring.dtype)
-    checkpoint = resolve(choice.model, choice.revision)
-    rework.check_same_ar_half(dump, str(path), checkpoint)
-    with ProgressLine(console) as progress:
-        scored = rework.score(LocalEngine(checkpoint, choice, watch=progress), dump)
-    if scoring.out is not None:
-        write_dump(scored, scoring.out)
-    return scored
 
 
 def _draw_one(dump: TokenDump, over: Path | None) -> Image:

@@ -13,7 +13,6 @@ from glmimg.cli import streams
 from glmimg.cli.commands import LazyGroup
 from glmimg.cli.console import Console
 from glmimg.errors import GlmimgError, Interrupted, WriteError
-from glmimg.runtime.startup import own_process
 
 app = typer.Typer(
     name="glmimg",
@@ -48,7 +47,6 @@ def top_level(
 def main() -> NoReturn:
     """Run a command line; never returns, never lets a traceback out unless asked with -v."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some reads every installed package
-    own_process()
     streams.prepare()
     console = Console(verbose=bool({"-v", "--verbose"} & set(sys.argv)))
     status = _run(console)

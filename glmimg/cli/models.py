@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from glmimg.cli import options as o
-from glmimg.cli.console import Console
+from glmimg.choice import ModelChoice, Output
+from glmimg.cli.options import Asked, only, takes
 from glmimg.cli.planning import plan
 
 models = typer.Typer(help="Models on this machine: list, pull, check, plan.", no_args_is_help=False)
@@ -15,19 +15,25 @@ models.command()(plan)
 
 
 @models.callback(invoke_without_command=True)
-def models_default(context: typer.Context, json: o.Json = False) -> None:
+@takes(only(Output, "as_json"))
+def models_default(asked: Asked, context: typer.Context) -> None:
     if context.invoked_subcommand is None:
-        list_models(json)
+        show_models(asked)
 
 
 @models.command("list")
-def list_models(json: o.Json = False) -> None:
+@takes(only(Output, "as_json"))
+def list_models(asked: Asked) -> None:
     """List the GLM-Image checkpoints on this machine, how large they are, and whether they are whole."""
+    show_models(asked)
+
+
+def show_models(asked: Asked) -> None:
+    """A table of the checkpoints on this machine."""
     from glmimg.runtime.inventory import find_models
 
-    console = Console(json=json)
-    found = find_models()
-    if json:
+    console, found = asked.console, find_models()
+    if console.json:
         for each in found:
             console.result("", each.fields())
         return
@@ -40,37 +46,36 @@ def list_models(json: o.Json = False) -> None:
 
 
 @models.command()
+@takes(only(ModelChoice, "revision"), only(Output, "as_json", "quiet"))
 def pull(
+    asked: Asked,
     model: Annotated[
         str, typer.Argument(metavar="HUB_ID", help="For example zai-org/GLM-Image.")
     ] = "zai-org/GLM-Image",
-    revision: o.Revision = None,
-    json: o.Json = False,
-    quiet: o.Quiet = False,
 ) -> None:
     """Fetch a checkpoint from the hub, or finish an interrupted fetch."""
     from glmimg.runtime.hub import pull_model
 
-    console = Console(json=json, quiet=quiet)
-    checkpoint = pull_model(model, revision, show_progress=console.shows_progress)
+    console = asked.console
+    checkpoint = pull_model(model, asked.settings(ModelChoice).revision, show_progress=console.shows_progress)
     fields = {"model": model, "revision": checkpoint.revision, "folder": str(checkpoint.folder)}
     console.result(str(checkpoint.folder), fields)
 
 
 @models.command()
+@takes(only(Output, "as_json"))
 def check(
+    asked: Asked,
     model: Annotated[str, typer.Argument(metavar="DIR", help="A directory, a hub id in the cache, or `demo`.")],
-    json: o.Json = False,
 ) -> None:
     """Say whether a checkpoint is usable, and everything that is wrong with it (exit 4)."""
     from glmimg.errors import ModelUnfit
     from glmimg.runtime.resolve import resolve
 
-    console = Console(json=json)
-    checkpoint = resolve(model)
+    console, checkpoint = asked.console, resolve(model)
     problems = [problem.message for problem in checkpoint.problems()]
     fields = {"model": model, "folder": str(checkpoint.folder), "usable": not problems, "problems": problems}
-    if json:
+    if console.json:
         console.result("", fields)
     elif not problems:
         console.result(f"{model}: a usable GLM-Image, fingerprint {checkpoint.fingerprint()}", fields)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from glmimg.choice import Output
 from glmimg.engine.naming import slug
 from glmimg.errors import OutputError
 from glmimg.job import Job
@@ -30,7 +31,7 @@ class NameFields:
 
     @classmethod
     def of(cls, jobs: Sequence[Job], first_index: int = 1) -> list[NameFields]:
-        return [cls(job.prompt, job.seed, index) for index, job in enumerate(jobs, start=first_index)]
+        return [cls(job.scene.prompt, job.sampling.seed, index) for index, job in enumerate(jobs, start=first_index)]
 
 
 def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) -> list[Path]:
@@ -61,6 +62,11 @@ def numbered(pattern: str | None) -> str | None:
     path = Path(pattern)
     stem, ending = split_suffix(path)
     return str(path.with_name(f"{stem}-{{index}}{ending}"))
+
+
+def numbered_output(output: Output) -> Output:
+    """The same output with `{index}` in every name that has no field yet."""
+    return output.model_copy(update={"out": numbered(output.out), "tokens_out": numbered(output.tokens_out)})
 
 
 def dump_path_beside(picture: Path) -> Path:

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glmimg.cli import ar_options as a
-from glmimg.cli import options as o
+from glmimg.choice import ModelChoice, Output
 from glmimg.cli.console import Console
+from glmimg.cli.options import Asked, only, takes
+from glmimg.engine.batch.settings import CLUSTER
+from glmimg.job import Painting, Scene
+from glmimg.knob import MODEL
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,50 +22,50 @@ if TYPE_CHECKING:
     from glmimg.runtime.proposal import Proposal
 
 
+Vram = Annotated[
+    str | None,
+    typer.Option(
+        "--vram", metavar="AMOUNT", help="Plan for a card of this memory, such as 12GB.", rich_help_panel=MODEL
+    ),
+]
+PicturesPerHour = Annotated[
+    float | None,
+    typer.Option(
+        "--pictures-per-hour",
+        metavar="N",
+        min=0.001,
+        max=1e9,
+        help="How many workers of a cluster draw so many; with --gpu or --measured.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+Gpu = Annotated[
+    str | None,
+    typer.Option("--gpu", metavar="NAME", help="The cluster's card, such as H100.", rich_help_panel=CLUSTER),
+]
+Measured = Annotated[
+    str | None,
+    typer.Option(
+        "--measured",
+        metavar="DIR",
+        help="An earlier batch whose measured times replace the card's guessed ones.",
+        rich_help_panel=CLUSTER,
+    ),
+]
+
+
+@takes(
+    only(Scene, "size"),
+    only(Painting, "steps", "guidance"),
+    only(ModelChoice, "model", "revision", "device", "dtype", "quantize", "ar_batch"),
+    only(Output, "as_json"),
+)
 def plan(
-    model: o.Model = None,
-    revision: o.Revision = None,
-    size: o.Size = None,
-    vram: Annotated[
-        str | None,
-        typer.Option(
-            "--vram",
-            metavar="AMOUNT",
-            help="Plan for a card of this memory, such as 12GB. [default: this machine's device]",
-            rich_help_panel=o.MODEL,
-        ),
-    ] = None,
-    steps: o.Steps = None,
-    guidance: o.Guidance = None,
-    pictures_per_hour: Annotated[
-        float | None,
-        typer.Option(
-            "--pictures-per-hour",
-            metavar="N",
-            min=0.001,
-            max=1e9,
-            help="Say how many AR workers and decoders of a cluster draw so many; with --gpu or --measured.",
-            rich_help_panel=o.CLUSTER,
-        ),
-    ] = None,
-    gpu: Annotated[
-        str | None,
-        typer.Option("--gpu", metavar="NAME", help="The cluster's card, such as H100.", rich_help_panel=o.CLUSTER),
-    ] = None,
-    measured: Annotated[
-        str | None,
-        typer.Option(
-            "--measured",
-            metavar="DIR",
-            help="Folder or URI of an earlier batch, whose measured times replace the card's guessed ones.",
-            rich_help_panel=o.CLUSTER,
-        ),
-    ] = None,
-    ar_batch: a.ARBatch = "auto",
-    device: o.Device = "auto",
-    dtype: o.Dtype = "auto",
-    quantize: o.Quantize = "none",
-    json: o.Json = False,
+    asked: Asked,
+    vram: Vram = None,
+    pictures_per_hour: PicturesPerHour = None,
+    gpu: Gpu = None,
+    measured: Measured = None,
 ) -> None:
     """Say what a picture takes in memory and time, and which setting fits, without loading the model.
 
@@ -74,25 +77,23 @@ def plan(
 
     glmimg models plan --pictures-per-hour 600 --gpu H100 --size 1024x1024
     """
-    from glmimg.cli.asking import ar_choice
     from glmimg.errors import OutOfMemory, UsageError
-    from glmimg.job import ModelChoice, parse_size
     from glmimg.runtime.device import check_names
     from glmimg.runtime.machine import parse_bytes
     from glmimg.runtime.proposal import propose, propose_here
 
-    check_names(ModelChoice(model or "", revision, device, dtype))
-    checkpoint = find_shapes(model, revision)
-    size_px = parse_size(size) if size else checkpoint.default_size
-    count, guided = steps or 50, guidance is None or guidance > 1
-    console = Console(json=json)
-    rows = ar_choice(ar_batch, None).rows
+    choice, said, console = asked.settings(ModelChoice), asked.job(), asked.console
+    check_names(choice)
+    checkpoint = find_shapes(choice)
+    size_px = said.get("size") or checkpoint.default_size
+    count, guided = said.get("steps", 50), said.get("guidance", 1.5) > 1
     if pictures_per_hour is not None:
-        wanted = Wanted(pictures_per_hour, size_px, count, guided, rows)
-        show_workers(wanted, find_seconds(wanted, gpu, measured, is_sized=size is not None), console)
+        wanted = Wanted(pictures_per_hour, size_px, count, guided, choice.rows)
+        show_workers(wanted, find_seconds(wanted, gpu, measured, is_sized="size" in said), console)
         return
-    if gpu or measured or rows:
+    if gpu or measured or choice.rows:
         raise UsageError("--gpu, --measured and --ar-batch go with --pictures-per-hour", "For example 600.")
+    device, dtype, quantize = choice.device, choice.dtype, choice.quantize
     if vram is None:
         proposal = propose_here(
             checkpoint, size_px, device=device, dtype=dtype, steps=count, guided=guided, quantize=quantize
@@ -101,7 +102,7 @@ def plan(
         amount = parse_bytes(vram, "--vram")
         precision = "bf16" if dtype == "auto" else dtype
         proposal = propose(checkpoint, size_px, amount, dtype=precision, steps=count, guided=guided, quantize=quantize)
-    if json:
+    if console.json:
         console.result("", asdict(proposal))
     else:
         console.result(proposal.headline, {})
@@ -136,8 +137,8 @@ def find_seconds(wanted: Wanted, gpu: str | None, measured: str | None, *, is_si
     is_sized: whether only pictures of the wanted size count among the measured ones
     raises:   UsageError (exit 2) for neither, or a card nobody knows; BadInput (exit 3) for a batch without times
     """
-    from glmimg.engine.batch.stages import AR_BATCH
     from glmimg.engine.rates import find_card, guess_seconds, read_seconds
+    from glmimg.engine.stages import AR_BATCH
     from glmimg.errors import UsageError
 
     height, width = wanted.size_px
@@ -146,7 +147,7 @@ def find_seconds(wanted: Wanted, gpu: str | None, measured: str | None, *, is_si
     if gpu is None:
         raise UsageError("--pictures-per-hour needs --gpu or --measured", "For example --gpu H100.")
     batch = wanted.rows or AR_BATCH
-    return guess_seconds(find_card(gpu), height, width, steps=wanted.steps, guided=wanted.guided, ar_batch=batch)
+    return guess_seconds(find_card(gpu), height, width, steps=wanted.steps, guided=wanted.guided, rows=batch)
 
 
 def show_workers(wanted: Wanted, seconds: StageSeconds, console: Console) -> None:
@@ -175,18 +176,16 @@ def plural(word: str, count: int) -> str:
     return word if count == 1 else f"{word}s"
 
 
-def find_shapes(model: str | None, revision: str | None) -> Checkpoint:
+def find_shapes(choice: ModelChoice) -> Checkpoint:
     """The checkpoint on this machine, else what is known of a published one. Raises ModelMissing (exit 4)."""
-    import os
-
     from glmimg.errors import ModelMissing
     from glmimg.runtime.known import known_checkpoint
     from glmimg.runtime.resolve import DEFAULT_MODEL, resolve
 
     try:
-        return resolve(model, revision)
+        return resolve(choice.model, choice.revision)
     except ModelMissing:
-        known = known_checkpoint(model or os.environ.get("GLMIMG_MODEL") or DEFAULT_MODEL)
+        known = known_checkpoint(choice.model or DEFAULT_MODEL)
         if known is None:
             raise
         return known

@@ -17,7 +17,7 @@ from glmimg.dit.schedule import set_timesteps, switch_scheduler
 from glmimg.dit.sources import SourceReader
 from glmimg.dit.stepcache import walk_cached
 from glmimg.events import Loading, StepDone, Watch
-from glmimg.job import PaintSettings
+from glmimg.job import Painting
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.layout import Layout
@@ -61,40 +61,40 @@ class DiTStage:
         return cls(parts, placement, shelf)
 
     @torch.inference_mode()
-    def paint(self, dump: TokenDump, settings: PaintSettings, watch: Watch) -> Image:
+    def paint(self, dump: TokenDump, painting: Painting, watch: Watch) -> Image:
         """Paint the target grid of a dump. Returns an RGB picture of the dump's size."""
-        latents = self._denoise(dump, settings, watch)
+        latents = self._denoise(dump, painting, watch)
         return decode_latents(self.parts.vae, latents)
 
-    def _denoise(self, dump: TokenDump, settings: PaintSettings, watch: Watch) -> torch.Tensor:
+    def _denoise(self, dump: TokenDump, painting: Painting, watch: Watch) -> torch.Tensor:
         """From noise to the latents of a picture."""
         glyphs = self._glyphs(dump.prompt)
-        no_glyphs = self._glyphs("") if settings.guidance > 1 else None
-        latents = self._noise(dump, settings.seed)
+        no_glyphs = self._glyphs("") if painting.guidance > 1 else None
+        latents = self._noise(dump, painting.dit_seed)
         encoded = self.sources.encode(dump.sources, self.placement.dtype)
         transformer = self.parts.transformer
         size_px = (dump.height, dump.width)
         sources = self.sources.read(dump.sources, encoded)
-        dropped = settings.dropped.cells if settings.dropped else None
+        dropped = painting.drop.cells if painting.drop else None
         conditioning = prepare_conditioning(
             transformer, dump.target, glyphs, no_glyphs, latents, size_px, sources, dropped
         )
-        set_timesteps(self.parts.scheduler, settings.steps, conditioning.rotary[0].shape[0], latents.device)
-        scheduler, timesteps = switch_scheduler(self.parts.scheduler, settings.scheduler)
-        guidance = Guidance(settings.guidance, settings.guidance_window)
-        walk = self._walk(settings, len(timesteps))
+        set_timesteps(self.parts.scheduler, painting.steps, conditioning.rotary[0].shape[0], latents.device)
+        scheduler, timesteps = switch_scheduler(self.parts.scheduler, painting.scheduler)
+        guidance = Guidance(painting.guidance, painting.guidance_window)
+        walk = self._walk(painting, len(timesteps))
         steps = denoise(transformer, scheduler, timesteps, latents, conditioning, guidance, walk)
         for number, denoised in enumerate(steps, start=1):
             latents = denoised
             watch(StepDone(number, len(timesteps)))
         return latents
 
-    def _walk(self, settings: PaintSettings, steps: int) -> Walk:
+    def _walk(self, painting: Painting, steps: int) -> Walk:
         """How the blocks are gone through for one picture of `steps` passes."""
         transformer = self.parts.transformer
-        if settings.cache is not None:
-            return walk_cached(transformer, settings.cache, steps)
-        walk = (walk_in_one_batch if settings.guidance_batch else walk_side_by_side)(transformer.transformer_blocks)
+        if painting.cache is not None:
+            return walk_cached(transformer, painting.cache, steps)
+        walk = (walk_in_one_batch if painting.guidance_batch else walk_side_by_side)(transformer.transformer_blocks)
         captures = self.parts.is_compiled and transformer.device.type == "cuda"
         return walk_captured(walk) if captures else walk
 

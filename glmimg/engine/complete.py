@@ -1,51 +1,82 @@
-"""From what somebody said to a complete job: the checkpoint fills what is still open."""
+"""From what was said to a complete job: what nobody said comes from the sources, the checkpoint or the default."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from glmimg.errors import BadImage, UsageError
-from glmimg.job import Job, PaintSettings, Sampling, SourceRef, Wish, check_prompt, parse_size, random_seed
+from glmimg.grid import GridShape, preview_shape, target_shape
+from glmimg.job import DroppedCells, Job, Painting, Sampling, Scene, Size, SourceRef, check_prompt, random_seed
+from glmimg.knob import Settings, knobs
+from glmimg.preset import load_preset
 from glmimg.runtime.checkpoint import Checkpoint
-from glmimg.tokens.grid import GridShape, preview_shape, target_shape
+from glmimg.said import Layer, merge
+from glmimg.tokens.region import region_of
 
 MARKERS = 2
 """Tokens around a source's codes: image start and image end."""
 
+Model = TypeVar("Model", bound=Settings)
 
-def complete(wish: Wish, checkpoint: Checkpoint, sources: Sequence[SourceRef] = ()) -> Job:
-    """The job a wish asks for. An edit is as large as its first source unless the wish says a size.
 
+def complete(said: Layer, checkpoint: Checkpoint, sources: Sequence[SourceRef] = ()) -> Job:
+    """The job somebody asked for. An edit is as large as its first source unless a size is said.
+
+    said:   knobs of a job by name, and its prompt
     raises: UsageError, SizeError (exit 2) for an empty prompt or a size no grid can have;
             BadImage (exit 3) for more sources than fit the model's context
     """
-    if wish.prompt is None:
+    prompt = said.get("prompt")
+    if prompt is None:
         raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
     default = (sources[0].height, sources[0].width) if sources else checkpoint.default_size
-    height, width = parse_size(wish.size) if wish.size else default
-    target = target_shape(height, width)
+    size = said.get("size") or Size(*default)
+    target = target_shape(*size)
     if sources:
         check_sources_fit(sources, target.cells, checkpoint)
+        largest = target
     else:
-        preview_shape(target)
-    check_window(wish.ar_window, target if sources else max(target, preview_shape(target), key=lambda grid: grid.cells))
-    seed = random_seed() if wish.seed is None else wish.seed
-    painting = PaintSettings.of(wish, seed)
+        largest = max(target, preview_shape(target), key=lambda grid: grid.cells)
+    seed = random_seed() if said.get("seed") is None else said["seed"]
+    sampling = complete_sampling({**said, "seed": seed}, checkpoint)
+    check_window(sampling.ar_window, largest)
     return Job(
-        prompt=check_prompt(wish.prompt),
-        height=height,
-        width=width,
-        seed=seed,
-        dit_seed=painting.seed,
-        steps=painting.steps,
-        guidance=painting.guidance,
-        guidance_window=painting.guidance_window,
-        scheduler=painting.scheduler,
-        cache=painting.cache,
-        guidance_batch=painting.guidance_batch,
-        sampling=complete_sampling(wish, checkpoint),
-        sources=tuple(sources),
+        scene=Scene(prompt=check_prompt(prompt), size=size, sources=tuple(sources)),
+        sampling=sampling,
+        painting=complete_painting(said, seed, size),
     )
+
+
+def complete_sampling(said: Layer, checkpoint: Checkpoint) -> Sampling:
+    """How stage 1 samples: as said, else as the checkpoint's generation_config says."""
+    default = checkpoint.generation_config
+    below = {"temperature": float(default["temperature"]), "top_p": float(default["top_p"])}
+    return _fill(Sampling, merge(said, below, {"top_k": int(default["top_k"]) or None}))
+
+
+def complete_painting(said: Layer, seed: int, size: Size) -> Painting:
+    """How stage 2 paints a dump of this seed and size: as said, else as the preset `default` says.
+
+    raises: UsageError (exit 2) for a box outside the picture, BadImage (exit 3) for an unfit mask
+    """
+    values = merge(said, load_preset("default").said, {"dit_seed": seed})
+    if isinstance(values.get("drop"), str):
+        values["drop"] = dropped_cells(values["drop"], size)
+    return _fill(Painting, values)
+
+
+def dropped_cells(region: str, size: Size) -> DroppedCells:
+    """The cells of a box `x0,y0,x1,y1` or a mask file. Raises as `complete_painting`."""
+    shape = target_shape(*size)
+    found = region_of(region, size, shape)
+    return DroppedCells(region=found.said, cells=found.cells(shape))
+
+
+def _fill(model: type[Model], values: Layer) -> Model:
+    names = {each.name for each in knobs(model)}
+    chosen: dict[str, Any] = {name: value for name, value in values.items() if name in names}
+    return model(**chosen)
 
 
 def check_sources_fit(sources: Sequence[SourceRef], target_cells: int, checkpoint: Checkpoint) -> None:
@@ -74,15 +105,3 @@ def check_window(window: int | None, largest: GridShape) -> None:
             f"--ar-window {window} is larger than the grid of {largest.cells} tokens",
             "Leave it out, or try --ar-window 16.",
         )
-
-
-def complete_sampling(wish: Wish, checkpoint: Checkpoint) -> Sampling:
-    """How the AR half samples: as said, else as its generation_config says."""
-    default = checkpoint.generation_config
-    return Sampling(
-        temperature=float(default["temperature"] if wish.temperature is None else wish.temperature),
-        top_p=float(default["top_p"] if wish.top_p is None else wish.top_p),
-        top_k=int(default["top_k"]) or None,
-        method=wish.ar_method or "sequential",
-        window=wish.ar_window,
-    )

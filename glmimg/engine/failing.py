@@ -1,9 +1,10 @@
-"""What becomes of an interrupted run: which dumps are safe, and what to do about memory."""
+"""What becomes of a run that fails: which dumps are safe, how to go on, and what counts as out of memory."""
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from glmimg.errors import Interrupted, OutOfMemory, WriteError
 
 
 @contextmanager
-def kept_on_failure(kept: list[Path], explain: Callable[[], OutOfMemory]) -> Iterator[None]:
+def kept_on_failure(kept: Sequence[Path]) -> Iterator[None]:
     """Let Ctrl-C, a full disk and out-of-memory say which dumps are safe and not painted yet.
 
     kept: looked at when it happens; may change until then
@@ -20,17 +21,9 @@ def kept_on_failure(kept: list[Path], explain: Callable[[], OutOfMemory]) -> Ite
         yield
     except KeyboardInterrupt as error:
         raise Interrupted("interrupted", _resume_hint(kept)) from error
-    except WriteError as error:
+    except (WriteError, OutOfMemory) as error:
         error.hint = " ".join(filter(None, [error.hint, _resume_hint(kept)]))
         raise
-    except (MemoryError, RuntimeError, OutOfMemory) as error:
-        if not is_out_of_memory(error):
-            raise
-        if isinstance(error, OutOfMemory) and error.is_planned:
-            raise
-        explained = explain()
-        hint = " ".join(filter(None, [explained.hint, _resume_hint(kept)]))
-        raise OutOfMemory(explained.message, hint) from error
 
 
 def free_memory() -> None:
@@ -50,8 +43,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-def _resume_hint(kept: list[Path]) -> str:
+def _resume_hint(kept: Sequence[Path]) -> str:
     if not kept:
         return ""
-    names = " ".join(str(path) for path in kept[:3]) + (" ..." if len(kept) > 3 else "")
-    return f"Finished token dumps are kept; go on with: glmimg decode {names}"
+    return f"Finished token dumps are kept; paint them as they were meant: glmimg decode {shlex.join(map(str, kept))}"

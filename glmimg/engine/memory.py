@@ -8,8 +8,9 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from glmimg.choice import ModelChoice
 from glmimg.errors import OutOfMemory, UsageError
-from glmimg.job import ModelChoice, PaintSettings
+from glmimg.job import Painting
 from glmimg.runtime.checkpoint import Checkpoint, Half
 from glmimg.runtime.device import DTYPES, Placement
 from glmimg.runtime.estimate import Request, ar_need, dit_need
@@ -94,7 +95,7 @@ class MemoryKeeper:
 
     @cached_property
     def loras(self) -> list[Lora]:
-        return find_loras(self.choice.loras)
+        return find_loras(self.choice.lora)
 
     def check_loras(self, *halves: Half) -> None:
         """Refuse adapters made for another model, before weights load. Raises BadInput (exit 3)."""
@@ -166,26 +167,22 @@ def check_changes(choice: ModelChoice) -> None:
     """
     check_installed(choice.quantize)
     changed = "--quantize" if set(parse_quantize(choice.quantize).values()) != {NONE} else ""
-    changed = "--lora" if choice.loras else changed
+    changed = "--lora" if choice.lora else changed
     changed = "--compile" if choice.compile else changed
     if choice.memory == "stream" and changed:
         raise UsageError(f"--memory stream and {changed} do not go together", "Leave one of them out.")
-    find_loras(choice.loras)
+    find_loras(choice.lora)
 
 
-def check_extras(paintings: Iterable[tuple[PaintSettings, bool]]) -> None:
-    """Refuse --cache without its library, with --guidance-batch, and with source pictures.
+def check_extras(paintings: Iterable[tuple[Painting, bool]]) -> None:
+    """Refuse paintings that cannot be, and --cache without its library.
 
-    paintings: settings, and whether there are source pictures
+    paintings: each with whether there are source pictures
     raises: UsageError (exit 2)
     """
-    paintings = list(paintings)
-    cached = [with_sources for settings, with_sources in paintings if settings.cache is not None]
-    if any(cached):
-        raise UsageError(
-            "--cache does not work with source pictures", "Leave it out; --scheduler unipc saves steps too."
-        )
-    if any(settings.cache is not None and settings.guidance_batch for settings, _ in paintings):
-        raise UsageError("--cache and --guidance-batch do not go together", "Leave one of them out.")
-    if cached and find_spec("cache_dit") is None:
-        raise UsageError("--cache needs cache-dit, which is not installed", "Install it: pip install 'glmimg[cache]'")
+    for painting, with_sources in paintings:
+        if (conflict := painting.conflict(with_sources=with_sources)) is not None:
+            raise conflict
+        if painting.cache is not None and find_spec("cache_dit") is None:
+            hint = "Install it: pip install 'glmimg[cache]'"
+            raise UsageError("--cache needs cache-dit, which is not installed", hint)

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from glmimg.errors import BadInput, UsageError
-from glmimg.tokens.grid import preview_shape, target_shape
+from glmimg.grid import preview_shape, target_shape
 
 AR_READ_BYTES = 16.5e9
 """What the AR half of GLM-Image reads for one token, in bf16 (8.91 B parameters less the embedding table)."""
@@ -79,13 +79,11 @@ class WorkerPlan:
     seconds: StageSeconds
 
 
-def guess_seconds(
-    card: Card, height_px: int, width_px: int, *, steps: int, guided: bool, ar_batch: int
-) -> StageSeconds:
+def guess_seconds(card: Card, height_px: int, width_px: int, *, steps: int, guided: bool, rows: int) -> StageSeconds:
     """Seconds a picture of GLM-Image on a card.
 
     guided:   two passes of the DiT a step
-    ar_batch: jobs stage 1 draws at once
+    rows:     jobs stage 1 draws at once
     raises:   SizeError (exit 2)
     """
     target = target_shape(height_px, width_px)
@@ -94,7 +92,7 @@ def guess_seconds(
     patches = target.cells * 4
     flop = 2 * DIT_PARAMETERS * patches + ATTENTION_FLOP * (patches / PATCHES_1024) ** 2
     passes = steps * (2 if guided else 1)
-    batched = alone * (1 + BATCH_COST * (ar_batch - 1)) / ar_batch
+    batched = alone * (1 + BATCH_COST * (rows - 1)) / rows
     return StageSeconds(batched, passes * flop / (card.flops * DIT_EFFICIENCY))
 
 
@@ -106,7 +104,7 @@ def read_seconds(place: str, size: str | None = None) -> StageSeconds:
     raises: BadInput (exit 3) if nothing was measured there; OutputError (exit 2) for a URI nobody can open
     """
     from glmimg.engine.batch.ledger import Pace
-    from glmimg.engine.batch.store import open_store
+    from glmimg.engine.batch.places import open_store
 
     pace = Pace()
     for line in open_store(place, make=False).read_results():

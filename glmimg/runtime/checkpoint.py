@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from glmimg.errors import ModelUnfit
+from glmimg.grid import CELL_PX
 from glmimg.runtime.precompressed import method_of, missing_reader
 from glmimg.sources.fitting import SourceBounds
-from glmimg.tokens.grid import CELL_PX
 
 Half = Literal["ar", "dit"]
 

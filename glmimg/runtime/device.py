@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from glmimg.choice import ModelChoice
 from glmimg.errors import UsageError
-from glmimg.job import ModelChoice
 from glmimg.runtime.checkpoint import Half
 from glmimg.runtime.compiling import check_compiler
-from glmimg.runtime.layout import check_mode
 
 if TYPE_CHECKING:
     import torch
@@ -38,9 +37,6 @@ def check_names(choice: ModelChoice) -> None:
             raise UsageError(f"--device {device}: no such device", f"Use auto, {', '.join(DEVICE_KINDS)} or cuda:1.")
     if choice.device.count(",") > 1:
         raise UsageError(f"--device {choice.device}: more than two", "One for each stage, such as cuda:0,cuda:1.")
-    if choice.dtype not in ("auto", *DTYPES):
-        raise UsageError(f"--dtype {choice.dtype}: no such precision", f"Use auto, {', '.join(DTYPES)}.")
-    check_mode(choice.memory)
     if choice.compile:
         check_compiler()
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from glmimg.errors import UsageError
 from glmimg.runtime.lora import Lora
 
 Mode = Literal["resident", "stage", "offload", "stream"]
 TILE_PX = 512
 """Side of the squares a tiled VAE paints at a time; a quarter of each side overlaps the next."""
-
-MODES: tuple[str, ...] = get_args(Mode)
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,3 @@ PLANS: dict[str, MemoryPlan] = {
     "stream": MemoryPlan("stream", Layout(resident=0), Layout(taking_turns=True, resident=0, vae_tiles=True)),
 }
 """What a mode means when somebody names it; `auto` may find something between these."""
-
-
-def check_mode(name: str) -> None:
-    """Refuse a memory mode there is none of. Raises UsageError (exit 2)."""
-    if name not in ("auto", *MODES):
-        raise UsageError(f"--memory {name}: no such setting", f"Use auto, {', '.join(MODES)}.")

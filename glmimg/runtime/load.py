@@ -17,7 +17,6 @@ from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.quantize import NONE, fill_compressed
 from glmimg.runtime.release import settle_imports
-from glmimg.runtime.startup import start_lean
 from glmimg.runtime.stream import StreamedLayers, choose_streamed, walked
 from glmimg.runtime.weights import WeightFiles, build_module, fill_module, lacking_weights
 
@@ -136,7 +135,6 @@ def quiet_libraries() -> None:
     import transformers.utils.logging as transformers_logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
-    start_lean()
     disable_progress_bars()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()

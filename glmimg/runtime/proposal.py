@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from glmimg.choice import ModelChoice
 from glmimg.errors import OutOfMemory
-from glmimg.job import ModelChoice
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import DTYPES, place
 from glmimg.runtime.estimate import Need, Request
@@ -56,7 +56,7 @@ def propose_here(
     quantize: str,
 ) -> Proposal:
     """A plan for this machine: memory that is free now, speeds measured now. Raises UsageError (exit 2)."""
-    placement = place(ModelChoice("", device=device, dtype=dtype))
+    placement = place(ModelChoice.model_validate({"device": device, "dtype": dtype}))
     name = next(name for name, known in DTYPES.items() if known == placement.dtype_name)
     check_device(quantize, placement)
     on_host = placement.device.type == "cpu"

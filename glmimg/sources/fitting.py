@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from glmimg.grid import CELL_PX
 from glmimg.job import Fit
-from glmimg.tokens.grid import CELL_PX
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from glmimg.errors import BadDump, UsageError
-from glmimg.job import Job
+from glmimg.grid import CELL_PX, Role
+from glmimg.job import Job, Painting
 from glmimg.tokens.dump import Grid, Parent, TokenDump
-from glmimg.tokens.grid import CELL_PX
 from glmimg.tokens.region import Box, CellMask
 
 if TYPE_CHECKING:
@@ -19,6 +19,25 @@ if TYPE_CHECKING:
 
 REDRAW, PASTE, FROM_IMAGE = "redraw", "paste", "from-image"
 """What dumps that were not drawn from a prompt alone name as their sampling method."""
+
+
+@dataclass(frozen=True)
+class TokenWork:
+    """A job for stage 1.
+
+    begun: a dump of its preview, to go on from
+    until: the last grid to draw
+    """
+
+    job: Job
+    begun: TokenDump | None = None
+    until: Role = "target"
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """What the jobs of one batch have in common: they differ in prompt and seed alone."""
+        sampling = self.job.sampling.model_copy(update={"seed": 0})
+        return self.job.scene.size, sampling, self.begun is None, self.until, not self.job.scene.sources
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,7 @@ class Reading:
     image:  RGB, scaled to height times width pixels (multiples of 32) as it is read
     prompt: goes into the dump, for the decoder's quoted words; may be empty
     seed:   goes into the dump, for the decoder; nothing is drawn
+    painting: how the dump is meant to be painted
     """
 
     image: Image
@@ -51,6 +71,7 @@ class Reading:
     width: int
     prompt: str
     seed: int
+    painting: Painting
     parent: Parent
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from glmimg.grid import GridShape
 from glmimg.tokens.dump import Grid, TokenDump
-from glmimg.tokens.grid import GridShape
 
 
 @dataclass(frozen=True)

@@ -9,24 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.types import FailFast as _FailFast
-from pydantic_core import from_json
 
-from glmimg.atomic import write_atomically
-from glmimg.errors import BadDump, SizeError
-from glmimg.source_ref import Fit, SourceRef
-from glmimg.tokens.grid import CELL_PX, GridShape, Role, preview_shape, target_shape
-from glmimg.tokens.guard import MAX_BYTES, check_bounds, check_text, count_keys, excerpt
+from glmimg.errors import SizeError
+from glmimg.grid import CELL_PX, GridShape, Role, preview_shape, target_shape
+from glmimg.job import Fit, Job, Painting, Sampling, Scene, Seed, Size, SourceRef
 
 FORMAT = "glmimg.tokens"
-VERSION = 1
+VERSION = 2
+"""Since 2 a dump may say how it is meant to be painted; files of version 1 stay readable."""
 
 Side = Annotated[int, Field(ge=1, le=1 << 16)]
-Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 Prompt = Annotated[str, Field(max_length=1 << 17)]
 Name = Annotated[str, Field(max_length=4096)]
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
@@ -48,11 +44,12 @@ class _Record(BaseModel):
     # defer_build: only the outermost record's validator is ever needed, and building one takes milliseconds.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
-    def count_keys(self) -> int:
-        """How many keys were said, in this record and in those inside it."""
-        values = (getattr(self, name) for name in self.model_fields_set)
-        items = [item for value in values for item in (value if isinstance(value, list) else [value])]
-        return len(self.model_fields_set) + sum(item.count_keys() for item in items if isinstance(item, _Record))
+
+def said_keys(record: BaseModel) -> int:
+    """How many keys were said, in a record and in those inside it."""
+    values = (getattr(record, name) for name in record.model_fields_set)
+    items = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    return len(record.model_fields_set) + sum(said_keys(item) for item in items if isinstance(item, BaseModel))
 
 
 def _is_none(value: object) -> bool:
@@ -103,6 +100,15 @@ class Grid(_Record):
         """Fold `shape.cells` ids, row after row, into a grid. Raises ValueError if the count is another."""
         rows = [list(ids[start : start + shape.columns]) for start in range(0, len(ids), shape.columns)]
         return cls(role=role, height=shape.rows, width=shape.columns, tokens=rows)
+
+    @classmethod
+    def several(cls, shapes: Sequence[tuple[Role, GridShape]], ids: Sequence[int]) -> list[Grid]:
+        """Grids written one after the other, from all their ids. Raises as `from_flat`."""
+        grids, start = [], 0
+        for role, shape in shapes:
+            grids.append(cls.from_flat(role, shape, ids[start : start + shape.cells]))
+            start += shape.cells
+        return grids
 
     def flat(self) -> list[int]:
         """The ids row after row, `height * width` of them."""
@@ -198,10 +204,13 @@ class Parent(_Record):
 
 
 class TokenDump(_Record):
-    """One picture as visual tokens, with everything needed to paint it and to know where it came from."""
+    """One picture as visual tokens, with everything needed to paint it and to know where it came from.
+
+    painting: how it is meant to be painted, if the command that wrote it was told
+    """
 
     format: Literal["glmimg.tokens"] = "glmimg.tokens"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
     prompt: Prompt
     height: Side
     width: Side
@@ -211,6 +220,7 @@ class TokenDump(_Record):
     model: ModelRef
     sampling: SamplingRecord
     stats: Stats
+    painting: Annotated[Painting | None, Field(exclude_if=_is_none)] = None
     parents: Annotated[list[Parent], FailFast(), Field(exclude_if=_is_empty)] = []
     glmimg: Name
 
@@ -252,6 +262,32 @@ class TokenDump(_Record):
         return self
 
     @property
+    def size(self) -> Size:
+        return Size(self.height, self.width)
+
+    @property
+    def scene(self) -> Scene:
+        """What it is of."""
+        return Scene(prompt=self.prompt, size=self.size, sources=tuple(source.ref for source in self.sources))
+
+    @property
+    def drawn_with(self) -> Sampling:
+        """How to draw its tokens again."""
+        record = self.sampling
+        said = record.model_dump(include={"temperature", "top_p"}) | {"top_k": record.top_k or None}
+        drawn = {"method": "jacobi", "window": record.window} if record.method == "jacobi" else {}
+        return Sampling.model_validate({"seed": self.seed, **said, **drawn})
+
+    def job(self, painting: Painting) -> Job:
+        """The whole job of a picture painted from it."""
+        return Job(scene=self.scene, sampling=self.drawn_with, painting=painting)
+
+    @property
+    def job_parts(self) -> tuple[Scene | Sampling | Painting, ...]:
+        """What it says of its job; how it is to be painted only where it knows that."""
+        return self.scene, self.drawn_with, *([self.painting] if self.painting is not None else [])
+
+    @property
     def has_target(self) -> bool:
         """False for a dump that stopped after its preview."""
         return self.grids[-1].role == "target"
@@ -270,75 +306,6 @@ class TokenDump(_Record):
         embeds = any(source.embedded for source in self.sources)
         text = self.model_dump_json(indent=1, ensure_ascii=embeds)  # large files are read only as ASCII: see guard.py
         return _rows_on_one_line(text) + "\n"
-
-
-def read_dump(path: Path) -> TokenDump:
-    """Read and check a dump.
-
-    raises: BadDump (exit 3) for anything that is not a whole, valid dump of a known version
-    """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise BadDump(path, f"cannot be read: {error.strerror}") from error
-    return parse_dump(raw, path)
-
-
-def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
-    """A dump from its bytes; `name` stands in the error message. Raises BadDump (exit 3)."""
-    check_bounds(raw, name)
-    check_text(raw, name)
-    # Parsed once and then checked as Python objects: checking JSON text copies the faulty part into every fault.
-    try:
-        document = from_json(raw)
-    except ValueError as error:
-        hint = "Copy it again if it was cut off on its way here; else draw it again: glmimg tokens PROMPT"
-        raise BadDump(name, f"is not whole JSON ({excerpt(str(error))})", hint) from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise BadDump(name, "is JSON, but not a token dump (no 'format': 'glmimg.tokens')")
-    version = document.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise BadDump(
-            name,
-            f"is of version {excerpt(str(version), 20)}, this glmimg reads up to {VERSION}",
-            "Update glmimg: pip install --upgrade glmimg",
-        )
-    try:
-        dump = TokenDump.model_validate(document)
-    except ValidationError as error:
-        raise BadDump(name, f"is not a valid token dump: {first_problem(error)}") from error
-    if count_keys(raw) > dump.count_keys():
-        raise BadDump(name, "says a key twice: readers would differ in which one they believe")
-    return dump
-
-
-def write_dump(dump: TokenDump, path: Path) -> None:
-    """Write a dump whole or not at all. Raises WriteError (exit 1)."""
-    write_atomically(path, dump.to_json().encode())
-
-
-def check_fits_model(dump: TokenDump, path: Path | str, *, codebook_size: int) -> None:
-    """Refuse a dump whose codes mean nothing to the model about to decode it.
-
-    codebook_size: of the decoder, ids it can embed
-    raises: BadDump (exit 3)
-    """
-    if dump.model.codebook_size != codebook_size:
-        raise BadDump(
-            path,
-            f"was written by {dump.model.id} with a codebook of {dump.model.codebook_size}, "
-            f"this model has {codebook_size}",
-            f"Decode it with the model that wrote it: --model {dump.model.id}",
-        )
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing pydantic found wrong, as `where: what`."""
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(excerpt(str(part)) for part in problem["loc"])
-    what = excerpt(problem["msg"].removeprefix("Value error, "))
-    return f"{where}: {what}" if where else what
 
 
 def _rows_on_one_line(text: str) -> str:

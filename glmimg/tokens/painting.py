@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from glmimg.errors import BadDump
+from glmimg.grid import CELL_PX, Role
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.grid import CELL_PX, Role
 
 
 def check_has_grid(dump: TokenDump, path: Path | str, role: Role) -> None:

@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadImage
+from glmimg.grid import CELL_PX
 from glmimg.tokens.compare import Comparison
 from glmimg.tokens.dump import Grid, TokenDump
-from glmimg.tokens.grid import CELL_PX
 from glmimg.tokens.palette import ColourGrid, change_colours, code_colour, code_colours, heat_colour, heat_colours
 from glmimg.tokens.statistics import GridStatistics, describe_grid
 

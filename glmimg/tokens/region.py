@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from glmimg.errors import BadImage, UsageError
-from glmimg.tokens.grid import GridShape
+from glmimg.grid import GridShape
 
 if TYPE_CHECKING:
     from PIL.Image import Image

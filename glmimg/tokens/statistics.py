@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
+from glmimg.grid import Role
 from glmimg.tokens.dump import Grid, TokenDump
-from glmimg.tokens.grid import Role
 
 TOP_CODES = 8
 DEAD_SHARE = 1 / 16

@@ -12,7 +12,7 @@ import pytest
 from glmimg.engine.batch.engine import BatchEngine, BatchOptions
 from glmimg.engine.batch.joblist import BatchJob, Defaults, read_jobs
 from glmimg.engine.batch.ledger import Ledger, Record
-from glmimg.engine.batch.store import open_store
+from glmimg.engine.batch.places import open_store
 from glmimg.engine.batch.survey import Survey, survey
 from tests.batch.stubs import StubStages, stub_checkpoint
 

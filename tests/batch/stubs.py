@@ -12,20 +12,21 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image
 
-from glmimg.engine.batch.ledger import ModelId
-from glmimg.engine.records import painted_job
-from glmimg.errors import WriteError
-from glmimg.events import Loading, Watch
-from glmimg.image_io import Making
-from glmimg.job import Job, PaintSettings
-from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.engine.stages import ModelId, Scope
+from glmimg.errors import OutOfMemory, WriteError
+from glmimg.events import Watch
+from glmimg.grid import Role, preview_shape, target_shape
+from glmimg.image_io import Provenance
+from glmimg.job import Job, Painting
+from glmimg.runtime.checkpoint import Checkpoint, Half
+from glmimg.runtime.layout import Layout
+from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Stats, TokenDump
-from glmimg.tokens.grid import preview_shape, target_shape
 
 MODEL = ModelId("stub", "0" * 16 + "-" + "1" * 16)
 
@@ -49,24 +50,43 @@ class StubStages:
     model: ModelId = MODEL
     loads: list[str] = field(default_factory=list)
 
-    def load_tokens(self, watch: Watch) -> StubTokens:
+    device: str | None = None
+
+    @property
+    def stays(self) -> bool:
+        return False
+
+    def check(self, *halves: Half) -> None:
+        pass
+
+    def layout(self, half: Half, scope: Scope) -> Layout:
+        return Layout()
+
+    def smaller(self, half: Half, layout: Layout) -> Layout | None:
+        return None
+
+    def explain(self, half: Half, layout: Layout, scope: Scope) -> OutOfMemory:
+        return OutOfMemory("out of memory")
+
+    def load_tokens(self, layout: Layout, scope: Scope, watch: Watch) -> StubTokens:
         self.loads.append("tokens")
-        watch(Loading("AR model"))
         return StubTokens(self)
 
-    def load_painter(self, watch: Watch, device: str | None = None) -> StubPainter:
-        self.loads.append(f"painter {device}" if device else "painter")
-        watch(Loading("decoder"))
+    def load_painter(self, layout: Layout, scope: Scope, watch: Watch) -> StubPainter:
+        self.loads.append(f"painter {self.device}" if self.device else "painter")
         return StubPainter(self)
 
-    def making(self, dump: TokenDump, settings: PaintSettings) -> Making:
-        return Making(job=painted_job(dump, settings), model=dump.model, device="cpu", dtype="float32", versions={})
+    def provenance(self, dump: TokenDump, painting: Painting, grid: Role) -> Provenance:
+        return Provenance(job=dump.job(painting), model=dump.model, device="cpu", dtype="float32", versions={})
 
-    def both_fit(self) -> bool:
+    def both_fit(self, scope: Scope) -> bool:
         return self.both
 
     def painting_devices(self) -> list[str]:
         return list(self.devices)
+
+    def on(self, device: str) -> StubStages:
+        return replace(self, device=device)
 
     def did(self, what: str, seed: int) -> None:
         if self.log is not None:
@@ -80,29 +100,43 @@ class StubTokens:
 
     stages: StubStages
 
-    def write_all(self, jobs: Sequence[Job], watch: Watch) -> list[TokenDump]:
-        if len(jobs) > self.stages.fits:
+    def write(self, works: Sequence[TokenWork], watch: Watch) -> list[TokenDump]:
+        if len(works) > self.stages.fits:
             raise MemoryError
-        return [self.write(job) for job in jobs]
+        return [self.draw(work.job) for work in works]
 
-    def write(self, job: Job) -> TokenDump:
-        misbehave(job.prompt, "tokens")
+    def rows_that_fit(self, work: TokenWork) -> int:
+        return 1 << 30
+
+    def redraw(self, redraw: Redraw, watch: Watch) -> TokenDump:
+        raise NotImplementedError
+
+    def score(self, dump: TokenDump) -> TokenDump:
+        raise NotImplementedError
+
+    def encode(self, reading: Reading) -> TokenDump:
+        raise NotImplementedError
+
+    def draw(self, job: Job) -> TokenDump:
+        scene, sampling = job.scene, job.sampling
+        misbehave(scene.prompt, "tokens")
         time.sleep(self.stages.seconds)
-        self.stages.did("tokens", job.seed)
-        target = target_shape(job.height, job.width)
+        self.stages.did("tokens", sampling.seed)
+        target = target_shape(*scene.size)
         digest = hashlib.sha256(job.model_dump_json().encode()).digest()
         return TokenDump(
-            prompt=job.prompt,
-            height=job.height,
-            width=job.width,
-            seed=job.seed,
+            prompt=scene.prompt,
+            height=scene.size.height,
+            width=scene.size.width,
+            seed=sampling.seed,
             grids=[
                 Grid.from_flat(role, shape, [digest[cell % 32] % 64 for cell in range(shape.cells)])
                 for role, shape in (("preview", preview_shape(target)), ("target", target))
             ],
             model=ModelRef(id="stub", revision=None, codebook_size=64, fingerprint=self.stages.model.fingerprint),
-            sampling=SamplingRecord(**job.sampling.model_dump()),
+            sampling=SamplingRecord(**sampling.model_dump(by_alias=True, exclude={"seed"})),
             stats=Stats(seconds=self.stages.seconds, tokens=1, forward_passes=1),
+            painting=job.painting,
             glmimg="0",
         )
 
@@ -116,7 +150,7 @@ class StubPainter:
 
     stages: StubStages
 
-    def paint(self, dump: TokenDump, settings: PaintSettings, watch: Watch) -> Image.Image:
+    def paint(self, dump: TokenDump, painting: Painting, watch: Watch) -> Image.Image:
         if dump.prompt == "die once" and self.stages.deaths is not None and not self.stages.deaths.exists():
             self.stages.deaths.touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -124,7 +158,7 @@ class StubPainter:
         time.sleep(self.stages.seconds)
         self.stages.did("picture", dump.seed)
         code = dump.target.tokens[0][0]
-        return Image.new("RGB", (dump.width, dump.height), (code * 4, settings.seed % 256, settings.steps % 256))
+        return Image.new("RGB", (dump.width, dump.height), (code * 4, painting.dit_seed % 256, painting.steps % 256))
 
     def close(self) -> None:
         pass

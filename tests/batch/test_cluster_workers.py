@@ -10,13 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from glmimg.engine.batch.folder import FolderStore
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.on_ray import _PaintWorker, _TokenWorker
 from glmimg.engine.batch.rounds import plan_batches
-from glmimg.engine.batch.store import FolderStore
 from glmimg.engine.batch.workbench import Outcome
+from glmimg.engine.stages import Scope
 from glmimg.errors import BadDump, GlmimgError
 from glmimg.events import Watch
+from glmimg.runtime.layout import Layout
 from tests.batch.conftest import Run, make_jobs
 from tests.batch.stubs import StubPainter, StubStages, StubTokens
 
@@ -25,7 +27,7 @@ TEXT = "a\nb\nc\nraise tokens\nraise picture\nd\n"
 
 def carry(jobs: list[BatchJob], out: Path, stages: StubStages) -> list[Outcome]:
     """What Ray Data does with the two kinds of workers, one after the other in this process."""
-    arguments = pickle.loads(pickle.dumps((stages, str(out), True)))
+    arguments = pickle.loads(pickle.dumps((stages, Scope(64, 64), str(out), True)))
     write, paint = _TokenWorker(*arguments), _PaintWorker(*arguments)
     rows = [row for batch in plan_batches(jobs, set(), 4) for row in write({"jobs": pickle.dumps(batch)})]
     return [pickle.loads(paint(row)["outcome"]) for row in rows]
@@ -46,7 +48,7 @@ def test_a_job_that_killed_two_workers_fails_and_kills_no_third(tmp_path: Path) 
     jobs = make_jobs(tmp_path, "a\nb")
     store = FolderStore.open(str(tmp_path / "out"))
     (tmp_path / "out" / ".glmimg" / f"{jobs[0].name}.tried").write_bytes(b"..")
-    outcomes = {outcome.job.job.prompt: outcome for outcome in carry(jobs, tmp_path / "out", StubStages())}
+    outcomes = {outcome.job.job.scene.prompt: outcome for outcome in carry(jobs, tmp_path / "out", StubStages())}
     assert outcomes["b"].state == "painted"
     record = outcomes["a"].record
     assert record is not None
@@ -60,21 +62,21 @@ class BrokenStages(StubStages):
 
     broken: str = "painter"
 
-    def load_tokens(self, watch: Watch) -> StubTokens:
+    def load_tokens(self, layout: Layout, scope: Scope, watch: Watch) -> StubTokens:
         if self.broken == "tokens":
             raise BadDump("x", "is not to be loaded")
-        return super().load_tokens(watch)
+        return super().load_tokens(layout, scope, watch)
 
-    def load_painter(self, watch: Watch, device: str | None = None) -> StubPainter:
+    def load_painter(self, layout: Layout, scope: Scope, watch: Watch) -> StubPainter:
         if self.broken == "painter":
             raise BadDump("x", "is not to be loaded")
-        return super().load_painter(watch, device)
+        return super().load_painter(layout, scope, watch)
 
 
 @pytest.mark.parametrize("broken", ["tokens", "painter"])
 def test_a_stage_that_cannot_be_loaded_is_an_answer_and_no_dead_worker(broken: str, tmp_path: Path) -> None:
     stages = BrokenStages(broken=broken)
-    write, paint = (kind(stages, str(tmp_path / "out"), True) for kind in (_TokenWorker, _PaintWorker))
+    write, paint = (kind(stages, Scope(64, 64), str(tmp_path / "out"), True) for kind in (_TokenWorker, _PaintWorker))
     (row,) = write({"jobs": pickle.dumps(make_jobs(tmp_path, "a"))})
     error = pickle.loads(paint(row)["outcome"])
     assert isinstance(error, GlmimgError)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glmimg.image_io import read_making
+from glmimg.image_io import read_provenance
 from tests.stages.test_lora import DIT_TARGET, write_lora
 
 LIST = """{"prompt": "a red circle", "name": "circle", "seed": 4}
@@ -140,7 +140,7 @@ def test_weights_are_placed_as_for_t2i_and_changes_are_recorded(
     assert drawn.status == 0, drawn.err
     alone = glmimg("t2i", "a red circle", "--seed", "4", "-o", jobs.parent / "alone.png", *common)
     assert alone.status == 0, alone.err
-    making = read_making(out / "circle.png")
+    making = read_provenance(out / "circle.png")
     assert making.dtype == "bfloat16"
     assert np.array_equal(*(np.asarray(Image.open(path)) for path in (out / "circle.png", jobs.parent / "alone.png")))
 
@@ -152,7 +152,7 @@ def test_adapted_weights_are_others_than_plain_ones(glmimg: Callable[..., object
     drawn = glmimg("batch", jobs, "-o", out, *common, "--lora", adapter)
     assert drawn.status == 0, drawn.err
     record = json.loads((out / "results.jsonl").read_text().splitlines()[0])
-    assert record["changes"] == [f"lora {adapter}"] == read_making(out / record["picture"]).changes
+    assert record["changes"] == [f"lora {adapter}"] == read_provenance(out / record["picture"]).changes
     plain = glmimg("batch", jobs, "-o", out, *common)
     assert plain.status == 2
     assert "was written by other weights" in plain.err
@@ -161,7 +161,7 @@ def test_adapted_weights_are_others_than_plain_ones(glmimg: Callable[..., object
 @pytest.mark.parametrize(
     ("flags", "status", "words"),
     [
-        (["--memory", "all"], 2, "--memory all: no such setting"),
+        (["--memory", "all"], 2, "--memory all: there is no such value"),
         (["--quantize", "int3"], 2, "int3"),
         (["--device", "tpu"], 2, "--device tpu: no such device"),
     ],

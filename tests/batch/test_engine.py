@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from glmimg.engine.batch.engine import BatchOptions
-from glmimg.engine.batch.events import JobEnded, Notice
-from glmimg.engine.batch.store import FolderStore
+from glmimg.engine.batch.events import JobEnded
+from glmimg.engine.batch.folder import FolderStore
 from glmimg.errors import Interrupted, OutputError, WriteError
-from glmimg.image_io import read_making
+from glmimg.events import Noted
+from glmimg.image_io import read_provenance
 from tests.batch.conftest import Run
 from tests.batch.stubs import StubStages
 
@@ -35,7 +36,7 @@ def test_writes_two_files_and_a_line_for_each_job(draw: Draw, tmp_path: Path) ->
     assert (first["name"], first["status"], first["seed"], first["dit_seed"]) == ("one", "done", 5, 5)
     assert second["size"] == "96x64"
     assert first["sizes"] == {name: (out / str(first[name])).stat().st_size for name in ("picture", "tokens")}
-    assert read_making(out / "one.png").job.prompt == "a"
+    assert read_provenance(out / "one.png").job.scene.prompt == "a"
     assert [record.name for record in run.records] == ["one", "two"]
     assert not list((out / ".glmimg").glob("*.tried"))
 
@@ -98,11 +99,8 @@ def test_a_failing_job_is_recorded_and_the_rest_go_on(draw: Draw, tmp_path: Path
 def test_a_batch_out_of_memory_is_halved_until_it_fits(draw: Draw, tmp_path: Path) -> None:
     run = draw("\n".join("abcdefgh"), StubStages(tmp_path / "log", fits=2))
     assert [record.status for record in run.records] == ["done"] * 8
-    assert [event.text for event in run.events if isinstance(event, Notice)] == [
-        "no memory for 8 jobs at once, going on with 4",
-        "no memory for 4 jobs at once, going on with 2",
-        "no memory for 4 jobs at once, going on with 2",
-    ]
+    notes = [event.text for event in run.events if isinstance(event, Noted)]
+    assert notes == ["8 jobs at once do not fit in memory: going on with fewer at a time"]
 
 
 def test_a_full_disk_stops_the_batch_and_fails_no_job(draw: Draw, tmp_path: Path) -> None:
@@ -121,7 +119,7 @@ def test_a_stage_is_loaded_as_seldom_as_can_be(
     draw: Draw, tmp_path: Path, both: bool, round_size: int | None, loads: int
 ) -> None:
     stages = StubStages(tmp_path / "log", both=both)
-    run = draw("\n".join(f"p{n}" for n in range(20)), stages, BatchOptions(ar_batch=4, round_size=round_size))
+    run = draw("\n".join(f"p{n}" for n in range(20)), stages, BatchOptions(rows=4, round_size=round_size))
     assert len(run.records) == 20
     assert len(stages.loads) == loads
 
@@ -130,14 +128,19 @@ def test_batches_hold_jobs_of_one_shape(draw: Draw, tmp_path: Path) -> None:
     seen: list[set[str]] = []
 
     class Spy(StubStages):
-        def load_tokens(self, watch):  # type: ignore[no-untyped-def]
-            stage = super().load_tokens(watch)
-            original = stage.write_all
-            stage.write_all = lambda jobs, watch: (seen.append({job.size for job in jobs}), original(jobs, watch))[1]  # type: ignore[method-assign,func-returns-value]
+        def load_tokens(self, *arguments):  # type: ignore[no-untyped-def]
+            stage = super().load_tokens(*arguments)
+            original = stage.write
+
+            def write(works, watch):  # type: ignore[no-untyped-def]
+                seen.append({str(work.job.scene.size) for work in works})
+                return original(works, watch)
+
+            stage.write = write
             return stage
 
     text = "\n".join(json.dumps({"prompt": f"p{n}", "size": ("64x64", "96x96")[n % 2]}) for n in range(8))
-    draw(text, Spy(tmp_path / "log"), BatchOptions(ar_batch=4))
+    draw(text, Spy(tmp_path / "log"), BatchOptions(rows=4))
     assert seen == [{"64x64"}, {"96x96"}]
 
 
@@ -175,7 +178,7 @@ def test_side_by_side_gives_the_same_files(draw: Draw, tmp_path: Path) -> None:
 
 def test_side_by_side_stops_when_one_side_cannot_go_on(draw: Draw, tmp_path: Path) -> None:
     with pytest.raises(WriteError):
-        draw("a\nfull picture\nb\nc\nd", StubStages(tmp_path / "log", devices=("cuda:1",)), BatchOptions(ar_batch=1))
+        draw("a\nfull picture\nb\nc\nd", StubStages(tmp_path / "log", devices=("cuda:1",)), BatchOptions(rows=1))
 
 
 def test_the_stages_really_overlap_side_by_side(draw: Draw, tmp_path: Path) -> None:
@@ -183,17 +186,23 @@ def test_the_stages_really_overlap_side_by_side(draw: Draw, tmp_path: Path) -> N
     painting, overlapped = threading.Event(), []
 
     class Tied(StubStages):
-        def load_tokens(self, watch):  # type: ignore[no-untyped-def]
-            stage = super().load_tokens(watch)
+        def load_tokens(self, *arguments):  # type: ignore[no-untyped-def]
+            stage = super().load_tokens(*arguments)
             original = stage.write
-            stage.write = lambda job: (job.prompt == "last" and overlapped.append(painting.wait(20)), original(job))[1]  # type: ignore[method-assign,func-returns-value]
+
+            def write(works, watch):  # type: ignore[no-untyped-def]
+                if works[0].job.scene.prompt == "last":
+                    overlapped.append(painting.wait(20))
+                return original(works, watch)
+
+            stage.write = write
             return stage
 
-        def load_painter(self, watch, device=None):  # type: ignore[no-untyped-def]
+        def load_painter(self, *arguments):  # type: ignore[no-untyped-def]
             painting.set()
-            return super().load_painter(watch, device)
+            return super().load_painter(*arguments)
 
-    run = draw("a\nb\nlast", Tied(devices=("cuda:1",)), BatchOptions(ar_batch=1))
+    run = draw("a\nb\nlast", Tied(devices=("cuda:1",)), BatchOptions(rows=1))
     assert len(run.records) == 3
     assert overlapped == [True]
 
@@ -206,7 +215,7 @@ def test_a_stop_leaves_after_the_work_at_hand(draw: Draw, tmp_path: Path) -> Non
 
     stages, store = StubStages(tmp_path / "log"), FolderStore.open(str(tmp_path / "out"))
     ledger = Ledger(store, stages.model)
-    engine = BatchEngine(stages, store, ledger, BatchOptions(ar_batch=2), lambda event: None)
+    engine = BatchEngine(stages, store, ledger, BatchOptions(rows=2), lambda event: None)
     records = []
 
     def run_and_stop() -> None:

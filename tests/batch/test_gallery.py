@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from glmimg.engine.batch.folder import FolderStore
 from glmimg.engine.batch.gallery import write_gallery
-from glmimg.engine.batch.store import FolderStore
 from tests.batch.conftest import Run
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

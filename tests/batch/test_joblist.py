@@ -9,7 +9,6 @@ import pytest
 
 from glmimg.engine.batch.joblist import Defaults, JobList, read_jobs
 from glmimg.errors import BadJobs
-from glmimg.job import Wish
 from tests.batch.stubs import stub_checkpoint
 
 
@@ -31,33 +30,34 @@ def test_the_three_forms_say_the_same(read) -> None:  # type: ignore[no-untyped-
     first, second, third = read(jsonl), read(table), read(text)
     assert [job.job for job in first.jobs] == [job.job for job in second.jobs]
     assert [job.name for job in first.jobs] == [job.name for job in second.jobs]
-    assert [job.job.prompt for job in third.jobs] == ['a cat, "big"', "b"]
+    assert [job.job.scene.prompt for job in third.jobs] == ['a cat, "big"', "b"]
     assert [job.line for job in first.jobs] == [1, 3]
-    assert read("\ufeffa cat\r\nb\r\n").jobs[0].job.prompt == "a cat"
-    assert read("prompt,seed\nb,\n", "jobs.txt").jobs[0].job.prompt == "prompt,seed"
-    assert read('prompt\n"two\nlines"\n').jobs[0].job.prompt == "two\nlines"
+    assert read("\ufeffa cat\r\nb\r\n").jobs[0].job.scene.prompt == "a cat"
+    assert read("prompt,seed\nb,\n", "jobs.txt").jobs[0].job.scene.prompt == "prompt,seed"
+    assert read('prompt\n"two\nlines"\n').jobs[0].job.scene.prompt == "two\nlines"
 
 
 def test_names_and_seeds_do_not_move_with_the_lines(read) -> None:  # type: ignore[no-untyped-def]
-    once = {job.job.prompt: (job.name, job.job.seed) for job in read("a\nb\nc").jobs}
-    again = {job.job.prompt: (job.name, job.job.seed) for job in read("new\nc\nb\na").jobs}
+    once = {job.job.scene.prompt: (job.name, job.job.sampling.seed) for job in read("a\nb\nc").jobs}
+    again = {job.job.scene.prompt: (job.name, job.job.sampling.seed) for job in read("new\nc\nb\na").jobs}
     assert {key: again[key] for key in once} == once
     twice = read("a\na\na").jobs
-    assert len({job.name for job in twice}) == len({job.job.seed for job in twice}) == 3
+    assert len({job.name for job in twice}) == len({job.job.sampling.seed for job in twice}) == 3
     assert twice[0].name == once["a"][0]
 
 
 def test_flags_win_over_lines_and_lines_over_presets(read) -> None:  # type: ignore[no-untyped-def]
     line = '{"prompt": "x", "steps": 7, "preset": "draft"}'
-    assert read(line).jobs[0].job.steps == 7
-    assert read(line, flags=Wish(steps=9)).jobs[0].job.steps == 9
+    assert read(line).jobs[0].job.painting.steps == 7
+    assert read(line, flags={"steps": 9}).jobs[0].job.painting.steps == 9
     draft = read('{"prompt": "x", "preset": "draft"}').jobs[0].job
-    assert draft.steps != read('{"prompt": "x"}').jobs[0].job.steps
+    assert draft.painting.steps != read('{"prompt": "x"}').jobs[0].job.painting.steps
 
 
 def test_count_gives_each_its_own_seed_and_name(read) -> None:  # type: ignore[no-untyped-def]
     jobs = read('{"prompt": "x", "name": "x", "seed": 5}', count=3).jobs
-    assert [(job.name, job.job.seed, job.job.dit_seed) for job in jobs] == [("x-1", 5, 5), ("x-2", 6, 6), ("x-3", 7, 7)]
+    seeds = [(job.name, job.job.sampling.seed, job.job.painting.dit_seed) for job in jobs]
+    assert seeds == [("x-1", 5, 5), ("x-2", 6, 6), ("x-3", 7, 7)]
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_count_gives_each_its_own_seed_and_name(read) -> None:  # type: ignore[n
         ('{"prompt": "x", "prompt": "y"}', "a field is said twice"),
         ('{"size": "64x64"}', "there is no prompt"),
         ('{"prompt": "  "}', "the prompt is empty"),
-        ('{"prompt": "x", "sized": 1}', "sized: no such field; there are prompt, size"),
-        ('{"prompt": "x", "seed": -1}', "seed: Input should be greater than or equal to 0"),
+        ('{"prompt": "x", "sized": 1}', "sized: no such field; there are size, seed"),
+        ('{"prompt": "x", "seed": -1}', "seed: it should be greater than or equal to 0"),
         ('{"prompt": "x", "seed": "7"}', "seed: Input should be a valid integer"),
         ('{"prompt": "x", "size": "100x100"}', "multiples of 32"),
         ('{"prompt": "x", "size": "32x131072"}', "size"),
@@ -103,7 +103,7 @@ def test_bad_lines_are_all_named(read, line: str | bytes, reason: str) -> None: 
 def test_bad_csv_is_named_too(read) -> None:  # type: ignore[no-untyped-def]
     assert "unknown column 'sed'" in read("prompt,sed\nx,1\n", "jobs.csv").bad[0].reason
     found = read(b"prompt,seed\nx,1,2\nx,one\ny,2\n\xff,3\n", "jobs.csv")
-    assert [job.job.prompt for job in found.jobs] == ["y"]
+    assert [job.job.scene.prompt for job in found.jobs] == ["y"]
     assert sorted(bad.line for bad in found.bad) == [2, 3, 5]
 
 

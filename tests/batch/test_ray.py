@@ -18,7 +18,7 @@ from PIL import Image
 from glmimg.engine.batch.engine import BatchOptions
 from glmimg.engine.batch.ledger import Ledger
 from glmimg.engine.batch.on_ray import Cluster, RayEngine, _check_answers, connect
-from glmimg.engine.batch.store import open_store
+from glmimg.engine.batch.places import open_store
 from glmimg.engine.batch.survey import survey
 from glmimg.errors import ClusterUnavailable, UsageError
 from tests.batch.conftest import Run, make_jobs
@@ -46,7 +46,7 @@ def test_the_same_files_as_here_and_a_worker_that_dies_costs_nothing(
     store = open_store(str(tmp_path / "out"))
     ledger = Ledger(store, stages.model)
     work = survey(make_jobs(tmp_path, TEXT), store, ledger)
-    engine = RayEngine(stages, store, ledger, BatchOptions(ar_batch=4), lambda event: None, Cluster())
+    engine = RayEngine(stages, store, ledger, BatchOptions(rows=4), lambda event: None, Cluster())
     records = list(engine.run(work))
     assert (tmp_path / "died").exists()
     assert Counter(record.status for record in records) == {"done": 11, "failed": 1}
@@ -79,7 +79,7 @@ def test_real_stages_draw_the_same_pixels_and_a_second_run_draws_none(
 @pytest.mark.parametrize("address", ["nonsense", "ray://host", "host:99999"])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(UsageError):
-        connect(Cluster(address))
+        connect(Cluster(address=address))
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def listening(answer: bytes | None) -> Iterator[str]:
 def test_a_cluster_that_listens_but_does_not_answer_is_named_soon(scheme: str, answer: bytes | None) -> None:
     started = time.monotonic()
     with listening(answer) as place, pytest.raises(ClusterUnavailable, match="does not answer"):
-        connect(Cluster(scheme + place))
+        connect(Cluster(address=scheme + place))
     assert time.monotonic() - started < 10
 
 
@@ -105,7 +105,7 @@ def test_a_cluster_nobody_listens_for_is_named_soon() -> None:
         port = nobody.getsockname()[1]
     started = time.monotonic()
     with pytest.raises(ClusterUnavailable, match="does not answer"):
-        connect(Cluster(f"127.0.0.1:{port}"))
+        connect(Cluster(address=f"127.0.0.1:{port}"))
     assert time.monotonic() - started < 10
 
 

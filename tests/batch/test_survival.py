@@ -21,11 +21,11 @@ from glmimg.cli.batch_report import stop_on_signals
 from glmimg.cli.console import Console
 from glmimg.engine.batch.engine import BatchEngine, BatchOptions
 from glmimg.engine.batch.ledger import Ledger
-from glmimg.engine.batch.store import open_store
+from glmimg.engine.batch.places import open_store
 from glmimg.engine.batch.survey import survey
 from glmimg.errors import GlmimgError
-from glmimg.image_io import read_making
-from glmimg.tokens.dump import read_dump
+from glmimg.image_io import read_provenance
+from glmimg.tokens.dump_file import read_dump
 from tests.batch.conftest import make_jobs
 from tests.batch.stubs import StubStages
 
@@ -73,7 +73,7 @@ def run_batch(folder: Path, seconds: float, told: Connection) -> None:
     store = open_store(str(folder / "out"))
     ledger = Ledger(store, stages.model)
     work = survey(make_jobs(folder, (folder / "jobs").read_text()), store, ledger)
-    engine = BatchEngine(stages, store, ledger, BatchOptions(ar_batch=2), lambda event: None)
+    engine = BatchEngine(stages, store, ledger, BatchOptions(rows=2), lambda event: None)
     try:
         with stop_on_signals(engine.stop, Console(quiet=True)):
             for record in engine.run(work):
@@ -100,7 +100,7 @@ def check_whole(folder: Path, jobs: int = JOBS) -> Counter[str]:
     assert sum(record["status"] == "done" for record in good) == jobs
     for record in good:
         assert read_dump(out / record["tokens"]).seed == record["seed"]
-        assert read_making(out / record["picture"]).job.seed == record["seed"]
+        assert read_provenance(out / record["picture"]).job.sampling.seed == record["seed"]
     assert not list(out.glob(".*.part"))
     return Counter((folder / "log").read_text().splitlines())
 

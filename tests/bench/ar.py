@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from glmimg.ar.stage import ARStage
+from glmimg.choice import ModelChoice
 from glmimg.engine.complete import complete_sampling
 from glmimg.events import unwatched
-from glmimg.job import ARChoice, Job, ModelChoice, Sampling, Wish, parse_size
+from glmimg.job import Job, parse_size
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import place
 from glmimg.runtime.resolve import resolve
+from glmimg.tokens.change import TokenWork
 from glmimg.tokens.dump import TokenDump
 from tests.bench.processes import keep
+from tests.jobs import make_job
 from tests.tiny import Sizes, build_checkpoint
 
 PROMPTS = (
@@ -54,24 +57,13 @@ class Bench:
 
     def jobs(self, count: int = 1, **sampling: Any) -> list[Job]:
         """Jobs that differ in their seeds."""
-        law = complete_sampling(Wish(), self.checkpoint).model_copy(update=sampling)
-        return [self._job(seed, law) for seed in range(1, 1 + count)]
+        law = complete_sampling({"seed": 0, **sampling}, self.checkpoint)
+        size = {"height": self.height, "width": self.width}
+        return [make_job(PROMPTS[0], **size, seed=seed, sampling=law) for seed in range(1, 1 + count)]
 
     def of_all_kinds(self, seeds: int, **sampling: Any) -> list[Job]:
         """Jobs of every prompt, each with so many seeds."""
-        return [job.model_copy(update={"prompt": prompt}) for prompt in PROMPTS for job in self.jobs(seeds, **sampling)]
-
-    def _job(self, seed: int, sampling: Sampling) -> Job:
-        return Job(
-            prompt=PROMPTS[0],
-            height=self.height,
-            width=self.width,
-            seed=seed,
-            dit_seed=0,
-            steps=1,
-            guidance=1.0,
-            sampling=sampling,
-        )
+        return [with_prompt(job, prompt) for prompt in PROMPTS for job in self.jobs(seeds, **sampling)]
 
     def turns(self, ours: Callable[[], Any], theirs: Callable[[], Any]) -> dict[str, Any]:
         """Both in turn, after one run each that is not counted."""
@@ -86,19 +78,31 @@ class Bench:
         }
 
 
+def with_prompt(job: Job, prompt: str) -> Job:
+    """The same job of another prompt."""
+    return job.model_copy(update={"scene": job.scene.model_copy(update={"prompt": prompt})})
+
+
+def write(stage: ARStage, *jobs: Job) -> list[TokenDump]:
+    """The dumps of jobs drawn at once."""
+    return stage.write([TokenWork(job) for job in jobs], unwatched)
+
+
 def stock(bench: Bench, job: Job) -> Callable[[], list[int]]:
     """The same job through transformers' processor and `generate`, with its cache and its default attention."""
     import torch
 
     stage, law = bench.stage, job.sampling
-    count = stage.write(job, unwatched).stats.tokens
+    count = write(stage, job)[0].stats.tokens
 
     @torch.inference_mode()
     def generate() -> list[int]:
-        messages = [{"role": "user", "content": [{"type": "text", "text": job.prompt}]}]
+        messages = [{"role": "user", "content": [{"type": "text", "text": job.scene.prompt}]}]
         chat = stage.processor.apply_chat_template([messages], tokenize=False)
-        inputs = stage.processor(text=chat, target_h=job.height, target_w=job.width, return_tensors="pt")
-        torch.manual_seed(job.seed)
+        inputs = stage.processor(
+            text=chat, target_h=job.scene.size.height, target_w=job.scene.size.width, return_tensors="pt"
+        )
+        torch.manual_seed(job.sampling.seed)
         drawn = stage.model.generate(
             **inputs,
             max_new_tokens=count,
@@ -116,31 +120,29 @@ def against_generate(bench: Bench) -> dict[str, Any]:
     """The whole stage, prompt to dump, against `generate`; seed for seed the tokens are the same."""
     job = bench.jobs()[0]
     generate = stock(bench, job)
-    ours = [token for grid in bench.stage.write(job, unwatched).grids for token in grid.flat()]
-    figures = bench.turns(lambda: bench.stage.write(job, unwatched), generate)
+    ours = [token for grid in write(bench.stage, job)[0].grids for token in grid.flat()]
+    figures = bench.turns(lambda: write(bench.stage, job), generate)
     return figures | {"tokens": len(ours), "same_tokens": generate() == ours}
 
 
 def compiled(bench: Bench) -> dict[str, Any]:
     """The compiled pass, warm, against `generate`; compiling is not counted, but said."""
-    warm = ARStage(bench.stage.model, bench.stage.processor, bench.checkpoint, choice=ARChoice(compile=True))
+    warm = ARStage(bench.stage.model, bench.stage.processor, bench.checkpoint, choice=ModelChoice(compile=True))
     job = bench.jobs()[0]
     started = time.perf_counter()
-    warm.write(job, unwatched)
+    write(warm, job)
     first = time.perf_counter() - started
-    figures = bench.turns(lambda: warm.write(job, unwatched), stock(bench, job))
-    same = warm.write(job, unwatched).grids == bench.stage.write(job, unwatched).grids
+    figures = bench.turns(lambda: write(warm, job), stock(bench, job))
+    same = write(warm, job)[0].grids == write(bench.stage, job)[0].grids
     return figures | {"first_run_s": round(first, 1), "same_tokens": same}
 
 
 def batch(bench: Bench, count: int = 8) -> dict[str, Any]:
     """Jobs in one batch against the same jobs one after the other; their tokens are compared."""
     jobs = bench.jobs(count)
-    together = [dump.grids for dump in bench.stage.write_batch(jobs, unwatched)]
-    alone = [bench.stage.write(job, unwatched).grids for job in jobs]
-    figures = bench.turns(
-        lambda: bench.stage.write_batch(jobs, unwatched), lambda: [bench.stage.write(job, unwatched) for job in jobs]
-    )
+    together = [dump.grids for dump in write(bench.stage, *jobs)]
+    alone = [write(bench.stage, job)[0].grids for job in jobs]
+    figures = bench.turns(lambda: write(bench.stage, *jobs), lambda: [write(bench.stage, job) for job in jobs])
     return figures | {"rows": count, "same_tokens": together == alone}
 
 
@@ -150,22 +152,22 @@ def rows(bench: Bench) -> list[dict[str, Any]]:
     for _ in range(2):
         for count in ROWS:
             jobs = bench.jobs(count)
-            costs[count].append(_clock(lambda jobs=jobs: bench.stage.write_batch(jobs, unwatched))[1] / count)
+            costs[count].append(_clock(lambda jobs=jobs: write(bench.stage, *jobs))[1] / count)
     return [{"rows": count, "cpu_s_a_picture": round(min(each), 4)} for count, each in costs.items()]
 
 
 def jacobi(bench: Bench, seeds: int = SEEDS, **sampling: Any) -> dict[str, Any]:
     """Jacobi and one-by-one drawing in turn over all kinds of prompts, and the forward passes a token takes."""
     theirs = bench.of_all_kinds(seeds, **sampling)
-    ours = bench.of_all_kinds(seeds, method="jacobi", **sampling)
-    bench.stage.write(ours[0], unwatched), bench.stage.write(theirs[0], unwatched)
+    ours = bench.of_all_kinds(seeds, ar_method="jacobi", **sampling)
+    write(bench.stage, ours[0]), write(bench.stage, theirs[0])
     passes: dict[str, list[float]] = {prompt: [] for prompt in PROMPTS}
     ratios, ours_s, theirs_s = [], 0.0, 0.0
     for mine, other in zip(ours, theirs, strict=True):
         dumps: list[TokenDump] = []
-        _, cpu = _clock(lambda mine=mine, dumps=dumps: dumps.append(bench.stage.write(mine, unwatched)))
-        _, other_cpu = _clock(lambda other=other: bench.stage.write(other, unwatched))
-        passes[mine.prompt].append(dumps[0].stats.forward_passes / dumps[0].stats.tokens)
+        _, cpu = _clock(lambda mine=mine, dumps=dumps: dumps.extend(write(bench.stage, mine)))
+        _, other_cpu = _clock(lambda other=other: write(bench.stage, other))
+        passes[mine.scene.prompt].append(dumps[0].stats.forward_passes / dumps[0].stats.tokens)
         ratios.append(cpu / other_cpu)
         ours_s, theirs_s = ours_s + cpu, theirs_s + other_cpu
     return {
@@ -191,7 +193,7 @@ def on_random_weights(bench: Bench) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         sizes = Sizes(hidden=192, layers=5, ffn=384)
         checkpoint = resolve(str(build_checkpoint(Path(folder), sizes)))
-        stage = ARStage.load(checkpoint, place(ModelChoice(folder)), unwatched)
+        stage = ARStage.load(checkpoint, place(ModelChoice(model=folder)), unwatched)
         return against_entropy(replace(bench, checkpoint=checkpoint, stage=stage))
 
 
@@ -211,7 +213,7 @@ def mean_entropy(bench: Bench, temperature: float) -> float:
 
     TokenSampler.draw = note_and_draw  # type: ignore[method-assign]
     try:
-        bench.stage.write(bench.jobs(temperature=temperature, top_p=1.0)[0], unwatched)
+        write(bench.stage, bench.jobs(temperature=temperature, top_p=1.0)[0])
     finally:
         TokenSampler.draw = draw  # type: ignore[method-assign]
     return round(statistics.mean(entropies), 2)
@@ -233,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--only", default=",".join(KINDS))
     said = parser.parse_args(arguments)
     checkpoint = resolve(said.model)
-    stage = ARStage.load(checkpoint, place(ModelChoice(said.model)), unwatched)
+    stage = ARStage.load(checkpoint, place(ModelChoice(model=said.model)), unwatched)
     height, width = parse_size(said.size)
     bench = Bench(checkpoint, stage, height, width, said.runs)
     kinds = (against_generate, compiled, batch, rows, jacobi, against_entropy, on_random_weights)

@@ -27,7 +27,7 @@ def draw(folder: Path, text: str, stages: StubStages) -> int:
     """Draw a list with stub stages; returns the peak of this process's memory in MB."""
     from glmimg.engine.batch.engine import BatchEngine, BatchOptions
     from glmimg.engine.batch.ledger import Ledger
-    from glmimg.engine.batch.store import open_store
+    from glmimg.engine.batch.places import open_store
     from glmimg.engine.batch.survey import survey
 
     store = open_store(str(folder / "out"))
@@ -58,11 +58,11 @@ def measure_memory(count: int) -> dict[str, Any]:
 
 def measure_start(count: int) -> dict[str, Any]:
     """The real command over the tiny checkpoint; all but ten jobs are drawn beforehand in its name."""
+    from glmimg.choice import ModelChoice
     from glmimg.engine.batch.joblist import Defaults, open_jobs
-    from glmimg.engine.batch.ledger import Ledger
-    from glmimg.engine.batch.stages import CheckpointStages
-    from glmimg.engine.batch.store import open_store
-    from glmimg.job import ModelChoice
+    from glmimg.engine.batch.ledger import Ledger, make_record
+    from glmimg.engine.batch.places import open_store
+    from glmimg.engine.stages import CheckpointStages
     from glmimg.runtime.resolve import resolve
 
     with tempfile.TemporaryDirectory(dir=fast_folder()) as name:
@@ -72,13 +72,13 @@ def measure_start(count: int) -> dict[str, Any]:
         (folder / "jobs.jsonl").write_text(prompts(count))
         jobs = open_jobs(str(folder / "jobs.jsonl"), checkpoint, Defaults()).jobs
         store = open_store(str(folder / "out"))
-        ledger = Ledger(store, CheckpointStages(checkpoint, ModelChoice("")).model)
+        ledger = Ledger(store, CheckpointStages(checkpoint, ModelChoice()).model)
         lines = []
         for job in jobs[:-10]:
             (folder / "out" / job.picture).write_bytes(b"p")
             (folder / "out" / job.dump).write_bytes(b"d")
-            record = ledger.model.record(
-                job, "done", picture=job.picture, tokens=job.dump, sizes={"picture": 1, "tokens": 1},
+            record = make_record(
+                ledger.model, job, "done", picture=job.picture, tokens=job.dump, sizes={"picture": 1, "tokens": 1},
                 seconds={"tokens": 1.0, "picture": 1.0},
             )  # fmt: skip
             lines.append(record.line() + b"\n")

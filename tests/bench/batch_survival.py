@@ -94,10 +94,10 @@ def survive(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 def count(folder: Path, jobs: int) -> dict[str, int]:
     """What a batch should never have: jobs lost, recorded twice, files that are not whole, leftovers."""
     from glmimg.engine.batch.gallery import last_records
-    from glmimg.engine.batch.store import open_store
+    from glmimg.engine.batch.places import open_store
     from glmimg.errors import GlmimgError
-    from glmimg.image_io import read_making
-    from glmimg.tokens.dump import read_dump
+    from glmimg.image_io import read_provenance
+    from glmimg.tokens.dump_file import read_dump
 
     out = folder / "out"
     done = [record for record in last_records(open_store(str(out))).values() if record["status"] == "done"]
@@ -106,7 +106,7 @@ def count(folder: Path, jobs: int) -> dict[str, int]:
     for record in done:
         try:
             read_dump(out / record["tokens"])
-            read_making(out / record["picture"])
+            read_provenance(out / record["picture"])
         except GlmimgError:
             half += 1
     return {

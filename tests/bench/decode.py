@@ -16,16 +16,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from glmimg.choice import ModelChoice
 from glmimg.dit.conditioning import upsample_tokens
 from glmimg.dit.stage import DiTStage
 from glmimg.engine.complete import complete
-from glmimg.engine.local import LocalEngine, Order
-from glmimg.job import ModelChoice, PaintSettings
-from glmimg.preset import load_stack
+from glmimg.engine.orders import Order
+from glmimg.job import Painting
 from glmimg.runtime.device import place
 from glmimg.runtime.resolve import resolve
 from glmimg.tokens.dump import TokenDump
 from tests.bench.processes import keep
+from tests.jobs import make_desk
 from tests.stages.stock import stock_pipeline
 
 PROMPT = "a red circle on a blue background"
@@ -38,26 +39,28 @@ def timed(paint: Callable[[], Any]) -> tuple[float, np.ndarray]:
     return time.process_time() - started, np.asarray(image)
 
 
-def stock_paint(pipeline: Any, dump: TokenDump, settings: PaintSettings) -> Any:
+def stock_paint(pipeline: Any, dump: TokenDump, painting: Painting) -> Any:
     """The stock pipeline with the dump's tokens instead of its own AR half's."""
     return pipeline(
         dump.prompt,
         height=dump.height,
         width=dump.width,
         prior_token_ids=upsample_tokens(dump.target),
-        num_inference_steps=settings.steps,
-        guidance_scale=settings.guidance,
-        generator=torch.Generator().manual_seed(settings.seed),
+        num_inference_steps=painting.steps,
+        guidance_scale=painting.guidance,
+        generator=torch.Generator().manual_seed(painting.dit_seed),
     ).images[0]
 
 
 def run(model: str, pictures: int, steps: int) -> dict[str, Any]:
     """Both in turn, `pictures` times after one each that is not counted."""
     torch.set_num_threads(1)
-    choice, checkpoint = ModelChoice(model), resolve(model)
-    wish = load_stack([]).wish.model_copy(update={"prompt": PROMPT, "seed": 1, "steps": steps})
-    job = complete(wish, checkpoint)
-    dump = next(LocalEngine(checkpoint, choice).write([Order(job)])).dump
+    choice, checkpoint = ModelChoice(model=model), resolve(model)
+    job = complete({"prompt": PROMPT, "seed": 1, "steps": steps}, checkpoint)
+    desk = make_desk(checkpoint, choice)
+    (written,) = desk.write([Order(job)])
+    dump = written.dump
+    desk.engine.close()
     stage, pipeline = DiTStage.load(checkpoint, place(choice), lambda event: None), stock_pipeline(checkpoint.folder)
     pairs = []
     for _ in range(1 + pictures):

@@ -18,18 +18,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from glmimg.ar.rework import read_picture, redraw_dump
 from glmimg.demo.train.captions import caption
 from glmimg.demo.train.scene import COLOUR_NAMES, KINDS, Scene, Shape, draw_scene
 from glmimg.engine.complete import complete
-from glmimg.engine.local import LocalEngine, PaintOrder
-from glmimg.events import unwatched
-from glmimg.job import ModelChoice, PaintSettings, Wish
+from glmimg.choice import ModelChoice
+from glmimg.engine.orders import Desk, Order, PaintOrder
+from glmimg.job import Painting, parse_size
+from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.resolve import resolve
 from glmimg.tokens.change import Reading, Redraw, parent
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.region import box_region
 from tests.bench.processes import keep
+from tests.jobs import make_desk
 from tests.demo.scorer import held_out_prompts, judge, judge_shape
 
 STEPS, GUIDANCE, SIDE = 20, 1.5, 256
@@ -46,49 +47,49 @@ def two_shapes(number: int) -> tuple[Scene, Scene, str, str]:
     return before, after, *(caption(random.Random(number), scene) for scene in (before, after))
 
 
-def paint(engine: LocalEngine, dumps: list[TokenDump]) -> Iterator[Any]:
-    orders = [PaintOrder(dump, PaintSettings(dump.seed, STEPS, GUIDANCE)) for dump in dumps]
-    return (painted.picture.image for painted in engine.paint(orders))
+def paint(desk: Desk, dumps: list[TokenDump]) -> Iterator[Any]:
+    orders = [PaintOrder(dump, Painting(dit_seed=dump.seed, steps=STEPS, guidance=GUIDANCE)) for dump in dumps]
+    return (painted.picture.image for painted in desk.paint(orders))
 
 
-def redraw(engine: LocalEngine, cases: int) -> dict[str, int]:
+def redraw(desk: Desk, checkpoint: Checkpoint, cases: int) -> dict[str, int]:
     """Counts over `cases` pairs of shapes. untouched: every target cell of the left half as before."""
     found = {"cases": cases, "untouched": 0, "colour": 0, "background_kept": 0}
     new, scenes = [], []
-    with engine.open_ar() as stage:
-        for number in range(cases):
-            _, after, prompt, changed = two_shapes(number)
-            size = f"{SIDE}x{SIDE}"
-            wish = Wish(prompt=prompt, size=size, seed=number, steps=STEPS, guidance=GUIDANCE)
-            base = stage.write(complete(wish, engine.checkpoint), unwatched)
-            job = complete(wish.model_copy(update={"prompt": changed, "seed": number + 1}), engine.checkpoint)
-            region = box_region(RIGHT_HALF, (SIDE, SIDE))
-            masks = tuple(region.cells(grid.shape) for grid in base.grids)
-            redrawn = redraw_dump(stage, Redraw(job, tuple(base.grids), masks, ()), unwatched)
-            half = base.target.width // 2
-            found["untouched"] += [row[:half] for row in base.target.tokens] == [
-                row[:half] for row in redrawn.target.tokens
-            ]
-            new.append(redrawn)
-            scenes.append(after)
-    for image, scene in zip(paint(engine, new), scenes, strict=True):
+    for number in range(cases):
+        _, after, prompt, changed = two_shapes(number)
+        said = {"size": parse_size(f"{SIDE}x{SIDE}"), "steps": STEPS, "guidance": GUIDANCE}
+        (written,) = desk.write([Order(complete({**said, "prompt": prompt, "seed": number}, checkpoint))])
+        base = written.dump
+        job = complete({**said, "prompt": changed, "seed": number + 1}, checkpoint)
+        region = box_region(RIGHT_HALF, (SIDE, SIDE))
+        masks = tuple(region.cells(grid.shape) for grid in base.grids)
+        (redrawn,) = desk.redraw([(Redraw(job, tuple(base.grids), masks, ()), None)])
+        half = base.target.width // 2
+        found["untouched"] += [row[:half] for row in base.target.tokens] == [
+            row[:half] for row in redrawn.target.tokens
+        ]
+        new.append(redrawn)
+        scenes.append(after)
+    for image, scene in zip(paint(desk, new), scenes, strict=True):
         found["colour"] += judge_shape(image, scene, scene.shapes[1])[0]
         found["background_kept"] += judge(image, scene).background
     return found
 
 
-def roundtrip(engine: LocalEngine, cases: int) -> dict[str, int]:
+def roundtrip(desk: Desk, checkpoint: Checkpoint, cases: int) -> dict[str, int]:
     """Counts over `cases` true pictures of held-out scenes."""
     found = {"cases": cases, "background_and_colour": 0}
     prompts, dumps = held_out_prompts(cases), []
-    with engine.open_ar() as stage, tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.png"
         for number, (_, scene) in enumerate(prompts):
             image = draw_scene(scene, SIDE, SIDE)
             image.save(path)
-            reading = Reading(image.convert("RGB"), SIDE, SIDE, "", number, parent("picture", path, 64))
-            dumps.append(read_picture(stage, reading))
-    for image, (_, scene) in zip(paint(engine, dumps), prompts, strict=True):
+            painting = Painting(dit_seed=number, steps=STEPS, guidance=GUIDANCE)
+            reading = Reading(image.convert("RGB"), SIDE, SIDE, "", number, painting, parent("picture", path, 64))
+            dumps.append(desk.encode(reading, None))
+    for image, (_, scene) in zip(paint(desk, dumps), prompts, strict=True):
         verdict = judge(image, scene)
         found["background_and_colour"] += verdict.background and verdict.colour
     return found
@@ -109,7 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure, usual = MEASURES[name]
         count = next((int(word) for word in said.words if word.isdecimal()), usual)
         started = time.perf_counter()
-        counts = measure(LocalEngine(checkpoint, ModelChoice(said.model)), count)
+        desk = make_desk(checkpoint, ModelChoice(model=said.model), size=(SIDE, SIDE))
+        counts = measure(desk, checkpoint, count)
+        desk.engine.close()
         seconds = round(time.perf_counter() - started)
         keep(f"demo_{name}", {**counts, "model": checkpoint.fingerprint(), "seconds": seconds})
 

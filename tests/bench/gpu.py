@@ -27,14 +27,14 @@ from glmimg.ar.decode_loop import Decoder, TextDecoder, prefill, write_tokens
 from glmimg.ar.prompt import ARPrompt, grid_positions
 from glmimg.ar.sampling import TokenSampler
 from glmimg.ar.static_decoder import StaticDecoder
-from glmimg.job import Sampling
-from glmimg.tokens.grid import GridShape
+from glmimg.grid import GridShape
+from tests.jobs import make_sampling
 
 GRIDS = (("preview", GridShape(16, 16)), ("target", GridShape(32, 32)))
 """1024x1024 px: 1,280 tokens."""
 
 PROMPT_TOKENS = 64
-LAW = Sampling(temperature=0.9, top_p=0.75, top_k=None)
+LAW = make_sampling(temperature=0.9, top_p=0.75)
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,16 @@ import torch
 
 from glmimg.dit.parts import DecoderParts
 from glmimg.dit.stage import DiTStage
-from glmimg.job import PaintSettings
-from glmimg.preset import load_preset, load_stack
+from glmimg.engine.complete import complete_painting
+from glmimg.grid import preview_shape, target_shape
+from glmimg.job import Painting, Size
+from glmimg.preset import load_preset
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.known import known_checkpoint
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Stats, TokenDump
-from glmimg.tokens.grid import preview_shape, target_shape
 from tests.bench.processes import keep
+from tests.jobs import make_painting
 
 PROMPT = "a sign that says 'OPEN'"
 
@@ -117,14 +119,14 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         parts = random_parts(Path(scratch), Placement(accelerator, torch.bfloat16))
         dump, stage = random_dump(side), DiTStage(parts, parts.placement)
-        exact = PaintSettings(1, steps, 1.5)
-        fast = PaintSettings.of(load_preset("fast").wish().over(load_stack([]).wish), 1)
+        exact = make_painting(1, steps, 1.5)
+        fast = complete_painting(load_preset("fast").said, 1, Size(side, side))
 
-        def ours(settings: PaintSettings) -> Callable[[], Any]:
-            return lambda: stage.paint(dump, settings, lambda event: None)
+        def ours(painting: Painting) -> Callable[[], Any]:
+            return lambda: stage.paint(dump, painting, lambda event: None)
 
         theirs = stock(parts, dump, steps)
-        seconds(ours(PaintSettings(1, 2, 1.5))), seconds(stock(parts, dump, 2))
+        seconds(ours(make_painting(1, 2, 1.5))), seconds(stock(parts, dump, 2))
         pairs = [(seconds(ours(exact)), seconds(theirs)) for _ in range(2)]
         base = statistics.median(pair[1] for pair in pairs)
         fast_seconds = seconds(ours(fast))

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from glmimg.tokens.dump import write_dump
+from glmimg.tokens.dump_file import write_dump
 from tests.bench.processes import compare, glmimg, keep
 from tests.dumps import dump
 

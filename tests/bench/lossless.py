@@ -20,15 +20,18 @@ import torch
 
 from glmimg.ar.decode_loop import TextDecoder
 from glmimg.ar.stage import ARStage
+from glmimg.choice import ModelChoice
 from glmimg.engine.complete import complete_sampling
-from glmimg.engine.local import LocalEngine, PaintOrder
+from glmimg.engine.orders import PaintOrder
 from glmimg.events import unwatched
-from glmimg.job import Job, ModelChoice, Wish, parse_size
+from glmimg.job import Job, Painting, parse_size
 from glmimg.runtime.device import place
 from glmimg.runtime.resolve import resolve
+from glmimg.tokens.change import TokenWork
 from glmimg.tokens.dump import TokenDump
 from tests.bench.processes import keep
 from tests.demo.scorer import held_out_prompts, judge
+from tests.jobs import make_desk, make_job
 
 METHODS = ("sequential", "jacobi")
 FREE: dict[str, float] = {"temperature": 1.0, "top_p": 1.0}
@@ -41,7 +44,7 @@ def log_probability(stage: ARStage, job: Job, dump: TokenDump) -> float:
     The tokens are read in one pass, so both methods are judged by the very same arithmetic. A token at the
     edge of the nucleus may fall out of it by rounding; it counts with a probability of 1e-6.
     """
-    prompts = stage._read_prompts([job])
+    prompts = stage._read_prompts([job.scene])
     tokens = torch.tensor([[token for grid in dump.grids for token in grid.flat()]], device=stage.model.device)
     decoder = TextDecoder(stage.model, prompts, tokens.shape[1])
     logits = torch.cat((decoder.first_logits[:, None], decoder.read(tokens[:, :-1], 0)), dim=1)[0]
@@ -51,7 +54,7 @@ def log_probability(stage: ARStage, job: Job, dump: TokenDump) -> float:
 
 def draw(stage: ARStage, jobs: Sequence[Job]) -> tuple[list[TokenDump], dict[str, Any]]:
     """The dumps of the jobs, and what they say about the method."""
-    dumps = [stage.write(job, unwatched) for job in jobs]
+    dumps = [stage.write([TokenWork(job)], unwatched)[0] for job in jobs]
     means = [log_probability(stage, job, dump) for job, dump in zip(jobs, dumps, strict=True)]
     passes = sum(dump.stats.forward_passes for dump in dumps) / sum(dump.stats.tokens for dump in dumps)
     return dumps, {
@@ -64,16 +67,10 @@ def draw(stage: ARStage, jobs: Sequence[Job]) -> tuple[list[TokenDump], dict[str
 
 def score(model: str, dumps: Sequence[TokenDump], scenes: Sequence[Any]) -> int:
     """How many of the painted dumps the demo's scorer finds wholly right."""
-    engine = LocalEngine(resolve(model), ModelChoice(model))
-    jobs = [PaintOrder(dump, _painting(dump)) for dump in dumps]
-    verdicts = [judge(painted.picture.image, scene) for painted, scene in zip(engine.paint(jobs), scenes, strict=True)]
+    desk = make_desk(resolve(model), ModelChoice(model=model))
+    orders = [PaintOrder(dump, Painting(dit_seed=dump.seed, steps=20, guidance=1.5)) for dump in dumps]
+    verdicts = [judge(painted.picture.image, scene) for painted, scene in zip(desk.paint(orders), scenes, strict=True)]
     return sum(all(vars(verdict).values()) for verdict in verdicts)
-
-
-def _painting(dump: TokenDump) -> Any:
-    from glmimg.job import PaintSettings
-
-    return PaintSettings(dump.seed, 20, 1.5)
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
@@ -86,22 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     said = parser.parse_args(arguments)
     checkpoint = resolve(said.model)
     height, width = parse_size(said.size)
-    stage = ARStage.load(checkpoint, place(ModelChoice(said.model)), unwatched)
+    stage = ARStage.load(checkpoint, place(ModelChoice(model=said.model)), unwatched)
     prompts = held_out_prompts(said.pictures)
     figures: dict[str, Any] = {"size": said.size, "model": checkpoint.fingerprint(), **FREE}
     for number, method in enumerate(METHODS):
-        sampling = complete_sampling(Wish(ar_method=method, **FREE), checkpoint)
+        sampling = complete_sampling({"seed": 0, "ar_method": method, **FREE}, checkpoint)
         jobs = [
-            Job(
-                prompt=text,
-                height=height,
-                width=width,
-                seed=1_000_000 * number + place_,
-                dit_seed=0,
-                steps=1,
-                guidance=1.0,
-                sampling=sampling,
-            )
+            make_job(text, height=height, width=width, seed=1_000_000 * number + place_, sampling=sampling)
             for place_, (text, _) in enumerate(prompts)
         ]
         dumps, figures[method] = draw(stage, jobs)

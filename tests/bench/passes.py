@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 
+from glmimg.choice import ModelChoice
 from glmimg.dit.stage import DiTStage
-from glmimg.engine.complete import complete
-from glmimg.engine.local import LocalEngine, Order
-from glmimg.job import ModelChoice, PaintSettings
-from glmimg.preset import load_preset, load_stack
+from glmimg.engine.complete import complete, complete_painting
+from glmimg.engine.orders import Order
+from glmimg.job import Painting, parse_window
+from glmimg.preset import load_preset
 from glmimg.runtime.device import place
 from glmimg.runtime.resolve import resolve
 from glmimg.tokens.dump import TokenDump
 from tests.bench.processes import keep
+from tests.jobs import make_desk
 
 PROMPTS = [
     "a red circle on a blue background",
@@ -56,12 +58,14 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def settings(way: dict[str, Any], seed: int) -> PaintSettings:
+def settings(way: dict[str, Any], dump: TokenDump) -> Painting:
     """What a way changes, over the default preset."""
-    wish, changes = load_stack([]).wish, dict(way)
+    changes = dict(way)
     if "preset" in changes:
-        wish = load_preset(changes.pop("preset")).wish().over(wish)
-    return PaintSettings.of(wish.model_copy(update=changes), seed)
+        changes |= load_preset(changes.pop("preset")).said
+    if "guidance_window" in changes:
+        changes["guidance_window"] = parse_window(changes["guidance_window"])
+    return complete_painting(changes, dump.seed, dump.size)
 
 
 def psnr(one: np.ndarray, other: np.ndarray) -> float:
@@ -90,7 +94,7 @@ def paint(stage: DiTStage, dumps: list[TokenDump], way: dict[str, Any]) -> tuple
     seconds, pictures = [], []
     for dump in dumps:
         started = time.process_time()
-        image = stage.paint(dump, settings(way, dump.seed), lambda event: None)
+        image = stage.paint(dump, settings(way, dump), lambda event: None)
         seconds.append(time.process_time() - started)
         pictures.append(np.asarray(image).astype(float))
     return statistics.median(seconds), pictures
@@ -98,10 +102,11 @@ def paint(stage: DiTStage, dumps: list[TokenDump], way: dict[str, Any]) -> tuple
 
 def run(model: str, prompts: int) -> dict[str, Any]:
     """The table, by way."""
-    choice, checkpoint = ModelChoice(model), resolve(model)
-    wish = load_stack([]).wish.model_copy(update={"seed": 1})
-    orders = [Order(complete(wish.model_copy(update={"prompt": text}), checkpoint)) for text in PROMPTS[:prompts]]
-    dumps = [written.dump for written in LocalEngine(checkpoint, choice).write(orders)]
+    choice, checkpoint = ModelChoice(model=model), resolve(model)
+    orders = [Order(complete({"prompt": text, "seed": 1}, checkpoint)) for text in PROMPTS[:prompts]]
+    desk = make_desk(checkpoint, choice)
+    dumps = [written.dump for written in desk.write(orders)]
+    desk.engine.close()
     stage = DiTStage.load(checkpoint, place(choice), lambda event: None)
     paint(stage, dumps, {})  # warms up, and is not counted
     first_seconds, reference = paint(stage, dumps, {})

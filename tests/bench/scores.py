@@ -22,12 +22,12 @@ from glmimg.ar.stage import ARStage
 from glmimg.dit.stage import DiTStage
 from glmimg.engine.complete import complete
 from glmimg.events import Event
-from glmimg.job import Job
-from glmimg.preset import load_stack
+from glmimg.job import Job, parse_size
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.resolve import resolve
+from glmimg.tokens.change import TokenWork
 from glmimg.tokens.dump import TokenDump
 from tests.bench.passes import psnr, settings
 from tests.bench.processes import keep
@@ -58,10 +58,10 @@ def unwatched(event: Event) -> None:
 def write(checkpoint: Checkpoint, placement: Placement, jobs: list[Job], way: str) -> tuple[list[TokenDump], int]:
     """A dump of each job, and the bytes of the weights that wrote them."""
     layout = Layout(quantize=way)
-    with closing(ARStage.load(checkpoint, placement, unwatched, layout=layout, with_eyes=False)) as stage:
+    with closing(ARStage.load(checkpoint, placement, unwatched, layout=layout, with_vision=False)) as stage:
         size = sum(map(bytes_of, stage.model.parameters()))
         batches = [jobs[start : start + 10] for start in range(0, len(jobs), 10)]
-        return [dump for batch in batches for dump in stage.write_batch(batch, unwatched)], size
+        return [dump for batch in batches for dump in stage.write([TokenWork(job) for job in batch], unwatched)], size
 
 
 def bytes_of(weight: Any) -> int:
@@ -82,14 +82,14 @@ def paint(
     with closing(DiTStage.load(checkpoint, placement, unwatched, layout=layout, with_encoder=False)) as stage:
         for dump in dumps:
             started = time.process_time()
-            pictures.append(stage.paint(dump, settings(changes, SEED), unwatched))
+            pictures.append(stage.paint(dump, settings({**changes, "dit_seed": SEED}, dump), unwatched))
             seconds.append(time.process_time() - started)
     return Drawn(pictures, statistics.median(seconds))
 
 
 def fp32_bytes(checkpoint: Checkpoint, placement: Placement) -> int:
     """What the same weights take in full precision."""
-    with closing(ARStage.load(checkpoint, placement, unwatched, with_eyes=False)) as stage:
+    with closing(ARStage.load(checkpoint, placement, unwatched, with_vision=False)) as stage:
         return 4 * sum(weight.numel() for weight in stage.model.parameters())
 
 
@@ -120,8 +120,8 @@ def run(model: str, count: int, ways: list[str]) -> dict[str, Any]:
 
     checkpoint, placement = resolve(model), Placement(torch.device("cpu"), torch.float32)
     prompts = held_out_prompts(count)
-    wish = load_stack([]).wish.model_copy(update={"seed": SEED, "size": "256x256"})
-    jobs = [complete(wish.model_copy(update={"prompt": text}), checkpoint) for text, _ in prompts]
+    said = {"seed": SEED, "size": parse_size("256x256")}
+    jobs = [complete({**said, "prompt": text}, checkpoint) for text, _ in prompts]
     dumps, size = write(checkpoint, placement, jobs, "none")
     default = paint(checkpoint, placement, dumps, "none", {})
     table: dict[str, Any] = {"default": {"scores": score(default.pictures, prompts), "ar_mb": round(size / 1e6, 2)}}

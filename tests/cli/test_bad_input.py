@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from glmimg.tokens.dump import write_dump
+from glmimg.tokens.dump_file import write_dump
 from tests.conftest import Outcome, run_program
 from tests.dumps import dump
 
@@ -57,7 +57,7 @@ def assert_refused(outcome: Outcome, status: int, *words: str) -> None:
         (["t2i", "x", "-m", "some body/x"], 2, ["hub id"]),
         (["t2i", "--prompts", "no-such-file"], 3, ["no-such-file"]),
         (["t2i", "--prompts", "/"], 3, ["cannot be read"]),
-        (["t2i", "--from", "no-such.png"], 3, ["no-such.png"]),
+        (["replay", "no-such.png"], 3, ["no-such.png"]),
         (["decode", "no-such.tokens.json"], 3, ["no-such.tokens.json"]),
         (["inspect", "no-such.tokens.json"], 3, ["no-such.tokens.json"]),
         (["presets", "nothing"], 3, ["nothing"]),
@@ -72,7 +72,6 @@ def assert_refused(outcome: Outcome, status: int, *words: str) -> None:
         (["batch", "pyproject.toml", "-m", "demo", "-o", ""], 2, ["empty"]),
         (["t2i", "x", "-m", "demo", "-o", "a" * 300 + ".png"], 2, ["too long"]),
         (["t2i", "x", "-m", "demo", "-n", "2", "-o", "{seed:999999999}.png"], 2, ["255"]),
-        (["inspect", "x.tokens.json", "--out", "y.tokens.json"], 2, ["--score"]),
         (["inspect", "x.tokens.json", "--picture", "-"], 2, ["grid.png"]),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,

@@ -27,14 +27,14 @@ def test_replay_is_bit_for_bit(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> No
     first, again, bare = tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"
     flags = ["-s", "96x64", "--dit-seed", "9", "--guidance", "2.5", "--temperature", "1.5", "--top-p", "0.9"]
     assert glmimg("t2i", 'a "red" 圆', "-m", tiny, "-o", first, *flags, *FEW).status == 0
-    assert glmimg("t2i", "--from", first, "-o", again, "-q").status == 0
+    assert glmimg("replay", first, "-o", again, "-q").status == 0
     assert first.read_bytes() == again.read_bytes()
-    assert glmimg("t2i", "--from", first, "-o", bare, "--no-metadata", "--no-tokens", "-q").status == 0
+    assert glmimg("replay", first, "-o", bare, "--no-metadata", "--no-tokens", "-q").status == 0
     assert Image.open(bare).text == {}  # type: ignore[attr-defined]
     assert Image.open(bare).tobytes() == Image.open(first).tobytes()
     assert not (tmp_path / "c.tokens.json").exists()
-    assert glmimg("t2i", "--from", bare, "-o", tmp_path / "d.png").status == 3
-    changed = glmimg("t2i", "--from", first, "--seed", "1", "-o", tmp_path / "e.png", "--json", "-q")
+    assert glmimg("replay", bare, "-o", tmp_path / "d.png").status == 3
+    changed = glmimg("replay", first, "--seed", "1", "-o", tmp_path / "e.png", "--json", "-q")
     assert json.loads(changed.out)["seed"] == 1
     assert json.loads(changed.out)["dit_seed"] == 9
 

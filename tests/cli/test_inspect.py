@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console as RichConsole
 
 from glmimg.cli.inspect_view import show_table
-from glmimg.tokens.dump import write_dump
+from glmimg.tokens.dump_file import write_dump
 from glmimg.tokens.palette import code_colour
 from glmimg.tokens.statistics import describe
 from tests.conftest import Outcome
@@ -97,7 +97,7 @@ def test_errors(glmimg: Run, folder: Path) -> None:
 
 def test_a_changed_parent_makes_a_dump_unsound(glmimg: Run, folder: Path) -> None:
     a, b, out = folder / "a.tokens.json", folder / "b.tokens.json", folder / "out.tokens.json"
-    assert glmimg("tokens", "--paste", b, "--box", "32,32,64,64", a, "-o", out).status == 0
+    assert glmimg("paste", a, b, "--box", "32,32,64,64", "-o", out).status == 0
     assert json.loads(glmimg("inspect", out, "--json").out)["sound"] is True
     assert glmimg("inspect", out, b).status == 0
     b.write_text(b.read_text() + " ")
@@ -154,7 +154,7 @@ def test_a_dump_that_stopped_after_its_preview(glmimg: Run, folder: Path) -> Non
     assert "missing against 2x3" in glmimg("inspect", begun, folder / "a.tokens.json").out
     assert glmimg("inspect", "--table", begun).status == 0
     Image.new("RGB", (96, 64)).save(folder / "out.png")
-    for arguments in (["inspect", begun, "--over", folder / "out.png"], ["tokens", "--redraw", "0,0,32,32", begun]):
+    for arguments in (["inspect", begun, "--over", folder / "out.png"], ["redraw", "--box", "0,0,32,32", begun]):
         done = glmimg(*arguments)
         assert done.status == 3
         assert "holds a preview grid only" in done.err

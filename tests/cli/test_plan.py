@@ -96,7 +96,7 @@ def test_a_picture_says_how_its_passes_were_saved(glmimg: Run, tiny: Path, tmp_p
     said = json.loads(drawn.out)
     assert said["scheduler"] == "dpm"
     assert said["guidance_window"] == [0.0, 0.5]
-    again = glmimg("t2i", "--from", out, "--model", tiny, "-o", tmp_path / "again.png", "--json")
+    again = glmimg("replay", out, "--model", tiny, "-o", tmp_path / "again.png", "--json")
     assert again.status == 0, again.err
     assert json.loads(again.out)["guidance_window"] == [0.0, 0.5]
     from PIL import Image

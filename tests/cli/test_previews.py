@@ -38,30 +38,45 @@ def test_stop_after_the_preview_and_go_on(glmimg: Glmimg, tiny: Path, other_mode
     assert glmimg("decode", begun, "--grid", "preview", "--steps", "1", "-o", tmp_path / "d.png").status == 0
     assert Image.open(tmp_path / "d.png").size == (512, 512)
 
-    assert glmimg("tokens", "--resume", begun, "-o", resumed).status == 0
+    assert glmimg("resume", begun, "-o", resumed).status == 0
     assert grids(resumed) == grids(whole)
-    assert glmimg("tokens", "--resume", whole, "-o", tmp_path / "x.json").status == 3
-    assert glmimg("tokens", "--resume", begun, "-m", other_model, "-o", tmp_path / "x.json").status == 3
-    assert glmimg("tokens", "--resume", begun, "--size", "96x64", "-o", tmp_path / "x.json").status == 3
-    assert glmimg("tokens", "a cat", "--resume", begun, "-o", tmp_path / "x.json").status == 2
+    assert glmimg("resume", whole, "-o", tmp_path / "x.json").status == 3
+    assert glmimg("resume", begun, "-m", other_model, "-o", tmp_path / "x.json").status == 3
+    assert glmimg("resume", begun, "--size", "96x64", "-o", tmp_path / "x.json").status == 2
+    assert glmimg("resume", "a cat", begun, "-o", tmp_path / "x.json").status == 3
     assert not (tmp_path / "x.json").exists()
 
 
 def test_candidates_on_a_sheet_and_the_picked_one_finished(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
     out, plain = tmp_path / "c.png", tmp_path / "plain.png"
-    common = ["t2i", "a red circle", "-m", tiny, "--steps", "1", *SIZE]
-    command = [*common, "--seed", "7", "--candidates", "3", "-o", out]
+    common = ["a red circle", "-m", tiny, "--steps", "1", *SIZE]
+    command = ["explore", *common, "--seed", "7", "-n", "3", "-o", out]
     only_sheet = glmimg(*command)
     assert only_sheet.status == 0
     assert only_sheet.out.split() == [str(tmp_path / "c-candidates.png")]
-    assert "--seed 7 --pick" in only_sheet.err
+    assert "--seed 7" in only_sheet.err
+    assert "--pick 1,2" in only_sheet.err
     assert not out.exists()
 
     finished = glmimg(*command, "--pick", "2")
     assert finished.status == 0
     assert "already" in finished.err
-    assert glmimg(*common, "--seed", "8", "-o", plain).status == 0
-    assert out.read_bytes() == plain.read_bytes(), "the second candidate is the next seed's picture, whole"
+    assert finished.out.split() == [str(tmp_path / "c-2.png")], "it keeps its number"
+    assert glmimg("t2i", *common, "--seed", "8", "-o", plain).status == 0
+    assert (tmp_path / "c-2.png").read_bytes() == plain.read_bytes(), "it is the next seed's picture, whole"
+    third = glmimg(*command, "--pick", "3,1")
+    assert third.out.split() == [str(tmp_path / "c-3.png"), str(tmp_path / "c-1.png")]
+
+
+def test_candidates_of_an_edit_are_whole(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "s.png", tmp_path / "e.png"
+    Image.linear_gradient("L").resize((64, 64)).convert("RGB").save(source)
+    command = ["x", "-i", source, "-m", tiny, "--seed", "7", "--steps", "1", "-o"]
+    done = glmimg("explore", *command, out, "-n", "2", "--pick", "2")
+    assert done.status == 0, done.err
+    assert Image.open(tmp_path / "e-candidates.png").size[0] > 64
+    assert glmimg("edit", *command[:5], "--seed", "8", "--steps", "1", "-o", tmp_path / "plain.png").status == 0
+    assert (tmp_path / "e-2.png").read_bytes() == (tmp_path / "plain.png").read_bytes()
 
 
 def test_the_draft_is_painted_beside_the_picture(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
@@ -74,10 +89,10 @@ def test_the_draft_is_painted_beside_the_picture(glmimg: Glmimg, tiny: Path, tmp
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["t2i", "x", "--candidates", "4", "--pick", "5"], "numbered from 1 to 4"),
-        (["t2i", "x", "--candidates", "4", "--pick", ","], "names no candidate"),
-        (["t2i", "x", "--pick", "1"], "--candidates"),
-        (["t2i", "x", "--candidates", "4", "-n", "2"], "--candidates"),
+        (["explore", "x", "-n", "4", "--pick", "5"], "numbered from 1 to 4"),
+        (["explore", "x", "-n", "4", "--pick", ","], "names no candidate"),
+        (["t2i", "x", "--pick", "1"], "glmimg explore"),
+        (["t2i", "x", "--candidates=4"], "glmimg explore PROMPT -n 16"),
         (["tokens", "x", "--ar-batch", "0"], "--ar-batch 0"),
         (["tokens", "x", "--ar-batch", "many"], "--ar-batch many"),
         (["tokens", "x", "--ar-window", "0"], "--ar-window"),

@@ -20,7 +20,7 @@ from demo.scorer import held_out_edits, held_out_prompts, score_edits, score_pro
 from demo.stock import StockPipeline
 from demo.words import held_out_words, score_words
 
-from glmimg import draw
+import glmimg
 from glmimg.demo import demo_path
 
 OTHER_SIZES = ((384, 256), (256, 384), (320, 320), (512, 512))
@@ -41,8 +41,10 @@ def measure(model: Path, prompts: int, edits: int, words: int, others: int, step
         report["words_256x256"] = score_words(stock.draw, held_out_words(words))
     for width, height in OTHER_SIZES if others else ():
         captions = held_out_prompts(others, seed=1)
-        drawn = draw([text for text, _ in captions], str(model), size=f"{width}x{height}", seed=seed, steps=steps)
-        pictures = {text: picture.image for (text, _), picture in zip(captions, drawn, strict=True)}
+        texts = [text for text, _ in captions]
+        with glmimg.load(str(model)) as loaded:
+            drawn = loaded.draw(texts, size=f"{width}x{height}", seed=seed, steps=steps)
+            pictures = {text: picture.image for text, picture in zip(texts, drawn, strict=True)}
         report[f"text_to_image_{width}x{height}"] = score_prompts(pictures.__getitem__, captions)
     return report
 

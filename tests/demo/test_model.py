@@ -11,7 +11,7 @@ from PIL import Image
 
 from glmimg.ar.encode import encode_picture
 from glmimg.demo import demo_path
-from glmimg.tokens.grid import GridShape
+from glmimg.grid import GridShape
 
 from .scorer import held_out_prompts, score_prompts
 from .stock import StockPipeline

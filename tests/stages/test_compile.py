@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import torch
 
+from glmimg.choice import ModelChoice
 from glmimg.dit import captured
 from glmimg.dit.stage import DiTStage
-from glmimg.engine.local import LocalEngine, Order
-from glmimg.job import Job, ModelChoice, PaintSettings, Sampling
+from glmimg.engine.orders import Order
+from glmimg.job import Painting
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.tokens.dump import TokenDump
 from tests.conftest import Outcome
+from tests.jobs import make_desk, make_job, make_painting, make_sampling
 
 HOST = Placement(torch.device("cpu"), torch.float32)
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
@@ -26,14 +28,14 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ 
 
 @pytest.fixture(scope="module")
 def dump(tiny: Path) -> TokenDump:
-    job = Job(
+    job = make_job(
         prompt="a sign that says 'OPEN'", height=64, width=96, seed=4, dit_seed=4, steps=2, guidance=1.5,
-        sampling=Sampling(temperature=0.9, top_p=0.75, top_k=80),
+        sampling=make_sampling(temperature=0.9, top_p=0.75, top_k=80),
     )  # fmt: skip
-    return next(LocalEngine(Checkpoint("tiny", tiny), ModelChoice("tiny")).write([Order(job)])).dump
+    return next(make_desk(Checkpoint("tiny", tiny), ModelChoice()).write([Order(job)])).dump
 
 
-def paint(stage: DiTStage, dump: TokenDump, settings: PaintSettings) -> np.ndarray:
+def paint(stage: DiTStage, dump: TokenDump, settings: Painting) -> np.ndarray:
     return np.asarray(stage.paint(dump, settings, lambda event: None)).astype(int)
 
 
@@ -43,7 +45,7 @@ def load(tiny: Path, **options: Any) -> DiTStage:
 
 @needs_compiler
 def test_compiled_blocks_paint_the_same_picture_but_for_rounding(tiny: Path, dump: TokenDump) -> None:
-    settings = PaintSettings(4, 6, 1.5)
+    settings = make_painting(4, 6, 1.5)
     compiled = load(tiny, compile=True)
     blocks = compiled.parts.transformer.transformer_blocks
     assert all(block._compiled_call_impl is not None for block in blocks)
@@ -68,12 +70,12 @@ def test_without_a_compiler_nothing_loads(
 def test_a_picture_says_that_it_was_compiled(
     glmimg: Callable[..., Outcome], tiny: Path, tmp_path: Path, dump: TokenDump
 ) -> None:
-    from glmimg.image_io import read_making
+    from glmimg.image_io import read_provenance
 
     (tmp_path / "x.tokens.json").write_text(dump.to_json())
     options = ("--any-model", "--model", tiny, "--steps", "1", "--compile")
     assert glmimg("decode", tmp_path / "x.tokens.json", *options, "-o", tmp_path / "x.png").status == 0
-    assert read_making(tmp_path / "x.png").changes == ["compile"]
+    assert read_provenance(tmp_path / "x.png").changes == ["compile"]
 
 
 def test_streamed_blocks_are_not_compiled(glmimg: Callable[..., Outcome], tiny: Path, tmp_path: Path) -> None:
@@ -93,7 +95,7 @@ def test_a_captured_way_reads_new_values_from_its_buffers(
         return forward
 
     monkeypatch.setattr(captured, "capture", stand_in)
-    settings = PaintSettings(4, 6, 1.5, guidance_window=(0.2, 0.7))
+    settings = make_painting(4, 6, 1.5, guidance_window=(0.2, 0.7))
     stage = load(tiny)
     plain = paint(stage, dump, settings)
     walk = stage._walk

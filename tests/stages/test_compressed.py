@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from glmimg.engine.local import LocalEngine, Order, Painted
+from glmimg.choice import ModelChoice
+from glmimg.engine.orders import Order, Painted
 from glmimg.errors import ModelUnfit, UsageError
-from glmimg.job import Job, ModelChoice, Sampling
 from glmimg.runtime import precompressed
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.estimate import Request, ar_need
 from glmimg.runtime.sizes import ar_sizes, dit_sizes
+from tests.jobs import make_desk, make_job, make_sampling
 from tests.tiny import Sizes, build_checkpoint
 
 AR, DIT = "vision_language_encoder", "transformer"
@@ -32,12 +33,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw(folder: Path, quantize: str = "none", memory: str = "auto") -> Painted:
-    job = Job(
+    job = make_job(
         prompt="a tree", height=64, width=64, seed=4, dit_seed=4, steps=2, guidance=1.5,
-        sampling=Sampling(temperature=0.9, top_p=0.75, top_k=80),
+        sampling=make_sampling(temperature=0.9, top_p=0.75, top_k=80),
     )  # fmt: skip
-    choice = ModelChoice("small", device="cpu", quantize=quantize, memory=memory)
-    return next(LocalEngine(Checkpoint("small", folder), choice).draw([Order(job)]))
+    choice = ModelChoice(device="cpu", quantize=quantize, memory=memory)
+    return next(make_desk(Checkpoint("small", folder), choice).draw([Order(job)]))
 
 
 def pixels(painted: Painted) -> np.ndarray:
@@ -54,7 +55,7 @@ def test_each_way_draws_near_the_exact_picture_and_is_recorded(small: Path, way:
     exact, close = draw(small), draw(small, f"dit={way}")
     assert close.order.dump.target == exact.order.dump.target
     assert 0 < np.abs(pixels(close) - pixels(exact)).mean() < 16
-    assert close.picture.making.changes == [f"quantize dit={way}"]
+    assert close.picture.provenance.changes == [f"quantize dit={way}"]
     assert close.order.dump.model.changes == [f"quantize dit={way}"]
 
 

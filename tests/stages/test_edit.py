@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 
 from glmimg.ar.sources import SourceEncoder
-from glmimg.engine.local import LocalEngine, Order, Painted
+from glmimg.choice import ModelChoice
+from glmimg.engine.orders import Order, Painted
 from glmimg.events import Event, JobStarted
-from glmimg.job import ARChoice, Job, ModelChoice, Sampling
+from glmimg.job import Job
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.sources import SourceShelf
+from tests.jobs import make_desk, make_job, make_sampling, with_sources
 from tests.stages.edit_cases import CASES, GOLDEN, EditCase, arithmetic, source_picture, weights_digest
 from tests.stages.stock import stock_pipeline_for_edits
 
@@ -29,7 +31,7 @@ def job_of(case: EditCase, folder: Path, checkpoint: Checkpoint, shelf: SourceSh
         path = folder / f"{width}x{height}.png"
         source_picture(width, height).save(path)
         refs.append(shelf.take(path, checkpoint.source_bounds).ref)
-    return Job(
+    return make_job(
         prompt=case.prompt,
         height=case.height,
         width=case.width,
@@ -37,7 +39,7 @@ def job_of(case: EditCase, folder: Path, checkpoint: Checkpoint, shelf: SourceSh
         dit_seed=case.seed,
         steps=case.steps,
         guidance=case.guidance,
-        sampling=Sampling(temperature=0.9, top_p=0.75, top_k=80),
+        sampling=make_sampling(temperature=0.9, top_p=0.75, top_k=80),
         sources=tuple(refs),
     )
 
@@ -48,7 +50,7 @@ def painted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
     checkpoint, shelf = Checkpoint("tiny", tiny), SourceShelf()
     folder = tmp_path_factory.mktemp("sources")
     orders = [Order(job_of(case, folder, checkpoint, shelf)) for case in CASES]
-    engine = LocalEngine(checkpoint, ModelChoice("tiny"), shelf=shelf)
+    engine = make_desk(checkpoint, ModelChoice(), shelf=shelf)
     return {case.name: picture for case, picture in zip(CASES, engine.draw(orders), strict=True)}
 
 
@@ -90,7 +92,7 @@ def test_same_as_the_oldest_pair(tiny: Path, painted: dict[str, Painted], case: 
 def test_an_edit_alone_is_the_same_as_among_others(tiny: Path, painted: dict[str, Painted], tmp_path: Path) -> None:
     checkpoint, shelf = Checkpoint("tiny", tiny), SourceShelf()
     job = job_of(CASES[2], tmp_path, checkpoint, shelf)
-    alone = next(LocalEngine(checkpoint, ModelChoice("tiny"), shelf=shelf).draw([Order(job)]))
+    alone = next(make_desk(checkpoint, ModelChoice(), shelf=shelf).draw([Order(job)]))
     among = painted[CASES[2].name]
     assert alone.order.dump.grids == among.order.dump.grids
     assert np.array_equal(np.asarray(alone.picture.image), np.asarray(among.picture.image))
@@ -102,14 +104,14 @@ def test_the_sources_matter(tiny: Path, painted: dict[str, Painted], tmp_path: P
     job = job_of(CASES[0], tmp_path, checkpoint, shelf)
     source_picture(128, 96).transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(tmp_path / "flipped.png")
     flipped = shelf.take(tmp_path / "flipped.png", checkpoint.source_bounds).ref
-    other = job.model_copy(update={"sources": (flipped,)})
-    with_other = next(LocalEngine(checkpoint, ModelChoice("tiny"), shelf=shelf).draw([Order(other)]))
+    other = with_sources(job, (flipped,))
+    with_other = next(make_desk(checkpoint, ModelChoice(), shelf=shelf).draw([Order(other)]))
     before = painted[CASES[0].name].order.dump
     assert with_other.order.dump.target != before.target
     dump = before.model_copy(update={"sources": with_other.order.dump.sources})
     order = painted[CASES[0].name].order
-    engine = LocalEngine(checkpoint, ModelChoice("tiny"), shelf=shelf)
-    repainted = next(engine.paint([type(order)(dump, order.settings)]))
+    engine = make_desk(checkpoint, ModelChoice(), shelf=shelf)
+    repainted = next(engine.paint([type(order)(dump, order.painting)]))
     difference = np.asarray(repainted.picture.image) != np.asarray(painted[CASES[0].name].picture.image)
     assert difference.any()
 
@@ -127,9 +129,10 @@ def test_each_distinct_source_is_encoded_once(tiny: Path, tmp_path: Path, monkey
     )
     checkpoint, shelf = Checkpoint("tiny", tiny), SourceShelf()
     job = job_of(CASES[2], tmp_path, checkpoint, shelf)
-    jobs = [job.model_copy(update={"seed": seed, "sources": job.sources[:count]}) for seed, count in ((1, 3), (2, 2))]
-    jobs.append(job.model_copy(update={"sources": (job.sources[0], job.sources[0])}))
-    list(LocalEngine(checkpoint, ModelChoice("tiny"), shelf=shelf).draw([Order(each) for each in jobs]))
+    refs = job.scene.sources
+    jobs = [with_sources(job.again(seed=seed), refs[:count]) for seed, count in ((1, 3), (2, 2))]
+    jobs.append(with_sources(job, (refs[0], refs[0])))
+    list(make_desk(checkpoint, ModelChoice(), shelf=shelf).draw([Order(each) for each in jobs]))
     assert encoded == ["vq"] * 3 + ["vae"] * 3
 
 
@@ -143,7 +146,7 @@ def test_the_dit_reads_the_sources_once_a_picture(tiny: Path, tmp_path: Path, mo
     )
     checkpoint, shelf = Checkpoint("tiny", tiny), SourceShelf()
     job = job_of(CASES[1], tmp_path, checkpoint, shelf)
-    next(LocalEngine(checkpoint, ModelChoice("tiny"), shelf=shelf).draw([Order(job)]))
+    next(make_desk(checkpoint, ModelChoice(), shelf=shelf).draw([Order(job)]))
     layers, patches = 2, [96 * 160 // 256, 128 * 64 // 256]
     assert written == [patches[0]] * layers + [patches[1]] * layers, "once a layer and source, not once a step"
 
@@ -152,17 +155,17 @@ def test_a_batch_of_unlike_numbers_of_sources(tiny: Path, tmp_path: Path) -> Non
     """Rows of one batch with one, two and three sources: each gets the tokens it gets alone."""
     checkpoint, shelf = Checkpoint("tiny", tiny), SourceShelf()
     three = job_of(CASES[2], tmp_path, checkpoint, shelf)
-    jobs = [three.model_copy(update={"sources": three.sources[:count], "seed": count}) for count in (1, 2, 3)]
+    jobs = [with_sources(three.again(seed=count), three.scene.sources[:count]) for count in (1, 2, 3)]
     rows: list[int] = []
 
     def watch(event: Event) -> None:
         if isinstance(event, JobStarted):
             rows.append(event.at_once)
 
-    together = LocalEngine(checkpoint, ModelChoice("tiny"), shelf=shelf, watch=watch, ar=ARChoice(rows=3))
+    together = make_desk(checkpoint, ModelChoice(ar_batch=3), shelf=shelf, watch=watch)
     written = [each.dump for each in together.write([Order(job) for job in jobs])]
     assert rows == [3]
     assert [len(dump.sources) for dump in written] == [1, 2, 3]
-    alone = LocalEngine(checkpoint, ModelChoice("tiny"), shelf=shelf, ar=ARChoice(rows=1))
+    alone = make_desk(checkpoint, ModelChoice(ar_batch=1), shelf=shelf)
     for dump, each in zip(written, alone.write([Order(job) for job in jobs]), strict=True):
         assert (dump.grids, dump.sources) == (each.dump.grids, each.dump.sources)

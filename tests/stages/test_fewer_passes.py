@@ -8,29 +8,31 @@ import numpy as np
 import pytest
 import torch
 
+from glmimg.choice import ModelChoice
 from glmimg.dit import stage as dit_stage
 from glmimg.dit.schedule import set_timesteps, switch_scheduler
 from glmimg.dit.stage import DiTStage
-from glmimg.engine.local import LocalEngine, Order
-from glmimg.job import Job, ModelChoice, PaintSettings, Sampling, Scheduler
+from glmimg.engine.orders import Order
+from glmimg.job import Painting, Scheduler
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.tokens.dump import TokenDump
+from tests.jobs import make_desk, make_job, make_painting, make_sampling
 
 
 @pytest.fixture(scope="module")
 def painter(tiny: Path) -> tuple[DiTStage, TokenDump]:
     checkpoint = Checkpoint("tiny", tiny)
-    job = Job(
+    job = make_job(
         prompt="a tree", height=64, width=64, seed=4, dit_seed=4, steps=1, guidance=1.5,
-        sampling=Sampling(temperature=0.9, top_p=0.75, top_k=80),
+        sampling=make_sampling(temperature=0.9, top_p=0.75, top_k=80),
     )  # fmt: skip
-    dump = next(LocalEngine(checkpoint, ModelChoice("tiny")).write([Order(job)])).dump
+    dump = next(make_desk(checkpoint, ModelChoice()).write([Order(job)])).dump
     placement = Placement(torch.device("cpu"), torch.float32)
     return DiTStage.load(checkpoint, placement, lambda event: None), dump
 
 
-def paint(painter: tuple[DiTStage, TokenDump], settings: PaintSettings) -> np.ndarray:
+def paint(painter: tuple[DiTStage, TokenDump], settings: Painting) -> np.ndarray:
     stage, dump = painter
     return np.asarray(stage.paint(dump, settings, lambda event: None)).astype(float)
 
@@ -39,9 +41,9 @@ def paint(painter: tuple[DiTStage, TokenDump], settings: PaintSettings) -> np.nd
 def test_second_order_comes_nearer_for_as_many_passes(
     painter: tuple[DiTStage, TokenDump], scheduler: Scheduler, steps: int
 ) -> None:
-    exact = paint(painter, PaintSettings(4, 100, 1.5))
-    euler = paint(painter, PaintSettings(4, 12, 1.5))
-    other = paint(painter, PaintSettings(4, steps, 1.5, scheduler=scheduler))
+    exact = paint(painter, make_painting(4, 100, 1.5))
+    euler = paint(painter, make_painting(4, 12, 1.5))
+    other = paint(painter, make_painting(4, steps, 1.5, scheduler=scheduler))
     assert np.square(other - exact).mean() < np.square(euler - exact).mean()
 
 
@@ -73,7 +75,7 @@ def test_a_window_leaves_passes_out(
         return predict(transformer, latents, branches, *rest)
 
     monkeypatch.setattr(denoise, "predict_noise", counting)
-    paint(painter, PaintSettings(4, 10, 1.5, guidance_window=window))
+    paint(painter, make_painting(4, 10, 1.5, guidance_window=window))
     assert len(passes) == 10
     assert passes.count(2) == guided
 
@@ -90,7 +92,7 @@ def test_a_cache_runs_fewer_blocks_and_starts_anew_for_each_picture(painter: tup
     counts, pictures = [], []
     for cache in (None, 1.0, 1.0, None):
         calls = 0
-        pictures.append(paint(painter, PaintSettings(4, 20, 1.5, cache=cache)))
+        pictures.append(paint(painter, make_painting(4, 20, 1.5, cache=cache)))
         counts.append(calls)
     for hook in hooks:
         hook.remove()
@@ -110,5 +112,5 @@ def test_the_stage_uses_the_scheduler_asked_for(
         return switch_scheduler(euler, name)  # type: ignore[arg-type]
 
     monkeypatch.setattr(dit_stage, "switch_scheduler", noting)
-    paint(painter, PaintSettings(4, 2, 1.0, scheduler="unipc"))
+    paint(painter, make_painting(4, 2, 1.0, scheduler="unipc"))
     assert names == ["unipc"]

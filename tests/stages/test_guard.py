@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from glmimg.ar.stage import ARStage
+from glmimg.choice import ModelChoice
 from glmimg.events import unwatched
-from glmimg.job import Job, ModelChoice, Sampling
+from glmimg.job import Job
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import place
+from glmimg.tokens.change import TokenWork
+from tests.jobs import make_job, make_sampling
 from tests.tiny import Sizes, build_checkpoint
 
 CODEBOOK, VOCABULARY = 24, 40
@@ -28,12 +31,14 @@ def love_what_is_forbidden(model: Any) -> None:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> ARStage:
     sizes = Sizes(codebook=CODEBOOK, vision_vocab=VOCABULARY, hidden=16, layers=1, ffn=16, suppress=False)
     folder = build_checkpoint(tmp_path_factory.mktemp("spoilt"), sizes, love_what_is_forbidden)
-    return ARStage.load(Checkpoint("spoilt", folder), place(ModelChoice("spoilt")), unwatched)
+    return ARStage.load(Checkpoint("spoilt", folder), place(ModelChoice()), unwatched)
 
 
 def job(seed: int) -> Job:
-    sampling = Sampling(temperature=0.9, top_p=0.75, top_k=VOCABULARY)
-    return Job(prompt="x", height=32, width=256, seed=seed, dit_seed=seed, steps=1, guidance=1.0, sampling=sampling)
+    sampling = make_sampling(temperature=0.9, top_p=0.75, top_k=VOCABULARY)
+    return make_job(
+        prompt="x", height=32, width=256, seed=seed, dit_seed=seed, steps=1, guidance=1.0, sampling=sampling
+    )
 
 
 def test_the_head_really_is_spoilt(stage: ARStage) -> None:
@@ -59,7 +64,7 @@ def test_the_head_really_is_spoilt(stage: ARStage) -> None:
 def test_two_hundred_seeds_two_hundred_whole_grids(stage: ARStage) -> None:
     grids = set()
     for seed in range(200):
-        dump = stage.write(job(seed), unwatched)
+        dump = stage.write([TokenWork(job(seed))], unwatched)[0]
         assert [grid.shape for grid in dump.grids] == [(5, 45), (1, 8)]
         assert all(0 <= token < CODEBOOK for grid in dump.grids for token in grid.flat())
         grids.add(tuple(dump.target.flat()))

@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from glmimg.engine.local import LocalEngine, Order, Painted
+from glmimg.choice import ModelChoice
+from glmimg.engine.orders import Order, Painted
 from glmimg.errors import BadInput, UsageError
-from glmimg.job import Job, ModelChoice, Sampling
 from glmimg.runtime import lora
 from glmimg.runtime.checkpoint import Checkpoint
+from tests.jobs import make_desk, make_job, make_sampling
 
 DIT_TARGET = "transformer.transformer_blocks.0.attn1.to_q"
 AR_TARGET = "base_model.model.model.language_model.layers.0.self_attn.q_proj"
@@ -38,11 +39,11 @@ def write_lora(folder: Path, target: str, rows: int, columns: int) -> Path:
 
 
 def draw(tiny: Path, *loras: str) -> Painted:
-    job = Job(
+    job = make_job(
         prompt="a tree", height=64, width=64, seed=4, dit_seed=4, steps=2, guidance=1.5,
-        sampling=Sampling(temperature=0.9, top_p=0.75, top_k=80),
+        sampling=make_sampling(temperature=0.9, top_p=0.75, top_k=80),
     )  # fmt: skip
-    return next(LocalEngine(Checkpoint("tiny", tiny), ModelChoice("tiny", loras=loras)).draw([Order(job)]))
+    return next(make_desk(Checkpoint("tiny", tiny), ModelChoice(lora=loras)).draw([Order(job)]))
 
 
 def pixels(painted: Painted) -> np.ndarray:
@@ -56,7 +57,7 @@ def test_an_adapter_of_the_dit_changes_pixels_by_its_scale(tiny: Path, tmp_path:
     assert full.order.dump.target == plain.order.dump.target
     assert not np.array_equal(pixels(full), pixels(plain))
     assert np.array_equal(pixels(none), pixels(plain))
-    assert full.picture.making.changes == [f"lora {style}"]
+    assert full.picture.provenance.changes == [f"lora {style}"]
 
 
 def test_an_adapter_of_the_ar_half_changes_tokens(tiny: Path, tmp_path: Path) -> None:

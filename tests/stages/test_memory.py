@@ -11,22 +11,24 @@ import pytest
 import torch
 
 from glmimg.ar.stage import ARStage
+from glmimg.choice import ModelChoice
 from glmimg.dit.stage import DiTStage
-from glmimg.engine.local import LocalEngine, Order, Painted
+from glmimg.engine.orders import Order, Painted
 from glmimg.errors import OutOfMemory
 from glmimg.events import Event, Noted
-from glmimg.job import Job, ModelChoice, Sampling
+from glmimg.job import Job
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.readahead import ReadAhead
+from tests.jobs import make_desk, make_job, make_sampling
 from tests.tiny import store_as
 
 HOST = Placement(torch.device("cpu"), torch.float32)
 
 
 def job(seed: int = 3) -> Job:
-    return Job(
+    return make_job(
         prompt="a sign that says 'OPEN'",
         height=64,
         width=96,
@@ -34,17 +36,17 @@ def job(seed: int = 3) -> Job:
         dit_seed=seed,
         steps=2,
         guidance=1.5,
-        sampling=Sampling(temperature=0.9, top_p=0.75, top_k=80),
+        sampling=make_sampling(temperature=0.9, top_p=0.75, top_k=80),
     )
 
 
 def draw(folder: Path, memory: str, jobs: list[Job], events: list[Event] | None = None) -> list[Painted]:
     watch = (lambda event: None) if events is None else events.append
-    engine = LocalEngine(Checkpoint("tiny", folder), ModelChoice("tiny", memory=memory), watch=watch)
+    engine = make_desk(Checkpoint("tiny", folder), ModelChoice(memory=memory), watch=watch)
     try:
         return list(engine.draw([Order(each) for each in jobs]))
     finally:
-        engine.close()
+        engine.engine.close()
 
 
 def test_every_setting_draws_the_same_picture(tiny: Path) -> None:
@@ -85,7 +87,7 @@ def test_converted_layers_take_turns_in_the_same_memory(tiny: Path, tmp_path: Pa
 
 def test_only_what_a_prompt_needs_is_loaded(tiny: Path) -> None:
     checkpoint = Checkpoint("tiny", tiny)
-    ar = ARStage.load(checkpoint, HOST, lambda event: None, with_eyes=False)
+    ar = ARStage.load(checkpoint, HOST, lambda event: None, with_vision=False)
     assert not hasattr(ar.model.model, "visual")
     assert not hasattr(ar.model.model, "vqmodel")
     rows = ar.model.model.language_model.embed_tokens.visual
@@ -118,7 +120,7 @@ def test_with_auto_the_rest_is_painted_in_a_smaller_layout(tiny: Path, monkeypat
     monkeypatch.setattr(DiTStage, "paint", fails_at_the_second)
     events: list[Event] = []
     pictures = draw(tiny, "auto", [job(1), job(2)], events)
-    assert [painted.picture.making.job.seed for painted in pictures] == [1, 2]
+    assert [painted.picture.provenance.job.sampling.seed for painted in pictures] == [1, 2]
     assert [layout.taking_turns for layout in calls] == [False, False, True]
     notes = [event.text for event in events if isinstance(event, Noted)]
     assert len(notes) == 1
@@ -132,7 +134,7 @@ def test_out_of_memory_says_by_how_much_and_what_would_do(
         raise MemoryError
 
     monkeypatch.setattr(DiTStage, "paint", fails)
-    engine = LocalEngine(Checkpoint("tiny", tiny), ModelChoice("tiny", memory="stage"))
+    engine = make_desk(Checkpoint("tiny", tiny), ModelChoice(memory="stage"))
     with pytest.raises(OutOfMemory, match=r"stage 2 takes about 0\.\d GB, \d+\.\d GB are free") as failure:
         list(engine.draw([Order(job(), dump_path=tmp_path / "x.tokens.json")]))
     assert "--memory offload" in failure.value.hint
@@ -155,9 +157,9 @@ def test_reading_ahead_stops_at_its_limit(tmp_path: Path) -> None:
 def test_a_device_for_each_stage_draws_the_same_and_keeps_both_loaded(tiny: Path) -> None:
     """Two names for one CPU stand in for two cards."""
     plain = draw(tiny, "stage", [job()])[0]
-    engine = LocalEngine(Checkpoint("tiny", tiny), ModelChoice("tiny", device="cpu,cpu"))
+    engine = make_desk(Checkpoint("tiny", tiny), ModelChoice(device="cpu,cpu"))
     other = next(engine.draw([Order(job())]))
-    assert sorted(engine._resident) == ["ar", "dit"]
-    engine.close()
+    assert sorted(engine.engine._loaded) == ["ar", "dit"]
+    engine.engine.close()
     assert other.order.dump.target == plain.order.dump.target
     assert np.array_equal(np.asarray(other.picture.image), np.asarray(plain.picture.image))

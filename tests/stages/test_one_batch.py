@@ -13,10 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
+from glmimg.choice import ModelChoice
 from glmimg.dit.stage import DiTStage
-from glmimg.engine.local import LocalEngine, Order
-from glmimg.image_io import read_making
-from glmimg.job import Job, ModelChoice, PaintSettings, Sampling
+from glmimg.engine.orders import Order
+from glmimg.image_io import read_provenance
+from glmimg.job import Painting
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.estimate import Request, denoising_bytes
@@ -24,26 +25,27 @@ from glmimg.runtime.layout import Layout
 from glmimg.runtime.sizes import dit_sizes
 from glmimg.tokens.dump import TokenDump
 from tests.conftest import Outcome
+from tests.jobs import make_desk, make_job, make_painting, make_sampling
 
 HOST = Placement(torch.device("cpu"), torch.float32)
-SETTINGS = PaintSettings(4, 6, 1.5)
+SETTINGS = make_painting(4, 6, 1.5)
 
 
 @pytest.fixture(scope="module")
 def dump(tiny: Path) -> TokenDump:
     """With quoted words, so that the branches have glyphs of unlike length."""
-    job = Job(
+    job = make_job(
         prompt="a sign that says 'OPEN'", height=64, width=96, seed=4, dit_seed=4, steps=2, guidance=1.5,
-        sampling=Sampling(temperature=0.9, top_p=0.75, top_k=80),
+        sampling=make_sampling(temperature=0.9, top_p=0.75, top_k=80),
     )  # fmt: skip
-    return next(LocalEngine(Checkpoint("tiny", tiny), ModelChoice("tiny")).write([Order(job)])).dump
+    return next(make_desk(Checkpoint("tiny", tiny), ModelChoice()).write([Order(job)])).dump
 
 
 def load(tiny: Path, **options: Any) -> DiTStage:
     return DiTStage.load(Checkpoint("tiny", tiny), HOST, lambda event: None, **options)
 
 
-def paint(stage: DiTStage, dump: TokenDump, settings: PaintSettings) -> np.ndarray:
+def paint(stage: DiTStage, dump: TokenDump, settings: Painting) -> np.ndarray:
     return np.asarray(stage.paint(dump, settings, lambda event: None)).astype(int)
 
 
@@ -51,12 +53,14 @@ def paint(stage: DiTStage, dump: TokenDump, settings: PaintSettings) -> np.ndarr
 def test_one_batch_paints_the_same_picture_but_for_rounding(
     tiny: Path, dump: TokenDump, window: tuple[float, float] | None
 ) -> None:
-    stage, settings = load(tiny), replace(SETTINGS, guidance_window=window)
+    stage, settings = load(tiny), SETTINGS.model_copy(update=dict(guidance_window=window))
     apart = paint(stage, dump, settings)
-    together = paint(stage, dump, replace(settings, guidance_batch=True))
+    together = paint(stage, dump, settings.model_copy(update=dict(guidance_batch=True)))
     assert np.abs(together - apart).max() <= 1
     assert np.array_equal(paint(stage, dump, settings), apart), "the blocks are left as they were"
-    assert np.abs(apart - paint(stage, dump, replace(settings, guidance=1.0))).max() > 1, "guidance does something"
+    assert np.abs(apart - paint(stage, dump, settings.model_copy(update=dict(guidance=1.0)))).max() > 1, (
+        "guidance does something"
+    )
 
 
 def test_each_block_runs_once_a_guided_step(tiny: Path, dump: TokenDump) -> None:
@@ -64,12 +68,12 @@ def test_each_block_runs_once_a_guided_step(tiny: Path, dump: TokenDump) -> None
     blocks = stage.parts.transformer.transformer_blocks
     for block in blocks:
         block.register_forward_pre_hook(lambda module, arguments: rows.append(arguments[0].shape[0]))
-    paint(stage, dump, replace(SETTINGS, guidance_batch=True, guidance_window=(0.0, 0.5)))
+    paint(stage, dump, SETTINGS.model_copy(update=dict(guidance_batch=True, guidance_window=(0.0, 0.5))))
     assert rows == [2] * 3 * len(blocks) + [1] * 3 * len(blocks)
 
 
 def test_streamed_blocks_take_a_batch_too(tiny: Path, dump: TokenDump) -> None:
-    settings = replace(SETTINGS, guidance_batch=True)
+    settings = SETTINGS.model_copy(update=dict(guidance_batch=True))
     streamed = load(tiny, layout=Layout(resident=0))
     assert np.array_equal(paint(streamed, dump, settings), paint(load(tiny), dump, settings))
     streamed.close()
@@ -77,7 +81,7 @@ def test_streamed_blocks_take_a_batch_too(tiny: Path, dump: TokenDump) -> None:
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
 def test_compiled_blocks_take_a_batch_too(tiny: Path, dump: TokenDump) -> None:
-    settings = replace(SETTINGS, guidance_batch=True)
+    settings = SETTINGS.model_copy(update=dict(guidance_batch=True))
     assert np.abs(paint(load(tiny, compile=True), dump, settings) - paint(load(tiny), dump, settings)).max() <= 1
 
 
@@ -90,15 +94,15 @@ def test_an_edit_keeps_its_sources_to_the_guided_row(
     assert glmimg(*common, "--guidance-batch", "-o", tmp_path / "together.png").status == 0
     apart, together = (np.asarray(Image.open(tmp_path / f"{name}.png")).astype(int) for name in ("apart", "together"))
     assert np.abs(together - apart).max() <= 1
-    assert read_making(tmp_path / "together.png").job.guidance_batch
-    assert not read_making(tmp_path / "apart.png").job.guidance_batch
+    assert read_provenance(tmp_path / "together.png").job.painting.guidance_batch
+    assert not read_provenance(tmp_path / "apart.png").job.painting.guidance_batch
 
 
 def test_a_batch_is_drawn_again_from_its_picture(glmimg: Callable[..., Outcome], tiny: Path, tmp_path: Path) -> None:
     first, again = tmp_path / "first.png", tmp_path / "again.png"
     options = ("--model", tiny, "-s", "64x64", "--seed", "3", "--steps", "3", "--guidance-batch")
     assert glmimg("t2i", "a tree", *options, "-o", first).status == 0
-    assert glmimg("t2i", "--from", first, "--model", tiny, "-o", again).status == 0
+    assert glmimg("replay", first, "--model", tiny, "-o", again).status == 0
     assert first.read_bytes() == again.read_bytes()
 
 

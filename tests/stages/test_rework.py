@@ -12,34 +12,38 @@ from PIL import Image
 
 from glmimg.ar.encode import encode_picture
 from glmimg.ar.prompt import build_prompt
-from glmimg.ar.rework import redraw_dump, score_dump
 from glmimg.ar.stage import ARStage
+from glmimg.choice import ModelChoice
 from glmimg.dit.conditioning import drop_prior
-from glmimg.engine.local import LocalEngine
 from glmimg.events import unwatched
-from glmimg.job import Job, ModelChoice, Sampling
+from glmimg.grid import GridShape
+from glmimg.job import Job
 from glmimg.runtime.checkpoint import Checkpoint
-from glmimg.tokens.change import Redraw
+from glmimg.runtime.device import place
+from glmimg.tokens.change import Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.grid import GridShape
 from glmimg.tokens.region import CellMask, box_region, count
+from tests.jobs import make_job, make_sampling
 
-SAMPLING = Sampling(temperature=0.9, top_p=0.75, top_k=80)
+SAMPLING = make_sampling(temperature=0.9, top_p=0.75, top_k=80)
 
 
 def job(prompt: str = "a red circle", seed: int = 3) -> Job:
-    return Job(prompt=prompt, height=96, width=128, seed=seed, dit_seed=seed, steps=2, guidance=1.5, sampling=SAMPLING)
+    return make_job(
+        prompt=prompt, height=96, width=128, seed=seed, dit_seed=seed, steps=2, guidance=1.5, sampling=SAMPLING
+    )
 
 
 @pytest.fixture(scope="module")
 def stage(tiny: Path) -> Iterator[ARStage]:
-    with LocalEngine(Checkpoint("tiny", tiny), ModelChoice("tiny")).open_ar() as stage:
-        yield stage
+    stage = ARStage.load(Checkpoint("tiny", tiny), place(ModelChoice()), unwatched)
+    yield stage
+    stage.close()
 
 
 @pytest.fixture(scope="module")
 def drawn(stage: ARStage) -> TokenDump:
-    return stage.write(job(), unwatched)
+    return stage.write([TokenWork(job())], unwatched)[0]
 
 
 def boxed(dump: TokenDump, box: str) -> tuple[CellMask, ...]:
@@ -48,11 +52,11 @@ def boxed(dump: TokenDump, box: str) -> tuple[CellMask, ...]:
 
 
 def redrawn(stage: ARStage, dump: TokenDump, box: str, asked: Job) -> TokenDump:
-    return redraw_dump(stage, Redraw(asked, tuple(dump.grids), boxed(dump, box), ()), unwatched)
+    return stage.redraw(Redraw(asked, tuple(dump.grids), boxed(dump, box), ()), unwatched)
 
 
 def test_scores_are_those_of_the_model_reading_token_by_token(stage: ARStage, drawn: TokenDump) -> None:
-    scored = score_dump(stage, drawn)
+    scored = stage.score(drawn)
     ids = [token for grid in drawn.grids for token in grid.flat()]
     prompt = build_prompt(drawn.prompt, drawn.height, drawn.width, stage.processor, stage.model)
     with torch.inference_mode():
@@ -71,7 +75,7 @@ def test_scores_are_those_of_the_model_reading_token_by_token(stage: ARStage, dr
 
 
 def test_scoring_changes_nothing_else(stage: ARStage, drawn: TokenDump) -> None:
-    scored = score_dump(stage, drawn)
+    scored = stage.score(drawn)
     assert [grid.tokens for grid in scored.grids] == [grid.tokens for grid in drawn.grids]
     assert TokenDump.model_validate_json(scored.to_json()) == scored
 
@@ -79,7 +83,9 @@ def test_scoring_changes_nothing_else(stage: ARStage, drawn: TokenDump) -> None:
 def test_redrawing_everything_is_drawing(stage: ARStage, drawn: TokenDump) -> None:
     asked = job("a blue square", seed=8)
     again = redrawn(stage, drawn, "0,0,128,96", asked)
-    assert [grid.tokens for grid in again.grids] == [grid.tokens for grid in stage.write(asked, unwatched).grids]
+    assert [grid.tokens for grid in again.grids] == [
+        grid.tokens for grid in stage.write([TokenWork(asked)], unwatched)[0].grids
+    ]
 
 
 @pytest.mark.parametrize("box", ["32,32,64,64", "0,0,32,32", "96,64,128,96", "0,40,128,41"])
@@ -101,7 +107,7 @@ def test_kept_cells_are_kept_and_the_others_drawn_after_reading_them(
 
 def test_a_redrawn_token_follows_from_what_stands_before_it(stage: ARStage, drawn: TokenDump) -> None:
     """The last cell alone, greedily: the model's first choice after all the others."""
-    greedy = job().model_copy(update={"sampling": Sampling(temperature=1.0, top_p=1e-6, top_k=None)})
+    greedy = job().model_copy(update={"sampling": make_sampling(temperature=1.0, top_p=1e-6, top_k=None)})
     new = redrawn(stage, drawn, "96,64,128,96", greedy)
     ids = [token for grid in new.grids for token in grid.flat()]
     prompt = build_prompt("a red circle", 96, 128, stage.processor, stage.model)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from glmimg.engine.local import LocalEngine, Order
-from glmimg.job import Job, ModelChoice, Sampling
+from glmimg.choice import ModelChoice
+from glmimg.engine.orders import Order
 from glmimg.runtime.checkpoint import Checkpoint
+from tests.jobs import make_desk, make_job, make_sampling
 from tests.stages.stock import stock_pipeline, stock_tokens
 
 CASES = [
@@ -25,7 +26,7 @@ CASES = [
 
 @pytest.mark.parametrize(("prompt", "height", "width", "seed", "guidance"), CASES)
 def test_tokens_and_pixels(tiny: Path, prompt: str, height: int, width: int, seed: int, guidance: float) -> None:
-    job = Job(
+    job = make_job(
         prompt=prompt,
         height=height,
         width=width,
@@ -33,9 +34,9 @@ def test_tokens_and_pixels(tiny: Path, prompt: str, height: int, width: int, see
         dit_seed=seed,
         steps=4,
         guidance=guidance,
-        sampling=Sampling(temperature=0.9, top_p=0.75, top_k=80),
+        sampling=make_sampling(temperature=0.9, top_p=0.75, top_k=80),
     )
-    painted = next(LocalEngine(Checkpoint("tiny", tiny), ModelChoice("tiny")).draw([Order(job)]))
+    painted = next(make_desk(Checkpoint("tiny", tiny), ModelChoice()).draw([Order(job)]))
     assert painted.order.dump.target.tokens == stock_tokens(tiny, prompt, height, width, seed)
     stock = stock_pipeline(tiny)(
         prompt,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from glmimg.choice import ModelChoice
 from glmimg.errors import UsageError
-from glmimg.job import ModelChoice
 from glmimg.runtime import device
 from glmimg.runtime.checkpoint import Half
 
@@ -29,14 +29,14 @@ def test_each_stage_has_its_device(said: str, half: Half, expected: str) -> None
 @pytest.mark.parametrize("said", ["gpu", "cuda:x", "cuda:0,gpu", "cuda:0,", "cuda:0,cuda:1,cuda:2", ""])
 def test_no_such_device(said: str) -> None:
     with pytest.raises(UsageError, match="--device"):
-        device.check_names(ModelChoice("", device=said))
+        device.check_names(ModelChoice(device=said))
 
 
 @pytest.mark.parametrize("said", ["cuda:7", "cpu:1"])
 def test_a_device_that_is_not_here(monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
     with pytest.raises(UsageError, match="is not on this machine"):
-        device.place(ModelChoice("", device=said))
+        device.place(ModelChoice(device=said))
 
 
 def test_a_precision_the_device_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,4 +45,4 @@ def test_a_precision_the_device_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch, "ones", refuse)
     with pytest.raises(UsageError, match="--dtype bf16: cpu does not compute in it"):
-        device.place(ModelChoice("", device="cpu", dtype="bf16"))
+        device.place(ModelChoice(device="cpu", dtype="bf16"))

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from glmimg.errors import BadDump, WriteError
-from glmimg.tokens.dump import TokenDump, check_fits_model, parse_dump, read_dump, write_dump
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import check_fits_model, parse_dump, read_dump, write_dump
 from glmimg.tokens.painting import as_target, check_has_grid
 
 GOOD: dict[str, Any] = {
@@ -84,7 +85,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "list": (b"[1, 2]", "not a token dump"),
     "other json": (b'{"format": "something"}', "not a token dump"),
     "number": (b"7", "not a token dump"),
-    "newer": (json.dumps(changed("version", to=2)).encode(), "version 2"),
+    "newer": (json.dumps(changed("version", to=3)).encode(), "version 3"),
     "version as text": (json.dumps(changed("version", to="1")).encode(), "version"),
     "ragged row": (json.dumps(changed(*TARGET, 1, to=[1])).encode(), "row 1: 1 tokens instead of 2"),
     "missing row": (json.dumps(changed(*TARGET, to=[[1, 2]])).encode(), "says 2 rows and has 1"),

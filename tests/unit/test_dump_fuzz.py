@@ -21,7 +21,7 @@ from glmimg.cli.inspect_view import comparison_fields, dump_fields
 from glmimg.errors import BadDump
 from glmimg.tokens.checks import check_dump
 from glmimg.tokens.compare import compare_dumps
-from glmimg.tokens.dump import parse_dump
+from glmimg.tokens.dump_file import parse_dump
 from glmimg.tokens.guard import MAX_BYTES, MAX_WIDE_BYTES
 from glmimg.tokens.statistics import describe
 
@@ -177,7 +177,7 @@ SCRIPT = """
 import os, sys, time
 from pathlib import Path
 from glmimg.errors import BadDump
-from glmimg.tokens.dump import read_dump
+from glmimg.tokens.dump_file import read_dump
 for name in sys.argv[1:]:
     child = os.fork()
     if not child:

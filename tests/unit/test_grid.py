@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glmimg.errors import SizeError
-from glmimg.tokens.grid import GridShape, check_size, nearest_side, preview_shape, target_shape
+from glmimg.grid import GridShape, check_size, nearest_side, preview_shape, target_shape
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from glmimg.ar.guess import Guesser
 from glmimg.ar.jacobi import write_jacobi
 from glmimg.ar.sampling import TokenSampler
 from glmimg.ar.window import REST, Window
-from glmimg.job import Sampling
-from glmimg.tokens.grid import GridShape
+from glmimg.grid import GridShape
+from tests.jobs import make_sampling
 
 CODES, VOCABULARY = 4, 5
 """One id more than there are codes: the chain loves it, the guard strikes it."""
@@ -52,7 +52,7 @@ def table(sharpness: float) -> torch.Tensor:
 
 
 def sampler(seed: int) -> TokenSampler:
-    return TokenSampler(Sampling(), [torch.Generator().manual_seed(seed)], CODES)
+    return TokenSampler(make_sampling(), [torch.Generator().manual_seed(seed)], CODES)
 
 
 def run(chain: Chain, shapes: list[GridShape], limit: int, seed: int = 1) -> tuple[list[int], int]:
@@ -110,7 +110,7 @@ def places_read(logits: torch.Tensor, codes: int) -> list[int]:
         return read(tokens, index)
 
     chain.read = count_and_read  # type: ignore[method-assign]
-    stream = TokenSampler(Sampling(), [torch.Generator().manual_seed(1)], codes)
+    stream = TokenSampler(make_sampling(), [torch.Generator().manual_seed(1)], codes)
     shapes = [GridShape(20, 50)]
     assert sum(piece.shape[1] for piece in write_jacobi(chain, stream, Guesser(shapes), Window(16), 1000)) == 1000
     return sizes

@@ -13,14 +13,14 @@ from glmimg.errors import BadInput, UsageError
 
 def test_the_published_times_come_out_again() -> None:
     """vllm-omni on an H100 at 1024x1024, 20 steps: 19.0 s and 5.85 s (#3042)."""
-    seconds = guess_seconds(find_card("NVIDIA H100 80GB HBM3"), 1024, 1024, steps=20, guided=True, ar_batch=1)
+    seconds = guess_seconds(find_card("NVIDIA H100 80GB HBM3"), 1024, 1024, steps=20, guided=True, rows=1)
     assert seconds.tokens == pytest.approx(19.0, rel=0.05)
     assert seconds.picture == pytest.approx(5.85, rel=0.05)
 
 
 def test_a_batch_shares_stage_one() -> None:
     card = find_card("a100")
-    alone, batched = (guess_seconds(card, 1024, 1024, steps=50, guided=True, ar_batch=size).tokens for size in (1, 32))
+    alone, batched = (guess_seconds(card, 1024, 1024, steps=50, guided=True, rows=size).tokens for size in (1, 32))
     assert batched * 32 / alone == pytest.approx(33.2 / 20.4, rel=0.01)
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from glmimg.errors import BadImage, UsageError
-from glmimg.tokens.grid import GridShape
+from glmimg.grid import GridShape
 from glmimg.tokens.region import box_region, count, mask_region, region_of
 
 SIZE = (96, 128)

@@ -8,6 +8,7 @@ from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWa
 
 from glmimg.ar.sampling import TokenSampler, _keep_nucleus_by_sorting, keep_nucleus, race_of_likeliest, warp
 from glmimg.job import Sampling
+from tests.jobs import make_sampling
 
 
 def sampler(sampling: Sampling, seeds: list[int], codebook_size: int) -> TokenSampler:
@@ -16,7 +17,11 @@ def sampler(sampling: Sampling, seeds: list[int], codebook_size: int) -> TokenSa
 
 @pytest.mark.parametrize(
     "sampling",
-    [Sampling(temperature=0.9, top_p=0.75), Sampling(top_k=5), Sampling(temperature=2.0, top_p=0.3, top_k=40)],
+    [
+        make_sampling(temperature=0.9, top_p=0.75),
+        make_sampling(top_k=5),
+        make_sampling(temperature=2.0, top_p=0.3, top_k=40),
+    ],
 )
 def test_warping_is_that_of_generate(sampling: Sampling) -> None:
     scores = torch.randn(3, 50, generator=torch.Generator().manual_seed(0)) * 3
@@ -29,7 +34,7 @@ def test_warping_is_that_of_generate(sampling: Sampling) -> None:
 
 
 def test_draws_are_those_of_multinomial() -> None:
-    draw = sampler(Sampling(temperature=0.8, top_p=0.9), [7], 64)
+    draw = sampler(make_sampling(temperature=0.8, top_p=0.9), [7], 64)
     torch.manual_seed(7)
     logits = torch.Generator().manual_seed(1)
     for _ in range(200):
@@ -40,7 +45,7 @@ def test_draws_are_those_of_multinomial() -> None:
 
 def test_the_guard_changes_nothing_that_was_right() -> None:
     """Where the unguarded draw is a valid code, the guarded one is the same code."""
-    sampling, codebook = Sampling(temperature=1.0, top_p=0.95), 48
+    sampling, codebook = make_sampling(temperature=1.0, top_p=0.95), 48
     draw = sampler(sampling, [3], codebook)
     torch.manual_seed(3)
     logits = torch.Generator().manual_seed(2)
@@ -60,21 +65,21 @@ def test_a_nucleus_without_any_valid_code_falls_back_to_the_valid_ones() -> None
     scores = torch.full((1, 10), -5.0)
     scores[0, 8] = 100.0  # end-of-image, say, and all the mass on it
     scores[0, 3] = 0.0
-    draw = sampler(Sampling(top_p=0.5), [0], 8)
+    draw = sampler(make_sampling(top_p=0.5), [0], 8)
     assert {int(draw.draw(scores)) for _ in range(50)} == {3}
 
 
 def test_rows_draw_from_their_own_streams() -> None:
     scores = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
-    together = sampler(Sampling(), [1, 2, 3], 64)
+    together = sampler(make_sampling(), [1, 2, 3], 64)
     rows = torch.stack([together.draw(scores) for _ in range(20)], dim=1)
     for row, seed in enumerate((1, 2, 3)):
-        alone = sampler(Sampling(), [seed], 64)
+        alone = sampler(make_sampling(), [seed], 64)
         assert torch.equal(rows[row], torch.cat([alone.draw(scores[row : row + 1]) for _ in range(20)]))
 
 
 def test_suppressed_ids_are_never_drawn() -> None:
-    draw = TokenSampler(Sampling(), [torch.Generator().manual_seed(0)], 4, suppressed=[1, 2])
+    draw = TokenSampler(make_sampling(), [torch.Generator().manual_seed(0)], 4, suppressed=[1, 2])
     assert {int(draw.draw(torch.zeros(1, 6))) for _ in range(100)} == {0, 3}
 
 
@@ -92,7 +97,7 @@ def test_the_likeliest_ids_settle_the_nucleus_as_sorting_all_would() -> None:
 
 
 def test_the_law_written_out_is_the_law_drawn_from() -> None:
-    sampling = Sampling(temperature=0.8, top_p=0.9)
+    sampling = make_sampling(temperature=0.8, top_p=0.9)
     logits = 3.0 * torch.randn(1, 40, generator=torch.Generator().manual_seed(3))
     law = sampler(sampling, [0], 30).law(logits)[0]
     draw = sampler(sampling, [0], 30)
@@ -105,7 +110,7 @@ def test_the_law_written_out_is_the_law_drawn_from() -> None:
 @pytest.mark.parametrize("spread", [0.5, 3.0, 12.0])
 def test_what_the_likeliest_decide_is_what_all_would(spread: float) -> None:
     """2,048 ids, flat laws to sharp ones, some ids no codes: a certain winner is the winner of the whole race."""
-    draw = sampler(Sampling(temperature=0.7, top_p=0.9), [1, 2, 3], 2000)
+    draw = sampler(make_sampling(temperature=0.7, top_p=0.9), [1, 2, 3], 2000)
     logits = torch.Generator().manual_seed(4)
     certain = 0
     for _ in range(100):
@@ -120,8 +125,12 @@ def test_what_the_likeliest_decide_is_what_all_would(spread: float) -> None:
 
 def test_the_likeliest_do_not_decide_what_rounding_might_turn() -> None:
     scores, noise = torch.tensor([[0.0, 0.0, -9.0]]), torch.ones(1, 3)
-    assert race_of_likeliest(scores, noise, Sampling(top_p=0.9), 3) == [None], "two ids neck and neck"
+    assert race_of_likeliest(scores, noise, make_sampling(top_p=0.9), 3) == [None], "two ids neck and neck"
     noise[0, 1] = 2.0
-    assert race_of_likeliest(scores, noise, Sampling(top_p=0.9), 3) == [0]
-    assert race_of_likeliest(scores, noise, Sampling(top_p=0.5), 3) == [None], "the nucleus might end before the second"
-    assert race_of_likeliest(scores, noise, Sampling(top_p=0.3), 3) == [None], "two ids of one weight across its edge"
+    assert race_of_likeliest(scores, noise, make_sampling(top_p=0.9), 3) == [0]
+    assert race_of_likeliest(scores, noise, make_sampling(top_p=0.5), 3) == [None], (
+        "the nucleus might end before the second"
+    )
+    assert race_of_likeliest(scores, noise, make_sampling(top_p=0.3), 3) == [None], (
+        "two ids of one weight across its edge"
+    )

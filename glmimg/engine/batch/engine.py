@@ -14,10 +14,11 @@ from glmimg.engine.batch.ledger import Ledger, Record
 from glmimg.engine.batch.progress import Count
 from glmimg.engine.batch.rounds import draw_in_rounds, plan_batches, plan_rounds
 from glmimg.engine.batch.side_by_side import draw_side_by_side
-from glmimg.engine.batch.stages import AR_BATCH, Stages
 from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Survey, survey
 from glmimg.engine.batch.workbench import Outcome, Workbench, done_record
+from glmimg.engine.engine import Engine
+from glmimg.engine.stages import AR_BATCH, Scope, Stages
 from glmimg.events import Event
 
 WAIT_SECONDS = 0.5
@@ -28,13 +29,13 @@ WAIT_SECONDS = 0.5
 class BatchOptions:
     """How a batch is drawn; nothing here changes a pixel.
 
-    ar_batch:   jobs stage 1 works on at once
-    round_size: jobs a round; None: all of them, or `ar_batch` where both stages fit
+    rows:       jobs stage 1 works on at once
+    round_size: jobs a round; None: all of them, or `rows` where both stages fit
     metadata:   whether pictures carry their making
     force:      overwrite files of other jobs
     """
 
-    ar_batch: int = AR_BATCH
+    rows: int = AR_BATCH
     round_size: int | None = None
     metadata: bool = True
     force: bool = False
@@ -53,7 +54,7 @@ class BatchEngine:
         self._waiting = False
         self._tell_all = tell
         self._telling = threading.Lock()
-        self.bench = Workbench(stages, store, ledger, self._tell, options.metadata, ledger.add, lambda: self.stopping)
+        self.bench = Workbench(store, ledger, self._tell, options.metadata, ledger.add, lambda: self.stopping)
 
     def stop(self) -> None:
         """Ask to leave after the dumps or the picture at hand; safe in a signal handler."""
@@ -86,20 +87,30 @@ class BatchEngine:
                 work = self._look_again(held)
 
     def _draw(self, work: Survey) -> Iterator[Outcome]:
-        if work.write or work.paint:
-            devices = self.stages.painting_devices()
-            if devices and len(work.write) + len(work.paint) > 1:
+        jobs = [*work.write, *work.paint]
+        if jobs:
+            scope, devices = Scope.of([job.job for job in jobs]), self.stages.painting_devices()
+            if devices and len(jobs) > 1:
                 self.count.painters = len(devices)
-                batches = plan_batches(work.write, work.alone, self.options.ar_batch)
-                yield from draw_side_by_side(self.bench, batches, work.paint, devices)
+                yield from self._draw_side_by_side(work, scope, devices)
             else:
-                keep_both = self.stages.both_fit()
-                size = self.options.round_size or (self.options.ar_batch if keep_both else None)
-                rounds = plan_rounds(work, ar_batch=self.options.ar_batch, round_size=size)
-                yield from draw_in_rounds(self.bench, rounds, keep_both=keep_both)
+                yield from self._draw_in_rounds(work, scope)
         if work.suspect:
             self._tell(Notice(f"{len(work.suspect)} jobs killed earlier runs; each is drawn in a process of its own"))
-            yield from draw_isolated(self.bench, work.suspect)
+            yield from draw_isolated(self.bench, self.stages, work.suspect)
+
+    def _draw_side_by_side(self, work: Survey, scope: Scope, devices: list[str]) -> Iterator[Outcome]:
+        batches = plan_batches(work.write, work.alone, self.options.rows)
+        engines = [Engine(self.stages.on(device), scope, self._tell) for device in devices]
+        writer = Engine(self.stages, scope, self._tell)
+        yield from draw_side_by_side(self.bench, batches, work.paint, writer, engines)
+
+    def _draw_in_rounds(self, work: Survey, scope: Scope) -> Iterator[Outcome]:
+        keep_both = self.stages.both_fit(scope)
+        size = self.options.round_size or (self.options.rows if keep_both else None)
+        rounds = plan_rounds(work, rows=self.options.rows, round_size=size)
+        with Engine(self.stages, scope, self._tell, keep_both=keep_both) as engine:
+            yield from draw_in_rounds(self.bench, rounds, engine)
 
     def _note(self, outcome: Outcome, held: list[BatchJob]) -> Iterator[Record]:
         """Count an outcome, tell of it, and pass its record on."""

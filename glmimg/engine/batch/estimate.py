@@ -10,7 +10,7 @@ from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger
 from glmimg.engine.batch.progress import seconds_for
 from glmimg.engine.batch.survey import Survey
-from glmimg.tokens.grid import preview_shape, target_shape
+from glmimg.grid import preview_shape, target_shape
 
 PNG_BYTES_A_PIXEL = 1.7
 """A photographic 8-bit RGB picture compresses to about this; a flat one to far less."""
@@ -40,7 +40,7 @@ class Estimate:
         return self.disk_free is None or self.disk_bytes < self.disk_free
 
 
-def estimate(work: Survey, ledger: Ledger, guess: tuple[float, float]) -> Estimate:
+def estimate_batch(work: Survey, ledger: Ledger, guess: tuple[float, float]) -> Estimate:
     """The estimate for what a survey left to do. guess: seconds a job in each stage, where none were measured."""
     pace = ledger.pace
     tokens, picture = guess if pace.tokens is None or pace.picture is None else (pace.tokens, pace.picture)
@@ -63,9 +63,10 @@ def _bytes_to_write(work: Survey, ledger: Ledger) -> int:
 
 
 def _pixels(job: BatchJob) -> int:
-    return job.job.height * job.job.width
+    size = job.job.scene.size
+    return size.height * size.width
 
 
 def _tokens(job: BatchJob) -> int:
-    target = target_shape(job.job.height, job.job.width)
+    target = target_shape(*job.job.scene.size)
     return target.cells + preview_shape(target).cells

@@ -10,11 +10,12 @@ from multiprocessing.connection import Connection
 
 from glmimg.engine.batch.events import BatchEvent
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.ledger import Ledger
+from glmimg.engine.batch.ledger import Ledger, make_record
+from glmimg.engine.batch.places import open_store
 from glmimg.engine.batch.rounds import Round, draw_in_rounds
-from glmimg.engine.batch.stages import Stages
-from glmimg.engine.batch.store import open_store
 from glmimg.engine.batch.workbench import Outcome, Workbench
+from glmimg.engine.engine import Engine
+from glmimg.engine.stages import Scope, Stages
 from glmimg.errors import GlmimgError
 from glmimg.events import Event
 
@@ -29,19 +30,19 @@ class _Errand:
     job: BatchJob
 
 
-def draw_isolated(bench: Workbench, jobs: Sequence[BatchJob]) -> Iterator[Outcome]:
+def draw_isolated(bench: Workbench, stages: Stages, jobs: Sequence[BatchJob]) -> Iterator[Outcome]:
     """Each job in a fresh process; one that dies is a failed job. Raises as `Workbench.write`."""
     for job in jobs:
         bench.check_stop()
-        outcome = _draw_one(bench, job)
+        outcome = _draw_one(bench, stages, job)
         bench.ledger.refresh()
         yield outcome
 
 
-def _draw_one(bench: Workbench, job: BatchJob) -> Outcome:
+def _draw_one(bench: Workbench, stages: Stages, job: BatchJob) -> Outcome:
     spawn = multiprocessing.get_context("spawn")
     mine, theirs = spawn.Pipe(duplex=False)
-    errand = _Errand(bench.stages, bench.store.root, bench.metadata, job)
+    errand = _Errand(stages, bench.store.root, bench.metadata, job)
     process = spawn.Process(target=_child, args=(errand, theirs), daemon=True)
     process.start()
     theirs.close()
@@ -56,7 +57,7 @@ def _draw_one(bench: Workbench, job: BatchJob) -> Outcome:
         return outcome
     bench.store.forgive(job.name)
     error = f"the process working on it died ({_end(process.exitcode)})"
-    record = bench.ledger.model.record(job, "failed", error=error)
+    record = make_record(bench.ledger.model, job, "failed", error=error)
     bench.keep(record)
     return Outcome(job, "failed", record)
 
@@ -66,11 +67,12 @@ def _child(errand: _Errand, answers: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     store = open_store(errand.place)
     ledger = Ledger(store, errand.stages.model)
-    bench = Workbench(errand.stages, store, ledger, _unheard, errand.metadata, ledger.add, lambda: False)
+    bench = Workbench(store, ledger, _unheard, errand.metadata, ledger.add, lambda: False)
     answer: Outcome | GlmimgError = Outcome(errand.job, "held")
     try:
-        for outcome in draw_in_rounds(bench, iter([Round([[errand.job]], [])]), keep_both=False):
-            answer = outcome
+        with Engine(errand.stages, Scope.of([errand.job.job]), _unheard) as engine:
+            for outcome in draw_in_rounds(bench, iter([Round([[errand.job]], [])]), engine):
+                answer = outcome
     except GlmimgError as error:
         answer = plain(error)
     answers.send(answer)

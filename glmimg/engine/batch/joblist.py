@@ -14,13 +14,15 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from glmimg.engine.batch.first_edition import line_text
 from glmimg.engine.batch.lines import BadLine, JobLine, problem_text, read_lines
 from glmimg.engine.complete import complete
 from glmimg.engine.naming import slug
 from glmimg.errors import BadInput, BadJobs, GlmimgError
-from glmimg.job import Job, SourceRef, Wish, check_prompt
+from glmimg.job import Job, SourceRef, check_prompt
 from glmimg.preset import PresetStack, load_stack
 from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.said import Layer, precedence
 from glmimg.sources import SourceShelf
 
 STANDARD_INPUT = "-"
@@ -63,13 +65,15 @@ class JobList:
 class Defaults:
     """What the command line says for all jobs of a list.
 
-    flags:   win over the line
-    presets: lose to the line
+    flags, environment: win over the line
+    presets, config:    lose to it
     count:   pictures a line, seeds seed, seed + 1, ...
     """
 
-    flags: Wish = field(default_factory=Wish)
+    flags: Layer = field(default_factory=dict)
+    environment: Layer = field(default_factory=dict)
     presets: tuple[str, ...] = ()
+    config: Layer = field(default_factory=dict)
     count: int = 1
 
 
@@ -125,29 +129,38 @@ class _Reader:
         self.stack = cache(lambda names: load_stack([*defaults.presets, *names]))
 
     def jobs(self, number: int, line: JobLine) -> list[BatchJob]:
-        stack: PresetStack = self.stack(line.presets())
-        wish = self.defaults.flags.over(line.wish().over(stack.wish))
-        if wish.prompt is None:
+        stack: PresetStack = self.stack(line.presets)
+        defaults = self.defaults
+        said = precedence(
+            flags=defaults.flags,
+            environment=defaults.environment,
+            line=line.said,
+            preset=stack.said,
+            config=defaults.config,
+        )
+        if said.get("prompt") is None:
             raise ValueError("there is no prompt")
-        wish = wish.model_copy(update={"prompt": stack.fill(check_prompt(wish.prompt))})
-        sources = [self.shelf.take(Path(path), self.checkpoint.source_bounds).ref for path in line.sources or ()]
-        digest = self._digest(line.name, wish, sources)
-        name = line.name or f"{slug(line.prompt or wish.prompt or '')}-{digest.hex()[:8]}"
-        if wish.seed is None:
-            wish = wish.model_copy(update={"seed": int.from_bytes(digest[-4:], "big") >> 1})
-        first = complete(wish, self.checkpoint, sources)
+        said["prompt"] = stack.fill(check_prompt(said["prompt"]))
+        sources = [self.shelf.take(Path(path), self.checkpoint.source_bounds).ref for path in line.sources]
+        digest = self._digest(line.name, said, sources)
+        name = line.name or f"{slug(line.said.get('prompt') or said['prompt'])}-{digest.hex()[:8]}"
+        said.setdefault("seed", int.from_bytes(digest[-4:], "big") >> 1)
+        first = complete(said, self.checkpoint, sources)
         if self.defaults.count == 1:
             return [BatchJob(name, number, first)]
         return [
-            BatchJob(f"{name}-{offset + 1}", number, _later_seed(first, wish.dit_seed, offset))
+            BatchJob(
+                f"{name}-{offset + 1}",
+                number,
+                first.again(seed=first.sampling.seed + offset, dit_seed=said.get("dit_seed")),
+            )
             for offset in range(self.defaults.count)
         ]
 
-    def _digest(self, name: str | None, wish: Wish, sources: list[SourceRef]) -> bytes:
+    def _digest(self, name: str | None, said: Layer, sources: list[SourceRef]) -> bytes:
         """Of what the line says, and of how often it was said before: names and seeds do not move with the lines."""
         pictures = "".join(source.sha256 for source in sources)
-        said = f"{name or ''}\0{wish.model_dump_json(exclude_none=True)}{pictures}".encode()
-        digest = hashlib.sha256(said).digest()
+        digest = hashlib.sha256(f"{name or ''}\0{line_text(said)}{pictures}".encode()).digest()
         if name is not None:
             return digest
         self.seen[digest] = repeat = self.seen.get(digest, 0) + 1
@@ -159,8 +172,3 @@ def _claim_name(job: BatchJob, taken: dict[str, int]) -> None:
     folded = unicodedata.normalize("NFC", job.name).casefold()
     if (other := taken.setdefault(folded, job.line)) != job.line:
         raise ValueError(f"the name {job.name!r} is taken by line {other}")
-
-
-def _later_seed(job: Job, dit_seed: int | None, offset: int) -> Job:
-    seed = job.seed + offset
-    return job.model_copy(update={"seed": seed, "dit_seed": seed if dit_seed is None else dit_seed})

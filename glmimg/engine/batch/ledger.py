@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict
 from glmimg import __version__
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.store import Store
+from glmimg.engine.stages import ModelId
 from glmimg.job import Job
-from glmimg.tokens.dump import TokenDump
 
 Status = Literal["done", "failed"]
 
@@ -61,45 +61,34 @@ class Record(BaseModel):
         return json.dumps(self.model_dump(mode="json"), ensure_ascii=False).encode()
 
 
-@dataclass(frozen=True)
-class ModelId:
-    """Which weights a batch draws with, as records name them. changes: what they were compressed or adapted by."""
+def job_key(model: ModelId, job: Job) -> str:
+    """Identity of a job drawn with these weights, 16 hex digits."""
+    said = "\0".join([model.fingerprint, job.model_dump_json(), *model.changes])
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
-    id: str
-    fingerprint: str
-    changes: tuple[str, ...] = ()
 
-    def key(self, job: Job) -> str:
-        """Identity of a job drawn with these weights, 16 hex digits."""
-        said = "\0".join([self.fingerprint, job.model_dump_json(), *self.changes])
-        return hashlib.sha256(said.encode()).hexdigest()[:16]
-
-    def wrote(self, dump: TokenDump) -> bool:
-        """Whether a dump is of these weights, compressed and adapted in the same way."""
-        return (dump.model.fingerprint, tuple(dump.model.changes)) == (self.fingerprint, self.changes)
-
-    def record(self, job: BatchJob, status: Status, **what: Any) -> Record:
-        """A record of a job that ended just now; `what` are the fields that tell how."""
-        each = job.job
-        return Record(
-            name=job.name,
-            status=status,
-            key=self.key(each),
-            prompt=each.prompt,
-            size=each.size,
-            seed=each.seed,
-            dit_seed=each.dit_seed,
-            steps=each.steps,
-            guidance=each.guidance,
-            temperature=each.sampling.temperature,
-            top_p=each.sampling.top_p,
-            model=self.id,
-            fingerprint=self.fingerprint,
-            changes=list(self.changes),
-            finished=datetime.now(UTC).isoformat(timespec="seconds"),
-            host=socket.gethostname(),
-            **what,
-        )
+def make_record(model: ModelId, job: BatchJob, status: Status, **what: Any) -> Record:
+    """A record of a job that ended just now; `what` are the fields that tell how."""
+    scene, sampling, painting = job.job.scene, job.job.sampling, job.job.painting
+    return Record(
+        name=job.name,
+        status=status,
+        key=job_key(model, job.job),
+        prompt=scene.prompt,
+        size=str(scene.size),
+        seed=sampling.seed,
+        dit_seed=painting.dit_seed,
+        steps=painting.steps,
+        guidance=painting.guidance,
+        temperature=sampling.temperature,
+        top_p=sampling.top_p,
+        model=model.id,
+        fingerprint=model.fingerprint,
+        changes=list(model.changes),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        host=socket.gethostname(),
+        **what,
+    )
 
 
 @dataclass(slots=True)
@@ -170,7 +159,7 @@ class Ledger:
     def is_done(self, job: BatchJob) -> bool:
         """Whether the ledger says so, for just this job and these weights."""
         entry = self.entries.get(job.name)
-        return entry is not None and entry.status == "done" and entry.key == self.model.key(job.job)
+        return entry is not None and entry.status == "done" and entry.key == job_key(self.model, job.job)
 
     def has_failed(self, job: BatchJob) -> bool:
         """Whether its last record says so."""

@@ -11,12 +11,13 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import IO, Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError
 
 from glmimg.errors import GlmimgError
-from glmimg.job import Wish
+from glmimg.said import Partial, job_form, what_is_wrong
 
 MAX_LINE_BYTES = 1 << 20
 """A job is a few hundred bytes; a longer line is a wrong file, and is not read into memory."""
@@ -28,34 +29,46 @@ Form = Literal["jsonl", "csv", "text"]
 FORMS: dict[str, Form] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".txt": "text"}
 
 
-class JobLine(Wish):
-    """One line of a list: fields of a job, and what is about the line itself.
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """One line of a list: what it says of its job, and what is about the line itself.
 
-    name:   of the two files, without ending; None makes one from the job
-    preset: name or path of one preset or several, over those of the command line
+    said:    knobs of a job by name, and its prompt
+    name:    of the two files, without ending; None makes one from the job
+    presets: names or paths of presets, over those of the command line
     sources: paths of the pictures an edit starts from
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    said: dict[str, Any]
+    name: str | None = None
+    presets: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
-    name: Annotated[str, Field(min_length=1)] | None = None
-    preset: str | list[str] | None = None
-    sources: list[str] | None = None
-
-    @field_validator("name")
     @classmethod
-    def _is_file_name(cls, value: str | None) -> str | None:
-        if value is not None and (reason := name_problem(value)):
-            raise ValueError(reason)
-        return value
+    def of(cls, values: dict[str, Any], *, strict: bool = True) -> JobLine:
+        """A line from its fields. Raises ValidationError, or UsageError for a size or window that cannot be."""
+        said = line_form().model_validate(values, strict=strict).said()
+        name, preset, sources = said.pop("name", None), said.pop("preset", ()), said.pop("sources", ())
+        return cls(said, name, (preset,) if isinstance(preset, str) else tuple(preset), tuple(sources))
 
-    def presets(self) -> tuple[str, ...]:
-        """The line's own presets."""
-        return () if self.preset is None else (self.preset,) if isinstance(self.preset, str) else tuple(self.preset)
 
-    def wish(self) -> Wish:
-        """The job fields alone."""
-        return Wish(**self.model_dump(exclude={"name", "preset", "sources"}))
+def _file_name(name: str) -> str:
+    if reason := name_problem(name):
+        raise ValueError(reason)
+    return name
+
+
+@cache
+def line_form() -> type[Partial]:
+    """What a line may say."""
+    name = Annotated[str, Field(min_length=1), AfterValidator(_file_name)]
+    return job_form(
+        {
+            "name": (name | None, None),
+            "preset": (str | list[str] | None, None),
+            "sources": (list[str] | None, None),
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +121,12 @@ def _sniff(text: str) -> Form:
     """The form a first line is written in: a JSON object, a CSV header of field names, or a prompt."""
     if text.lstrip().startswith("{"):
         return "jsonl"
-    return "csv" if {"prompt"} <= set(_cells(text)) <= set(JobLine.model_fields) else "text"
+    return "csv" if {"prompt"} <= set(_cells(text)) <= set(line_form().model_fields) else "text"
 
 
 def _parse(number: int, text: str, form: Form | None) -> JobLine | BadLine:
     if form == "text":
-        return JobLine(prompt=text.strip())
+        return JobLine({"prompt": text.strip()})
     try:
         values = json.loads(text, object_pairs_hook=_no_repeats)
     except (ValueError, RecursionError) as error:
@@ -121,8 +134,8 @@ def _parse(number: int, text: str, form: Form | None) -> JobLine | BadLine:
     if not isinstance(values, dict):
         return BadLine(number, "is not a JSON object")
     try:
-        return JobLine.model_validate(values)
-    except ValidationError as error:
+        return JobLine.of(values)
+    except (ValidationError, GlmimgError) as error:
         return BadLine(number, problem_text(error))
 
 
@@ -138,10 +151,10 @@ def _csv_lines(
 ) -> Iterator[tuple[int, JobLine | BadLine]]:
     """Rows under a header of field names; an empty cell says nothing. Quoted cells may span lines."""
     header = _cells(header_text)
-    unknown = [name for name in header if name not in JobLine.model_fields]
+    unknown = [name for name in header if name not in line_form().model_fields]
     if unknown or len(set(header)) < len(header) or "prompt" not in header:
         reason = f"unknown column {unknown[0]!r}" if unknown else "the header repeats a column or lacks `prompt`"
-        yield number, BadLine(number, f"{reason}; there are {', '.join(JobLine.model_fields)}")
+        yield number, BadLine(number, f"{reason}; there are {', '.join(line_form().model_fields)}")
         return
     position = [number]
 
@@ -173,8 +186,8 @@ def _csv_row(number: int, header: list[str], row: list[str]) -> JobLine | BadLin
         return BadLine(number, f"has {len(row)} cells, the header has {len(header)}")
     try:
         cells = {key: cell for key, cell in zip(header, row, strict=True) if cell.strip()}
-        return JobLine.model_validate(cells, strict=False)
-    except ValidationError as error:
+        return JobLine.of(cells, strict=False)
+    except (ValidationError, GlmimgError) as error:
         return BadLine(number, problem_text(error))
 
 
@@ -208,7 +221,7 @@ def problem_text(error: Exception) -> str:
 
 
 def _said(problem: Any) -> str:
-    where, what = ".".join(map(str, problem["loc"])), problem["msg"].removeprefix("Value error, ")
+    where, what = ".".join(map(str, problem["loc"])), what_is_wrong(problem)
     if problem["type"] == "extra_forbidden":
-        return f"{where}: no such field; there are {', '.join(JobLine.model_fields)}"
+        return f"{where}: no such field; there are {', '.join(line_form().model_fields)}"
     return f"{where}: {what}" if where else what

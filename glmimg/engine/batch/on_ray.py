@@ -11,22 +11,24 @@ import logging
 import os
 import pickle
 import socket
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
 from glmimg.engine.batch.engine import BatchEngine, BatchOptions
 from glmimg.engine.batch.events import BatchEvent, Tell
 from glmimg.engine.batch.isolate import plain
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.ledger import Ledger
+from glmimg.engine.batch.ledger import Ledger, make_record
+from glmimg.engine.batch.places import open_store
 from glmimg.engine.batch.rounds import plan_batches
-from glmimg.engine.batch.stages import Stages
-from glmimg.engine.batch.store import Store, open_store
+from glmimg.engine.batch.settings import Cluster
+from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Survey
 from glmimg.engine.batch.workbench import RESUME, Outcome, Workbench
+from glmimg.engine.engine import Engine
+from glmimg.engine.stages import Scope, Stages
 from glmimg.errors import ClusterUnavailable, GlmimgError, UsageError
-from glmimg.events import Event, Watch
+from glmimg.events import Event
 
 ANSWER_SECONDS = 5
 """How long a cluster may take to answer at all."""
@@ -49,18 +51,6 @@ SHARE_FOR_WORKERS = 0.8
 Row = dict[str, bytes]
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """Which Ray, and how many workers of each kind.
-
-    address: None starts one on this machine; `auto`, `host:port` or `ray://host:port` name one that runs
-    """
-
-    address: str | None = None
-    ar_workers: int = 1
-    dit_workers: int = 2
-
-
 class RayEngine(BatchEngine):
     """A batch engine whose units of work are done by the workers of a cluster, which must be connected."""
 
@@ -73,8 +63,11 @@ class RayEngine(BatchEngine):
     def _draw(self, work: Survey) -> Iterator[Outcome]:
         self.count.painters = self.cluster.dit_workers
         jobs = [*work.write, *work.suspect]
-        batches = [*plan_batches(jobs, work.alone, self.options.ar_batch), *([job] for job in work.paint)]
-        for row in self._stream([{"jobs": pickle.dumps(batch)} for batch in batches]):
+        batches = [*plan_batches(jobs, work.alone, self.options.rows), *([job] for job in work.paint)]
+        if not batches:
+            return
+        scope = Scope.of([job.job for batch in batches for job in batch])
+        for row in self._stream([{"jobs": pickle.dumps(batch)} for batch in batches], scope):
             outcome: Outcome | GlmimgError = pickle.loads(row["outcome"])
             if isinstance(outcome, GlmimgError):
                 raise outcome
@@ -85,14 +78,12 @@ class RayEngine(BatchEngine):
             yield outcome
             self.bench.check_stop()
 
-    def _stream(self, items: list[Row]) -> Iterator[Row]:
+    def _stream(self, items: list[Row], scope: Scope) -> Iterator[Row]:
         """Batches of jobs in, outcomes of jobs out as they come. Raises ClusterUnavailable (exit 1)."""
         import ray
         import ray.data
 
-        if not items:
-            return
-        worker = (self.stages, _absolute(self.store.root), self.options.metadata)
+        worker = (self.stages, scope, _absolute(self.store.root), self.options.metadata)
         resources = _resources(self.cluster)
         dumps = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(
             _TokenWorker, fn_constructor_args=worker, **_pool(self.cluster.ar_workers, resources)
@@ -197,11 +188,24 @@ def _absolute(root: str) -> str:
 class _Worker:
     """What both kinds of workers have: a workbench of their own on the shared place."""
 
-    def __init__(self, stages: Stages, place: str, metadata: bool) -> None:
-        self.stages = stages
+    def __init__(self, stages: Stages, scope: Scope, place: str, metadata: bool) -> None:
+        self.engine = Engine(stages, scope, _unheard)
         self.store = open_store(place)
         ledger = Ledger(self.store, stages.model)
-        self.bench = Workbench(stages, self.store, ledger, _unheard, metadata, ledger.add, lambda: False)
+        self.bench = Workbench(self.store, ledger, _unheard, metadata, ledger.add, lambda: False)
+        self.broken = self.load()
+
+    def load(self) -> GlmimgError | None:
+        """Load the stage, or say why not: Ray would start a worker that raises while it is made again and again."""
+        try:
+            self.open()
+        except GlmimgError as error:
+            return plain(error)
+        return None
+
+    def open(self) -> None:
+        """The stage this kind of worker works with."""
+        raise NotImplementedError
 
     def refuse_deadly(self, jobs: list[BatchJob]) -> list[Outcome]:
         """Jobs that took too many workers with them, recorded as failed and taken out of `jobs`."""
@@ -211,7 +215,7 @@ class _Worker:
             jobs.remove(job)
             self.store.forgive(job.name)
             error = f"{deaths[job.name]} workers died while working on it"
-            record = self.bench.ledger.model.record(job, "failed", error=error)
+            record = make_record(self.bench.ledger.model, job, "failed", error=error)
             self.bench.keep(record)
             outcomes.append(Outcome(job, "failed", record))
         return outcomes
@@ -220,9 +224,8 @@ class _Worker:
 class _TokenWorker(_Worker):
     """Stage 1 on a cluster: one batch of jobs in, a row a job out."""
 
-    def __init__(self, stages: Stages, place: str, metadata: bool) -> None:
-        super().__init__(stages, place, metadata)
-        self.stage = _loaded(stages.load_tokens)
+    def open(self) -> None:
+        self.engine.tokens()
 
     def __call__(self, row: Row) -> list[Row]:
         try:
@@ -236,21 +239,20 @@ class _TokenWorker(_Worker):
 
     def _write(self, jobs: list[BatchJob]) -> list[Outcome]:
         """Raises what loading the stage raised, and as `Workbench.write`."""
-        if isinstance(self.stage, GlmimgError):
-            raise self.stage
+        if self.broken is not None:
+            raise self.broken
         outcomes = self.refuse_deadly(jobs)
         deaths = self.store.deaths()
         for batch in plan_batches(jobs, {job.name for job in jobs if job.name in deaths}, len(jobs) or 1):
-            outcomes += self.bench.write(self.stage, batch)
+            outcomes += self.bench.write(self.engine, batch)
         return outcomes
 
 
 class _PaintWorker(_Worker):
     """Stage 2 on a cluster: one job with its dump in, its record out."""
 
-    def __init__(self, stages: Stages, place: str, metadata: bool) -> None:
-        super().__init__(stages, place, metadata)
-        self.stage = _loaded(stages.load_painter)
+    def open(self) -> None:
+        self.engine.painter()
 
     def __call__(self, row: Row) -> Row:
         outcome: Outcome | GlmimgError = pickle.loads(row["outcome"])
@@ -260,27 +262,16 @@ class _PaintWorker(_Worker):
 
     def _paint(self, job: BatchJob, share: float | None) -> Outcome | GlmimgError:
         """share: of the job in the time of stage 1; None if its dump was there."""
-        if isinstance(self.stage, GlmimgError):
-            return self.stage
+        if self.broken is not None:
+            return self.broken
         if share is not None:
             self.bench.shares[job.name] = share
         if refused := self.refuse_deadly([job]):
             return refused[0]
         try:
-            return self.bench.paint(self.stage, job)
+            return self.bench.paint(self.engine, job)
         except GlmimgError as error:
             return plain(error)
-
-
-Loaded = TypeVar("Loaded")
-
-
-def _loaded(load: Callable[[Watch], Loaded]) -> Loaded | GlmimgError:
-    """A stage, or why there is none: Ray would start a worker that raises while it is made again and again."""
-    try:
-        return load(_unheard)
-    except GlmimgError as error:
-        return plain(error)
 
 
 def _unheard(event: BatchEvent | Event) -> None:

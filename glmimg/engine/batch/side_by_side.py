@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from queue import Queue
 
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.workbench import Outcome, Workbench
+from glmimg.engine.engine import Engine
 
 
 def draw_side_by_side(
-    bench: Workbench, batches: Iterator[list[BatchJob]], dumps: Sequence[BatchJob], devices: Sequence[str]
+    bench: Workbench,
+    batches: Iterator[list[BatchJob]],
+    dumps: Sequence[BatchJob],
+    writer: Engine,
+    painters: Sequence[Engine],
 ) -> Iterator[Outcome]:
-    """Both stages at once.
+    """Both stages at once, each on a device of its own.
 
     batches: for stage 1; dumps: jobs that have theirs already
-    devices: one decoder each
     raises:  what the first unit of work to fail for good raises, when all have stopped
     """
     ready: Queue[BatchJob | None] = Queue()
@@ -30,30 +35,22 @@ def draw_side_by_side(
 
     def write() -> None:
         try:
-            if (first := next(batches, None)) is None:
-                return
-            stage = bench.stages.load_tokens(bench.tell)
-            batch: list[BatchJob] | None = first
-            while batch is not None and not failed.is_set():
-                for outcome in bench.write(stage, batch):
-                    results.put(outcome)
-                    if outcome.state == "written":
-                        ready.put(outcome.job)
-                batch = next(batches, None)
-            stage.close()
+            with writer:
+                while not failed.is_set() and (batch := next(batches, None)) is not None:
+                    for outcome in bench.write(writer, batch):
+                        results.put(outcome)
+                        if outcome.state == "written":
+                            ready.put(outcome.job)
         finally:
-            for _ in devices:
+            for _ in painters:
                 ready.put(None)
 
-    def paint(device: str) -> None:
-        stage = None
-        while (job := ready.get()) is not None and not failed.is_set():
-            stage = stage or bench.stages.load_painter(bench.tell, device)
-            results.put(bench.paint(stage, job))
-        if stage is not None:
-            stage.close()
+    def paint(engine: Engine) -> None:
+        with engine:
+            while (job := ready.get()) is not None and not failed.is_set():
+                results.put(bench.paint(engine, job))
 
-    works: list[Callable[[], None]] = [write, *(lambda device=device: paint(device) for device in devices)]
+    works: list[Callable[[], None]] = [write, *(partial(paint, engine) for engine in painters)]
     for work in works:
         threading.Thread(target=_reporting, args=(work, results, failed), daemon=True).start()
     yield from _gather(results, failed, len(works))

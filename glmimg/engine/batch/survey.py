@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.ledger import Ledger
+from glmimg.engine.batch.ledger import Ledger, job_key
 from glmimg.engine.batch.store import Store
-from glmimg.engine.records import painted_job
 from glmimg.errors import BadDump, BadImage, OutputError
-from glmimg.image_io import read_making
-from glmimg.tokens.dump import TokenDump, parse_dump
+from glmimg.image_io import read_provenance
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import parse_dump
 
 
 @dataclass
@@ -93,7 +93,7 @@ def read_own_dump(job: BatchJob, store: Store, ledger: Ledger) -> TokenDump:
         dump = parse_dump(store.read(job.dump), name)
     except OSError as error:
         raise BadDump(name, f"cannot be read: {error.strerror or error}") from error
-    if painted_job(dump, job.job.painting) != job.job:
+    if dump.job(job.job.painting) != job.job:
         raise OutputError(f"{name} belongs to another job ({dump.prompt[:60]!r}, {dump.width}x{dump.height})")
     if not ledger.model.wrote(dump):
         raise OutputError(f"{name} was written by other weights ({', '.join([dump.model.id, *dump.model.changes])})")
@@ -117,7 +117,7 @@ def _state(job: BatchJob, store: Store, ledger: Ledger, sizes: dict[str, int]) -
     if _is_own_picture(job, store, ledger):
         return "found" if has_dump else "write"
     entry = ledger.entries.get(job.name)
-    if not has_dump and (entry is None or entry.key != ledger.model.key(job.job)):
+    if not has_dump and (entry is None or entry.key != job_key(ledger.model, job.job)):
         raise OutputError(f"{store.place(job.picture)} exists and was not made by this batch")
     return "paint" if has_dump else "write"
 
@@ -126,10 +126,10 @@ def _is_own_picture(job: BatchJob, store: Store, ledger: Ledger) -> bool:
     """Whether the picture says it is this job's; False for one that says nothing. Raises OutputError."""
     name = store.place(job.picture)
     try:
-        making = read_making(Path(name), store.read(job.picture))
+        made = read_provenance(Path(name), store.read(job.picture))
     except (BadImage, OSError):
         return False
-    weights = (making.model.fingerprint, tuple(making.changes))
-    if making.job != job.job or weights != (ledger.model.fingerprint, ledger.model.changes):
+    weights = (made.model.fingerprint, tuple(made.changes))
+    if made.job != job.job or weights != (ledger.model.fingerprint, ledger.model.changes):
         raise OutputError(f"{name} is a picture of another job or model")
     return True

@@ -17,13 +17,14 @@ from typing import Any, Literal
 
 from glmimg.engine.batch.events import Notice, Tell
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.ledger import Ledger, Record
-from glmimg.engine.batch.stages import PaintStage, Stages, TokenStage
+from glmimg.engine.batch.ledger import Ledger, Record, make_record
 from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import read_own_dump
+from glmimg.engine.engine import Engine
 from glmimg.engine.failing import is_out_of_memory
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted, WriteError
-from glmimg.image_io import Picture, encode_png
+from glmimg.image_io import encode_png
+from glmimg.tokens.change import TokenWork
 
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Reasons a file cannot be written that hold for every other file too."""
@@ -50,7 +51,6 @@ class Workbench:
     stop: whether to begin no further unit
     """
 
-    stages: Stages
     store: Store
     ledger: Ledger
     tell: Tell
@@ -60,7 +60,7 @@ class Workbench:
     shares: dict[str, float] = field(default_factory=dict)
     """Seconds of stage 1 for each job whose dump was written here and whose picture is not."""
 
-    def write(self, stage: TokenStage, jobs: Sequence[BatchJob]) -> list[Outcome]:
+    def write(self, engine: Engine, jobs: Sequence[BatchJob]) -> list[Outcome]:
         """Stage 1 for jobs of one shape. Raises Interrupted, WriteError for a full disk, DeviceLost."""
         self.check_stop()
         with ExitStack() as claims:
@@ -76,10 +76,10 @@ class Workbench:
                 else:
                     missing.append(job)
             if missing:
-                outcomes += self._write(stage, missing)
+                outcomes += self._write(engine, missing)
         return outcomes
 
-    def paint(self, stage: PaintStage, job: BatchJob) -> Outcome:
+    def paint(self, engine: Engine, job: BatchJob) -> Outcome:
         """Stage 2 for one job whose dump is there. Raises as `write`."""
         self.check_stop()
         with self.store.claim(job.name) as mine:
@@ -89,16 +89,16 @@ class Workbench:
             if self._is_done(job):
                 return Outcome(job, "gone")
             try:
-                record = self._paint(stage, job)
+                record = self._paint(engine, job)
             except BaseException as error:
                 self._raise_fatal(job, error)
                 record = self._failure(job, error)
             self.keep(record)
             return Outcome(job, "painted" if record.status == "done" else "failed", record)
 
-    def _write(self, stage: TokenStage, jobs: Sequence[BatchJob]) -> list[Outcome]:
+    def _write(self, engine: Engine, jobs: Sequence[BatchJob]) -> list[Outcome]:
         """A batch that fails is halved until the job that fails stands alone, or the memory suffices."""
-        error = self._try_write(stage, jobs)
+        error = self._try_write(engine, jobs)
         if error is None:
             return [Outcome(job, "written") for job in jobs]
         if len(jobs) == 1:
@@ -109,13 +109,14 @@ class Workbench:
         if is_out_of_memory(error):
             self.tell(Notice(f"no memory for {len(jobs)} jobs at once, going on with {half}"))
         self.check_stop()
-        return [*self._write(stage, jobs[:half]), *self._write(stage, jobs[half:])]
+        return [*self._write(engine, jobs[:half]), *self._write(engine, jobs[half:])]
 
-    def _try_write(self, stage: TokenStage, jobs: Sequence[BatchJob]) -> BaseException | None:
+    def _try_write(self, engine: Engine, jobs: Sequence[BatchJob]) -> BaseException | None:
         """What went wrong, without the frames that still hold the memory a retry needs."""
-        started = time.perf_counter()
         try:
-            dumps = stage.write_all([job.job for job in jobs], self.tell)
+            engine.tokens()
+            started = time.perf_counter()
+            dumps = list(engine.write([TokenWork(job.job) for job in jobs]))
             share = round((time.perf_counter() - started) / len(jobs), 3)
             for job, dump in zip(jobs, dumps, strict=True):
                 self.store.write(job.dump, dump.to_json().encode())
@@ -125,13 +126,13 @@ class Workbench:
             return error.with_traceback(None)
         return None
 
-    def _paint(self, stage: PaintStage, job: BatchJob) -> Record:
+    def _paint(self, engine: Engine, job: BatchJob) -> Record:
         dump = read_own_dump(job, self.store, self.ledger)
+        engine.painter()
         started = time.perf_counter()
-        image = stage.paint(dump, job.job.painting, self.tell)
+        picture = engine.paint(dump, job.job.painting)
         seconds = time.perf_counter() - started
-        png = encode_png(Picture(image, self.stages.making(dump, job.job.painting)), metadata=self.metadata)
-        self.store.write(job.picture, png)
+        self.store.write(job.picture, encode_png(picture, metadata=self.metadata))
         tokens_seconds = self.shares.pop(job.name, dump.stats.seconds)
         return done_record(job, self.ledger, self.store, {"tokens": tokens_seconds, "picture": round(seconds, 3)})
 
@@ -146,7 +147,7 @@ class Workbench:
 
     def _failure(self, job: BatchJob, error: BaseException) -> Record:
         files: dict[str, Any] = {"tokens": job.dump} if self.store.exists(job.dump) else {}
-        return self.ledger.model.record(job, "failed", error=failure_text(error), **files)
+        return make_record(self.ledger.model, job, "failed", error=failure_text(error), **files)
 
     def _is_done(self, job: BatchJob) -> bool:
         files = (job.picture, job.dump)
@@ -172,7 +173,8 @@ RESUME = "Everything finished is kept; the same command goes on from there."
 
 def done_record(job: BatchJob, ledger: Ledger, store: Store, seconds: dict[str, float | None]) -> Record:
     """The record of a job whose two files are on disk. seconds: of each stage, None if unknown."""
-    return ledger.model.record(
+    return make_record(
+        ledger.model,
         job,
         "done",
         picture=job.picture,

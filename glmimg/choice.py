@@ -1,0 +1,132 @@
+"""Which model a command loads, which source pictures it reads, and where its results go: the knobs beside a `Job`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from glmimg.job import Fit
+from glmimg.knob import MODEL, OUTPUT, SOURCES, Knob, Settings
+
+
+def _rows(value: Any) -> Any:
+    """`auto` is None; a number from the command line comes as text."""
+    if value == "auto":
+        return None
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
+def _several(value: Any) -> Any:
+    """A YAML list where a tuple is meant, or one value where there could be several."""
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Several = Annotated[tuple[str, ...], BeforeValidator(_several)]
+
+
+class ModelChoice(Settings):
+    """Which model to load, and how it lies on the machine."""
+
+    model: Annotated[
+        str,
+        Knob(
+            "A hub id, a directory in the diffusers layout, or demo.",
+            MODEL,
+            short="-m",
+            metavar="MODEL",
+            default="zai-org/GLM-Image",
+        ),
+    ] = ""
+    revision: Annotated[str | None, Knob("Revision of a hub model.", MODEL, metavar="REV", rare=True)] = None
+    device: Annotated[
+        str, Knob("auto, cpu, cuda, cuda:1, mps, xpu; or one a stage: cuda:0,cuda:1.", MODEL, metavar="DEVICE")
+    ] = "auto"
+    dtype: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"],
+        Knob("auto (bf16 on an accelerator, fp32 on the CPU), fp32, bf16, fp16.", MODEL, metavar="DTYPE"),
+    ] = "auto"
+    memory: Annotated[
+        Literal["auto", "resident", "stage", "offload", "stream"],
+        Knob("auto, resident, stage (a half at a time), offload (a part), stream.", MODEL, metavar="HOW"),
+    ] = "auto"
+    quantize: Annotated[
+        str, Knob("none, int8, fp8, int4, nf4, or by half: ar=int4,dit=int8.", MODEL, metavar="WAY")
+    ] = "none"
+    lora: Annotated[
+        Several, Knob("An adapter, PATH_OR_HUB or PATH_OR_HUB:SCALE; repeatable; needs peft.", MODEL, metavar="LORA")
+    ] = ()
+    compile: Annotated[
+        bool | None,
+        Knob("Compile the passes; on CUDA, --no-compile gives up their graphs too.", MODEL, negated=True),
+    ] = None
+    ar_batch: Annotated[
+        Annotated[int, Field(ge=1, le=4096)] | None,
+        BeforeValidator(_rows),
+        Knob("Token grids drawn at once: auto, or a number.", MODEL, metavar="N", default="auto", rare=True),
+    ] = None
+
+    @property
+    def rows(self) -> int | None:
+        """Token grids drawn at once; None leaves it to the stage."""
+        return self.ar_batch
+
+    @property
+    def changes(self) -> list[str]:
+        """What makes the model another than the checkpoint's, as recorded in dumps and pictures."""
+        compressed = [] if self.quantize == "none" else [f"quantize {self.quantize}"]
+        compiled = ["compile"] if self.compile else []
+        return [*compressed, *(f"lora {lora}" for lora in self.lora), *compiled]
+
+
+class Sources(Settings):
+    """Which source pictures a command reads, and how they are prepared."""
+
+    image: Annotated[
+        Several,
+        Knob("A source picture; repeatable, in the prompt's order.", SOURCES, short="-i", metavar="PATH", env=False),
+    ] = ()
+    fit: Annotated[
+        Fit | None, Knob("What to do with one longer than 4:1: pad or crop.", SOURCES, metavar="WAY", default="pad")
+    ] = None
+    background: Annotated[
+        str | None,
+        Knob(
+            "Colour under transparent and around padded pixels.", SOURCES, metavar="COLOUR", default="white", rare=True
+        ),
+    ] = None
+    source: Annotated[
+        Several,
+        Knob("Where a source is now that has moved; repeatable.", SOURCES, metavar="PATH", env=False, rare=True),
+    ] = ()
+
+
+class Output(Settings):
+    """Where the results of a command go, and what it tells."""
+
+    out: Annotated[
+        str | None,
+        Knob(
+            "Where to write; {seed}, {index}, {prompt} are filled in; - is standard output.",
+            OUTPUT,
+            short="-o",
+            metavar="PATH",
+            env=False,
+        ),
+    ] = None
+    tokens_out: Annotated[
+        str | None, Knob("Where the dump goes.", OUTPUT, metavar="PATH", default="beside the picture", rare=True)
+    ] = None
+    preview_out: Annotated[
+        str | None,
+        Knob("Paint the preview as a draft while the target is written.", OUTPUT, metavar="PATH", rare=True),
+    ] = None
+    no_tokens: Annotated[bool, Knob("Keep no token dump.", OUTPUT)] = False
+    no_metadata: Annotated[bool, Knob("Leave out of the picture how it was made.", OUTPUT, rare=True)] = False
+    embed_sources: Annotated[
+        bool, Knob("Put source pixels into the dump, so that it travels alone.", OUTPUT, rare=True)
+    ] = False
+    as_json: Annotated[bool, Knob("One JSON object a line for each result.", OUTPUT, flag="--json")] = False
+    force: Annotated[bool, Knob("Overwrite what is there.", OUTPUT, short="-f")] = False
+    quiet: Annotated[bool, Knob("No progress and no notes.", OUTPUT, short="-q")] = False
+    verbose: Annotated[bool, Knob("More notes; a traceback for a failure.", OUTPUT, short="-v")] = False

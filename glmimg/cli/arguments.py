@@ -1,0 +1,129 @@
+"""What commands take beside the knobs of the models: arguments, and options that say what this command does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.cli.options import only, without
+from glmimg.job import Sampling
+from glmimg.knob import DRAW, MODEL
+
+FILES = only(Output, "out", "as_json", "force", "quiet", "verbose")
+"""What every command takes that writes results."""
+
+DUMPS = without(Output, "preview_out", "tokens_out", "no_tokens", "no_metadata")
+PICTURES = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources")
+BOTH = without(Output, "preview_out")
+FOLDER = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources")
+"""Results of stage 1 alone, of stage 2 alone, of both."""
+
+MOVED_SOURCES = only(Sources, "source")
+NEW_SOURCES = without(Sources, "source")
+AGAIN = without(Sources, "image")
+"""Sources as a command meets them: named by a file it starts from, given on the line, or prepared once more."""
+
+ONE_AT_A_TIME = without(ModelChoice, "ar_batch")
+"""The model of a command that has no rows to draw at once."""
+
+DRAWN_ANEW = only(Sampling, "seed", "temperature", "top_p", "top_k")
+
+Prompts = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[PROMPT]...",
+        help="What to draw. Several draw several; - reads them from standard input, one a line.",
+        show_default=False,
+    ),
+]
+PromptFile = Annotated[
+    str | None,
+    typer.Option("--prompts", metavar="FILE", help="Read prompts from a file, one a line.", rich_help_panel=DRAW),
+]
+Count = Annotated[
+    int,
+    typer.Option(
+        "--count",
+        "-n",
+        metavar="N",
+        min=1,
+        max=100_000,
+        help="Pictures a prompt: seeds seed, seed+1, ...",
+        rich_help_panel=DRAW,
+        show_default=False,
+    ),
+]
+PictureFile = Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture of glmimg.", show_default=False)]
+DumpFile = Annotated[Path, typer.Argument(metavar="DUMP", help="A token dump.", show_default=False)]
+DumpFiles = Annotated[list[Path], typer.Argument(metavar="DUMP...", help="Token dumps.", show_default=False)]
+AnyModel = Annotated[
+    bool,
+    typer.Option(
+        "--any-model",
+        help="Also dumps that were written for other decoder weights.",
+        rich_help_panel=MODEL,
+        hidden=True,
+    ),
+]
+Until = Annotated[
+    str,
+    typer.Option("--until", metavar="GRID", help="Stop after this grid: preview or target.", rich_help_panel=DRAW),
+]
+PaintGrid = Annotated[
+    str,
+    typer.Option("--grid", metavar="GRID", help="Grid to paint: target, or preview, a draft.", rich_help_panel=DRAW),
+]
+Vary = Annotated[
+    int,
+    typer.Option(
+        "--vary",
+        metavar="N",
+        min=1,
+        max=100_000,
+        help="Pictures a dump: stage 2 seeds seed, seed+1, ...; the tokens stay.",
+        rich_help_panel=DRAW,
+        show_default=False,
+    ),
+]
+AnyPicture = Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture file.", show_default=False)]
+NewPrompt = Annotated[
+    str | None, typer.Option("--prompt", metavar="TEXT", help="Another prompt.", rich_help_panel=DRAW)
+]
+RedrawBox = Annotated[
+    str | None,
+    typer.Option("--box", metavar="x0,y0,x1,y1", help="Draw this box anew, in pixels.", rich_help_panel=DRAW),
+]
+Mask = Annotated[
+    Path | None,
+    typer.Option("--mask", metavar="PICTURE", help="Draw anew what is white in this picture.", rich_help_panel=DRAW),
+]
+KeepFrom = Annotated[
+    Path | None,
+    typer.Option(
+        "--keep-from", metavar="DUMP", help="Take the cells that are kept from this dump.", rich_help_panel=DRAW
+    ),
+]
+PasteBox = Annotated[
+    str | None,
+    typer.Option("--box", metavar="x0,y0,x1,y1", help="What to copy, in pixels; else all.", rich_help_panel=DRAW),
+]
+PasteAt = Annotated[
+    str | None,
+    typer.Option("--at", metavar="x,y", help="Where it goes; else where it was.", rich_help_panel=DRAW),
+]
+Candidates = Annotated[
+    int,
+    typer.Option("--count", "-n", metavar="N", min=2, max=1024, help="How many candidates.", rich_help_panel=DRAW),
+]
+Pick = Annotated[
+    str | None,
+    typer.Option(
+        "--pick",
+        metavar="N,N,...",
+        help="Candidates to finish, numbered as on the sheet; else a terminal is asked.",
+        rich_help_panel=DRAW,
+    ),
+]

@@ -1,0 +1,42 @@
+"""`glmimg encode`: a picture's own tokens."""
+
+from __future__ import annotations
+
+from glmimg.cli import arguments as a
+from glmimg.cli.options import Asked, only, takes, without
+from glmimg.job import Painting, Sampling, Scene
+
+
+@takes(Scene, only(Sampling, "seed"), a.ONE_AT_A_TIME, a.FILES, without(Painting, rare=True))
+def encode(asked: Asked, picture: a.AnyPicture, prompt: a.NewPrompt = None) -> None:
+    """Read a picture's own tokens with the model's vision encoder.
+
+    Nothing is drawn: `glmimg decode` paints what the tokens say. A prompt goes into the dump, for quoted words.
+
+    Examples:
+
+    glmimg encode photo.jpg -o photo.tokens.json
+    """
+    from glmimg.cli.outputs import NameFields, dump_path_beside
+    from glmimg.cli.run import Run
+    from glmimg.cli.writing import place_dumps, report_dump
+    from glmimg.engine.complete import complete_painting
+    from glmimg.engine.stages import Scope
+    from glmimg.grid import CELL_PX, nearest_side, preview_shape, target_shape
+    from glmimg.image_io import read_rgb
+    from glmimg.job import Size
+    from glmimg.tokens import change
+
+    run, said = Run.open(asked), asked.job()
+    image = read_rgb(picture)
+    height, width = said.get("size") or (image.height, image.width)
+    size = Size(nearest_side(height), nearest_side(width))
+    preview_shape(target_shape(*size))
+    seed = said.get("seed") or 0
+    parent = change.parent("picture", picture, size.height * size.width // CELL_PX**2)
+    painting = complete_painting(said, seed, size)
+    reading = change.Reading(image, *size, prompt or "", seed, painting, parent)
+    out = run.output if run.output.out else run.output.model_copy(update={"out": str(dump_path_beside(picture))})
+    (path,) = place_dumps([NameFields(reading.prompt, seed, 1)], out)
+    with run.desk(Scope(*size, with_sources=True)) as desk:
+        report_dump(desk.encode(reading, path), path, run.console)

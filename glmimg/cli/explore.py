@@ -1,0 +1,33 @@
+"""`glmimg explore`: many previews on one sheet, and the ones worth it finished."""
+
+from __future__ import annotations
+
+from glmimg.choice import ModelChoice
+from glmimg.cli import arguments as a
+from glmimg.cli.options import Asked, takes
+from glmimg.job import Painting, Sampling, Scene
+
+
+@takes(Scene, Sampling, Painting, a.NEW_SOURCES, ModelChoice, a.BOTH)
+def explore(asked: Asked, prompts: a.Prompts = None, count: a.Candidates = 16, pick: a.Pick = None) -> None:
+    """Draw many previews of a prompt on one sheet, and finish those picked.
+
+    An edit has no preview: its candidates are whole, painted in few steps.
+
+    Examples:
+
+    glmimg explore "a red circle" --model demo -n 16 -o circle.png
+
+    glmimg explore "a red circle" --model demo -n 16 --seed 7 --pick 3,7 -o circle.png
+    """
+    from glmimg.cli.candidates import draw_candidates
+    from glmimg.cli.prompts import read_prompts
+    from glmimg.cli.run import Run
+    from glmimg.cli.sourcing import gather_sources
+    from glmimg.errors import UsageError
+
+    texts = read_prompts(prompts or [], None)
+    run = Run.open(asked, texts)
+    if len(texts) != 1 or run.output.out == "-":
+        raise UsageError("explore takes one prompt and a file for --out", "For example glmimg explore 'a cat' -n 16")
+    draw_candidates(run, run.jobs(texts, count, gather_sources(run)), pick)

@@ -1,0 +1,53 @@
+"""`glmimg paste`: a part of another dump's tokens in a dump."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from glmimg.choice import Output
+from glmimg.cli import arguments as a
+from glmimg.cli.options import Asked, takes
+
+
+@takes(a.FILES)
+def paste(
+    asked: Asked,
+    dump: a.DumpFile,
+    source: Annotated[Path, typer.Argument(metavar="FROM", help="The dump to copy from.", show_default=False)],
+    box: a.PasteBox = None,
+    at: a.PasteAt = None,
+) -> None:
+    """Copy a part of another dump's tokens into a dump.
+
+    Examples:
+
+    glmimg paste x.tokens.json a.tokens.json --box 0,0,64,64 --at 128,0 -o y.tokens.json
+    """
+    from glmimg.cli.outputs import NameFields
+    from glmimg.cli.writing import place_dumps, report_dump
+    from glmimg.tokens import change
+    from glmimg.tokens.dump_file import read_dump, write_dump
+    from glmimg.tokens.painting import check_has_grid
+    from glmimg.tokens.region import Box, box_region, parse_point
+
+    base, given = read_dump(dump), read_dump(source)
+    check_has_grid(base, dump, "target")
+    check_has_grid(given, source, "target")
+    change.check_same_codes(base, given, source)
+    whole = Box(0, 0, given.width, given.height)
+    part = whole if box is None else box_region(box, given.size).box or whole
+    place = (part.left, part.top) if at is None else parse_point(at)
+    pasted = change.paste(base, given, part, place, [])
+    cells = change.pasted_cells(part)
+    parents = [
+        change.parent("base", dump, base.target.shape.cells - cells),
+        change.parent("pasted", source, cells, f"{part} at {place[0]},{place[1]}"),
+    ]
+    result = pasted.model_copy(update={"parents": parents})
+    (path,) = place_dumps([NameFields(result.prompt, result.seed, 1)], asked.settings(Output))
+    if path is not None:
+        write_dump(result, path)
+    report_dump(result, path, asked.console)

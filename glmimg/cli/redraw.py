@@ -1,0 +1,90 @@
+"""`glmimg redraw`: a part of a dump's tokens drawn anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glmimg.cli import arguments as a
+from glmimg.cli.options import Asked, takes, without
+from glmimg.job import Painting
+
+if TYPE_CHECKING:
+    from glmimg.job import Job
+    from glmimg.tokens.change import Redraw
+    from glmimg.tokens.dump import TokenDump
+    from glmimg.tokens.region import Region
+
+
+@takes(a.DRAWN_ANEW, a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.DUMPS, without(Painting, rare=True))
+def redraw(
+    asked: Asked,
+    dump: a.DumpFile,
+    box: a.RedrawBox = None,
+    mask: a.Mask = None,
+    keep_from: a.KeepFrom = None,
+    prompt: a.NewPrompt = None,
+    count: a.Count = 1,
+) -> None:
+    """Draw a part of a dump's tokens anew.
+
+    The rest is kept, and seen by what is drawn. Sampling is the dump's own unless options say otherwise.
+
+    Examples:
+
+    glmimg redraw x.tokens.json --box 0,0,128,128 --prompt "a green circle" -o y.tokens.json
+    """
+    from glmimg.cli.drawing import report_seeds
+    from glmimg.cli.outputs import NameFields
+    from glmimg.cli.run import Run
+    from glmimg.cli.writing import place_dumps, report_dump
+    from glmimg.engine.dumps import check_same_ar_half
+    from glmimg.engine.stages import Scope
+    from glmimg.said import layer_of
+    from glmimg.tokens.dump_file import read_dump
+    from glmimg.tokens.painting import check_has_grid
+
+    base = read_dump(dump)
+    check_has_grid(base, dump, "target")
+    redraw_for = plan_redraw(base, dump, region_to_draw(base, box, mask), keep_from)
+    run = Run.open(asked, model=base.model)
+    check_same_ar_half(base, dump, run.checkpoint)
+    run.shelf.find_all(base, dump)
+    file = layer_of(*base.job_parts)
+    file.pop("seed")  # a part drawn anew with the seed it had would be the part it was
+    jobs = run.jobs([prompt] if prompt is not None else [], count, base.scene.sources, file)
+    paths = place_dumps(NameFields.of(jobs), run.output)
+    report_seeds(jobs, run.console)
+    with run.desk(Scope.of(jobs)) as desk:
+        redraws = [(redraw_for(job), path) for job, path in zip(jobs, paths, strict=True)]
+        for path, redrawn in zip(paths, desk.redraw(redraws), strict=True):
+            report_dump(redrawn, path, run.console)
+
+
+def region_to_draw(base: TokenDump, box: str | None, mask: Path | None) -> Region:
+    """What --box or --mask select. Raises UsageError (exit 2), BadImage (exit 3)."""
+    from glmimg.errors import UsageError
+    from glmimg.tokens.region import box_region, mask_region
+
+    if (box is None) == (mask is None):
+        what = "both say" if box else "neither of them says"
+        raise UsageError(f"--box and --mask: {what} what to draw anew", "Say one of them, such as --box 0,0,64,64.")
+    return mask_region(mask, base.size, base.target.shape) if mask else box_region(box or "", base.size)
+
+
+def plan_redraw(base: TokenDump, path: Path, region: Region, keep_from: Path | None) -> Callable[[Job], Redraw]:
+    """From a job to its redraw; every check of region and parents is made here. Raises BadDump (exit 3)."""
+    from glmimg.tokens import change
+    from glmimg.tokens.dump_file import read_dump
+    from glmimg.tokens.region import count
+
+    anew = tuple(region.cells(grid.shape) for grid in base.grids)
+    kept, cells = tuple(base.grids), base.target.shape.cells - count(anew[-1])
+    parents = [change.parent("base", path, cells, region.said)]
+    if keep_from is not None:
+        other = read_dump(keep_from)
+        change.check_same_codes(base, other, keep_from)
+        kept = change.merge_kept(base.grids, other.grids, keep_from)
+        parents = [change.parent("base", path, 0, region.said), change.parent("kept", keep_from, cells)]
+    return lambda job: change.Redraw(job, kept, anew, tuple(parents))

@@ -1,0 +1,52 @@
+"""`glmimg resume`: the rest of dumps that stopped at their preview."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glmimg.choice import ModelChoice
+from glmimg.cli import arguments as a
+from glmimg.cli.options import Asked, takes, without
+from glmimg.job import Painting
+
+if TYPE_CHECKING:
+    from glmimg.tokens.dump import TokenDump
+
+
+@takes(ModelChoice, a.FILES, without(Painting, rare=True))
+def resume(asked: Asked, dumps: a.DumpFiles) -> None:
+    """Go on from dumps that stopped at their preview.
+
+    Prompt, seed and sampling are those of each dump, so that its tokens are the ones it would have had.
+
+    Examples:
+
+    glmimg resume x.tokens.json -o whole.tokens.json
+    """
+    from glmimg.cli.run import Run
+    from glmimg.cli.writing import write_orders
+    from glmimg.engine.complete import complete_painting
+    from glmimg.engine.dumps import check_same_ar_half
+    from glmimg.engine.orders import Order
+    from glmimg.said import layer_of
+    from glmimg.tokens.dump_file import read_dump
+
+    begun = [read_dump(path) for path in dumps]
+    for path, dump in zip(dumps, begun, strict=True):
+        check_begun(dump, path)
+    run = Run.open(asked, model=begun[0].model)
+    orders = []
+    for path, dump in zip(dumps, begun, strict=True):
+        check_same_ar_half(dump, path, run.checkpoint)
+        painting = complete_painting(asked.job(file=layer_of(*dump.job_parts)), dump.seed, dump.size)
+        orders.append(Order(dump.job(painting), begun=dump))
+    write_orders(run, orders)
+
+
+def check_begun(dump: TokenDump, path: Path) -> None:
+    """Refuse a dump there is nothing left to do for. Raises BadDump (exit 3)."""
+    from glmimg.errors import BadDump
+
+    if dump.has_target:
+        raise BadDump(path, "already has its target grid", f"Paint it: glmimg decode {path}")

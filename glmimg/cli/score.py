@@ -1,0 +1,46 @@
+"""`glmimg score`: how likely each token of a dump was to the model."""
+
+from __future__ import annotations
+
+from glmimg.cli import arguments as a
+from glmimg.cli.options import Asked, takes
+
+
+@takes(a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.FILES)
+def score(asked: Asked, dumps: a.DumpFiles) -> None:
+    """Ask the model how likely each token of a dump was.
+
+    The answers, and how undecided the model was, go into a dump with -o; else they are shown.
+
+    Examples:
+
+    glmimg score x.tokens.json
+
+    glmimg score x.tokens.json -o scored.tokens.json
+    """
+    from glmimg.cli.inspecting import show_scored
+    from glmimg.cli.outputs import NameFields
+    from glmimg.cli.run import Run
+    from glmimg.cli.writing import place_dumps, report_dump
+    from glmimg.engine.dumps import check_same_ar_half
+    from glmimg.engine.stages import Scope
+    from glmimg.tokens.dump_file import read_dump
+    from glmimg.tokens.painting import check_has_grid
+
+    read = [read_dump(path) for path in dumps]
+    run = Run.open(asked, model=read[0].model)
+    for path, dump in zip(dumps, read, strict=True):
+        check_has_grid(dump, path, "target")
+        check_same_ar_half(dump, path, run.checkpoint)
+        run.shelf.find_all(dump, path)
+    keeps = run.output.out is not None
+    names = [NameFields(dump.prompt, dump.seed, index) for index, dump in enumerate(read, start=1)]
+    places = place_dumps(names, run.output) if keeps else [None] * len(read)
+    largest = max((dump.size for dump in read), key=lambda size: size.height * size.width)
+    with run.desk(Scope(*largest, with_sources=any(dump.sources for dump in read))) as desk:
+        for path, place, dump in zip(dumps, places, read, strict=True):
+            scored = desk.score(dump, place)
+            if keeps:
+                report_dump(scored, place, run.console)
+            else:
+                show_scored(scored, path, run.console)

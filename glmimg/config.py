@@ -1,0 +1,43 @@
+"""The config file: defaults of one's own for any knob, below everything else that is said."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.errors import BadConfig, UsageError
+from glmimg.preset import read_mapping
+from glmimg.said import JOB, partial, problem_of
+
+VARIABLE = "GLMIMG_CONFIG"
+
+
+def config_path() -> Path:
+    """Where the config file is, or would be: $GLMIMG_CONFIG, else `config.yaml` in the platform's place for such."""
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    from platformdirs import user_config_path
+
+    return user_config_path("glmimg") / "config.yaml"
+
+
+def read_config() -> dict[str, Any]:
+    """What the config file says, by knob name; nothing where there is none. Raises BadConfig (exit 3)."""
+    return dict(_read(config_path()))
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    form = partial(*JOB, ModelChoice, Sources, Output)
+    values = read_mapping(path, form.model_fields, BadConfig)
+    try:
+        return form.model_validate(values).said()
+    except (ValidationError, UsageError) as error:
+        raise BadConfig(path, problem_of(error), "Mend it, or name another with GLMIMG_CONFIG.") from error

@@ -1,0 +1,196 @@
+"""A batch's files in a folder, of this machine or mounted by several: with locks, results appended to one file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glmimg.atomic import write_atomically
+from glmimg.engine.batch.store import RESULTS
+from glmimg.errors import DeviceLost, OutputError, WriteError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+HIDDEN = ".glmimg"
+"""Folder for locks inside the output folder; it holds nothing a finished batch needs."""
+
+_PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
+_PRESENCE = ".run-"
+_RESULTS_LOCK = ".results"
+
+
+class FolderStore:
+    """A folder, with locks.
+
+    Locks are flock(2): gone with the process that held them, and as good between machines as the
+    shared file system makes them (NFS 4 and local disks: yes; some FUSE mounts: no).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._read_bytes = 0
+        self._writing = threading.Lock()
+
+    @classmethod
+    def open(cls, path: str, *, make: bool = True) -> FolderStore:
+        """The folder at `path`. Raises OutputError (exit 2) if it cannot be one."""
+        folder = Path(path)
+        if not make and not folder.exists():
+            return cls(folder)
+        try:
+            (folder / HIDDEN).mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise OutputError(f"{path} is not a folder", "Give a folder for the batch with --out.") from error
+        except OSError as error:
+            raise OutputError(f"the folder {path} cannot be made: {error.strerror}", "Choose another place.") from error
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise OutputError(f"the folder {path} is not writable", "Choose another place with --out.")
+        return cls(folder)
+
+    @property
+    def root(self) -> str:
+        return str(self.folder)
+
+    def sizes(self) -> dict[str, int]:
+        if not self.folder.exists():
+            return {}
+        with os.scandir(self.folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+
+    def exists(self, name: str) -> bool:
+        return (self.folder / name).is_file()
+
+    def size(self, name: str) -> int:
+        return (self.folder / name).stat().st_size
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        with self._writing:
+            write_atomically(self.folder / name, data)
+
+    def place(self, name: str) -> str:
+        return str(self.folder / name)
+
+    def read_results(self) -> Iterator[bytes]:
+        path = self.folder / RESULTS
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            file.seek(self._read_bytes)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                self._read_bytes += len(line)
+                yield line
+
+    def add_result(self, line: bytes) -> None:
+        path = self.folder / RESULTS
+        try:
+            with self._lock(_RESULTS_LOCK), path.open("a+b") as file:
+                end = file.seek(0, os.SEEK_END)
+                torn = end > 0 and _last_byte(file.fileno(), end) != b"\n"
+                try:
+                    _write_all(file.fileno(), (b"\n" if torn else b"") + line + b"\n")
+                    os.fsync(file.fileno())
+                except OSError:
+                    file.truncate(end)
+                    raise
+        except OSError as error:
+            raise WriteError(path, error.strerror or str(error)) from error
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[bool]:
+        from filelock import Timeout
+
+        tried = self.folder / HIDDEN / f"{name}.tried"
+        lock = self._lock(name)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            yield False
+            return
+        dead = False
+        try:
+            with tried.open("ab") as file:
+                file.write(b".")
+            yield True
+        except DeviceLost:
+            dead = True
+            raise
+        finally:
+            for path in (Path(lock.lock_file), *(() if dead else (tried,))):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            lock.release()
+
+    def deaths(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        if not self.folder.exists():
+            return found
+        with os.scandir(self.folder / HIDDEN) as entries:
+            for entry in entries:
+                if entry.name.endswith(".tried"):
+                    with contextlib.suppress(FileNotFoundError):
+                        found[entry.name.removesuffix(".tried")] = entry.stat().st_size
+        return found
+
+    def forgive(self, name: str) -> None:
+        (self.folder / HIDDEN / f"{name}.tried").unlink(missing_ok=True)
+
+    @contextmanager
+    def present(self) -> Iterator[None]:
+        """Be known to other processes as at work here; whoever is alone clears away unfinished files of dead ones."""
+        mine = self._lock(f"{_PRESENCE}{os.getpid()}-{secrets.token_hex(4)}")
+        with mine:
+            if self._is_alone(Path(mine.lock_file)):
+                self._sweep(older_than_ns=Path(mine.lock_file).stat().st_mtime_ns)
+            try:
+                yield
+            finally:
+                Path(mine.lock_file).unlink(missing_ok=True)
+
+    def _is_alone(self, mine: Path) -> bool:
+        from filelock import FileLock, Timeout
+
+        for other in (self.folder / HIDDEN).glob(f"{_PRESENCE}*.lock"):
+            if other == mine:
+                continue
+            try:
+                with FileLock(other, blocking=False):
+                    other.unlink(missing_ok=True)
+            except Timeout:
+                return False
+        return True
+
+    def _sweep(self, older_than_ns: int) -> None:
+        """Another process may begin any moment, but writes nothing that is older than our own presence."""
+        with os.scandir(self.folder) as entries:
+            for entry in entries:
+                if _PART.fullmatch(entry.name):
+                    with contextlib.suppress(FileNotFoundError):
+                        if entry.stat().st_mtime_ns < older_than_ns:
+                            Path(entry.path).unlink()
+
+    def _lock(self, name: str) -> FileLock:
+        from filelock import FileLock
+
+        return FileLock(self.folder / HIDDEN / f"{name}.lock", thread_local=False)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _last_byte(descriptor: int, end: int) -> bytes:
+    return os.pread(descriptor, 1, end - 1)

@@ -1,0 +1,62 @@
+"""Drafts while the target is still being written: a thread of its own paints each preview as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from glmimg.atomic import write_atomically
+from glmimg.engine.orders import Desk, Order, Painted, paint_order
+from glmimg.events import Event, PreviewWritten, unwatched
+from glmimg.image_io import Picture, encode_png
+from glmimg.job import Job
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.painting import as_target
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A job whose preview is painted meanwhile, and where to."""
+
+    job: Job
+    path: Path
+
+    def shows(self, dump: TokenDump) -> bool:
+        """Whether a dump holds this job's preview."""
+        return self.job.scene == dump.scene and self.job.sampling.seed == dump.seed
+
+
+def draw_with_drafts(desk: Desk, orders: Sequence[Order], drafts: Sequence[Draft]) -> Iterator[Painted]:
+    """As `Desk.draw`, with every draft on disk before the first picture; raises what went wrong with one.
+
+    The desk's engine holds both stages: the decoder paints drafts while stage 1 writes.
+    """
+    engine, wanted, works = desk.engine, list(drafts), list[Future[None]]()
+    watch = engine.watch
+    engine.stages.check("ar", "dit")
+    painter = engine.painter()
+
+    def paint(dump: TokenDump, draft: Draft) -> None:
+        painting = draft.job.painting.draft
+        image = painter.paint(as_target(dump, "preview"), painting, unwatched)
+        picture = Picture(image, engine.stages.provenance(dump, painting, "preview"))
+        write_atomically(draft.path, encode_png(picture, metadata=desk.metadata))
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="drafts") as threads:
+
+        def listen(event: Event) -> None:
+            watch(event)
+            if isinstance(event, PreviewWritten):
+                for dump in event.dumps:
+                    draft = next(each for each in wanted if each.shows(dump))
+                    wanted.remove(draft)
+                    works.append(threads.submit(paint, dump, draft))
+
+        engine.watch = listen
+        written = list(desk.write(orders))
+        for work in works:
+            work.result()
+    engine.watch = watch
+    yield from desk.paint(paint_order(each) for each in written)

@@ -1,0 +1,194 @@
+"""The engine: loads the stages of one model as memory allows, and is the one place that writes and paints.
+
+It knows nothing of files. Whoever wants results on disk goes through `orders`, or, in a batch, the workbench.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from glmimg.engine.failing import free_memory, is_out_of_memory
+from glmimg.engine.memory import AHEAD_SHARE, describe
+from glmimg.errors import OutOfMemory
+from glmimg.events import JobStarted, Loading, Noted, Watch, unwatched
+from glmimg.grid import Role
+from glmimg.image_io import Picture
+from glmimg.job import Painting
+from glmimg.runtime.checkpoint import Half
+from glmimg.runtime.layout import Layout
+from glmimg.runtime.machine import free_host_bytes
+from glmimg.runtime.readahead import ReadAhead
+from glmimg.tokens.change import Reading, Redraw, TokenWork
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.painting import as_target
+
+if TYPE_CHECKING:
+    from glmimg.engine.stages import PaintStage, Scope, Stages, TokenStage
+
+Result = TypeVar("Result")
+
+LOADING: dict[Half, str] = {"ar": "AR model", "dit": "decoder"}
+
+
+class Engine:
+    """Both stages of one model, one loaded at a time unless both may stay.
+
+    scope:     the most that will be asked for; decides how the weights are laid out
+    keep_both: whether a stage stays loaded while the other works
+    watch:     is told what happens
+    """
+
+    def __init__(self, stages: Stages, scope: Scope, watch: Watch = unwatched, *, keep_both: bool = False) -> None:
+        self.stages = stages
+        self.scope = scope
+        self.watch = watch
+        self.keep_both = keep_both or stages.stays
+        self._loaded: dict[Half, Any] = {}
+        self._layouts: dict[Half, Layout] = {}
+        self._is_smaller: set[Half] = set()
+        self._most_rows: int | None = None
+
+    def write(self, works: Sequence[TokenWork], *, then_paint: bool = False) -> Iterator[TokenDump]:
+        """Stage 1: the dump of each work, in order; a batch is yielded when it is whole.
+
+        then_paint: stage 2 follows, so its files are read ahead in the background
+        raises: ModelUnfit (exit 4), OutOfMemory (exit 5), BadImage (exit 3) for a source that is gone
+        """
+        number = 0
+        with self._reading_ahead(then_paint):
+            for _, group in groupby(works, key=lambda work: work.kind):
+                alike = list(group)
+                while alike:
+                    rows = self._rows(alike[0])
+                    batch, alike = alike[:rows], alike[rows:]
+                    self.watch(JobStarted("tokens", number + 1, len(works), len(batch)))
+                    yield from self._write(batch)
+                    number += len(batch)
+
+    def write_together(self, works: Sequence[TokenWork]) -> list[TokenDump]:
+        """Stage 1 for works of one kind, all at once whatever the memory. Raises as `write`, and MemoryError."""
+        return self.tokens().write(works, self.watch)
+
+    def paint(self, dump: TokenDump, painting: Painting, grid: Role = "target") -> Picture:
+        """Stage 2: a picture of one grid of a dump, with its provenance. Raises as `write`."""
+        drawn = as_target(dump, grid)
+        image = self._run("dit", lambda stage: stage.paint(drawn, painting, self.watch))
+        return Picture(image, self.stages.provenance(dump, painting, grid))
+
+    def redraw(self, redraw: Redraw) -> TokenDump:
+        """Part of a dump drawn anew. Raises as `write`."""
+        return self._run_tokens(lambda stage: stage.redraw(redraw, self.watch))
+
+    def score(self, dump: TokenDump) -> TokenDump:
+        """The dump with every token's log-probability under this model. Raises as `write`."""
+        return self._run_tokens(lambda stage: stage.score(dump))
+
+    def encode(self, reading: Reading) -> TokenDump:
+        """A picture's own tokens. Raises as `write`."""
+        return self._run_tokens(lambda stage: stage.encode(reading))
+
+    def tokens(self) -> TokenStage:
+        """Stage 1, loaded."""
+        return self._open("ar")  # type: ignore[no-any-return]
+
+    def painter(self) -> PaintStage:
+        """Stage 2, loaded."""
+        return self._open("dit")  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Free what is loaded."""
+        for half in list(self._loaded):
+            self._close(half)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _rows(self, work: TokenWork) -> int:
+        rows = self._run_tokens(lambda stage: stage.rows_that_fit(work))
+        return min(rows, self._most_rows or rows)
+
+    def _write(self, batch: list[TokenWork]) -> list[TokenDump]:
+        """A batch that does not fit is halved; a single work that does not is tried in a smaller layout."""
+        if len(batch) == 1:
+            return self._run_tokens(lambda stage: stage.write(batch, self.watch))
+        try:
+            return self.tokens().write(batch, self.watch)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if self._most_rows is None:
+            self.watch(Noted(f"{len(batch)} jobs at once do not fit in memory: going on with fewer at a time"))
+        half = self._most_rows = (len(batch) + 1) // 2
+        free_memory()
+        return [*self._write(batch[:half]), *self._write(batch[half:])]
+
+    def _run_tokens(self, work: Callable[[TokenStage], Result]) -> Result:
+        return self._run("ar", work)
+
+    def _run(self, half: Half, work: Callable[[Any], Result]) -> Result:
+        """Work on a loaded stage; once more in a smaller layout if memory runs out and there is one.
+
+        raises: OutOfMemory (exit 5) with what would take less
+        """
+        try:
+            return work(self._open(half))
+        except (MemoryError, RuntimeError, OutOfMemory) as error:
+            explained = self._explain(half, error)
+            layout = self._layouts.get(half)
+            smaller = self.stages.smaller(half, layout) if layout and half not in self._is_smaller else None
+            if smaller is None:
+                raise explained from error
+        self.watch(Noted(f"{explained.message}; trying once more: {describe(smaller)}"))
+        self._close(half)
+        free_memory()
+        self._layouts[half] = smaller
+        self._is_smaller.add(half)
+        try:
+            return work(self._open(half))
+        except (MemoryError, RuntimeError, OutOfMemory) as error:
+            raise self._explain(half, error) from error
+
+    def _explain(self, half: Half, error: BaseException) -> OutOfMemory:
+        """What to raise for an error of a stage. Raises the error itself if it is about something else."""
+        if not is_out_of_memory(error) or (isinstance(error, OutOfMemory) and error.is_planned):
+            raise error
+        return self.stages.explain(half, self._layouts.get(half, Layout()), self.scope)
+
+    def _open(self, half: Half) -> Any:
+        """A stage, loaded now if it is not yet; the other one leaves first unless both may stay."""
+        if half not in self._loaded:
+            if not self.keep_both:
+                self.close()
+            self.watch(Loading(LOADING[half]))  # before torch is imported: that alone takes seconds
+            if half not in self._layouts:
+                self._layouts[half] = self.stages.layout(half, self.scope)
+            load = self.stages.load_tokens if half == "ar" else self.stages.load_painter
+            self._loaded[half] = load(self._layouts[half], self.scope, self.watch)
+        return self._loaded[half]
+
+    def _close(self, half: Half) -> None:
+        stage = self._loaded.pop(half, None)
+        if stage is not None:
+            stage.close()
+
+    @contextmanager
+    def _reading_ahead(self, then_paint: bool) -> Iterator[None]:
+        """While stage 1 works, let the files of stage 2 come into the system's cache."""
+        files = getattr(self.stages, "files_of_stage_2", None)
+        if not then_paint or "dit" in self._loaded or files is None:
+            yield
+            return
+        ahead = ReadAhead(files(), int(free_host_bytes() * AHEAD_SHARE))
+        try:
+            yield
+        finally:
+            ahead.close()

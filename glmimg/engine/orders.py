@@ -1,0 +1,179 @@
+"""What is written and painted for files: each result is on disk before the next risky thing starts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from glmimg.atomic import write_atomically
+from glmimg.engine.engine import Engine
+from glmimg.engine.failing import kept_on_failure
+from glmimg.engine.memory import check_extras
+from glmimg.events import JobStarted, Saved
+from glmimg.grid import Role
+from glmimg.image_io import Picture, encode_png
+from glmimg.job import Job, Painting
+from glmimg.sources import SourceShelf
+from glmimg.tokens.change import Reading, Redraw, TokenWork
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import write_dump
+from glmimg.tokens.painting import check_has_grid
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job and where its two files go; None keeps that one off the disk.
+
+    begun: a dump of the job's preview, to go on from
+    until: the last grid stage 1 draws
+    """
+
+    job: Job
+    dump_path: Path | None = None
+    picture_path: Path | None = None
+    begun: TokenDump | None = None
+    until: Role = "target"
+
+    @property
+    def work(self) -> TokenWork:
+        return TokenWork(self.job, self.begun, self.until)
+
+
+@dataclass(frozen=True)
+class PaintOrder:
+    """A dump to paint, how, and where to; `name` is what messages call the dump, `grid` which grid is painted."""
+
+    dump: TokenDump
+    painting: Painting
+    picture_path: Path | None = None
+    name: str = "the dump"
+    grid: Role = "target"
+
+
+@dataclass(frozen=True)
+class Written:
+    """A dump that is finished, and on disk if its order has a path for it."""
+
+    order: Order
+    dump: TokenDump
+
+
+@dataclass(frozen=True)
+class Painted:
+    """A picture that is finished, and on disk if its order has a path for it."""
+
+    order: PaintOrder
+    picture: Picture
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where orders are carried out: an engine, and how its results are saved.
+
+    shelf:    where the sources of edits are
+    metadata: whether pictures carry their provenance
+    embed:    whether dumps carry the pixels of their sources
+    """
+
+    engine: Engine
+    shelf: SourceShelf
+    metadata: bool = True
+    embed: bool = False
+
+    def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
+        """Both stages: every dump, then every picture. Yields each picture when it is on disk.
+
+        raises: as `write` and `paint`
+        """
+        self.engine.stages.check("ar", "dit")
+        check_extras((order.job.painting, bool(order.job.scene.sources)) for order in orders)
+        written = list(self.write(orders, then_paint=True))
+        yield from self.paint(paint_order(each) for each in written)
+
+    def write(self, orders: Sequence[Order], *, then_paint: bool = False) -> Iterator[Written]:
+        """Stage 1. Yields each dump when it is on disk.
+
+        then_paint: stage 2 follows
+        raises: BadImage (exit 3) for a source that is not there, before weights load;
+                ModelUnfit (exit 4), OutOfMemory (exit 5), WriteError (exit 1), Interrupted (exit 130)
+        """
+        self.engine.stages.check("ar")
+        for order in orders:
+            for ref in order.job.scene.sources:
+                self.shelf.check(ref)
+        kept: list[Path] = []
+        with kept_on_failure(kept):
+            drawn = self.engine.write([order.work for order in orders], then_paint=then_paint)
+            for order, dump in zip(orders, drawn, strict=True):
+                saved = self._save_dump(dump, order.dump_path)
+                if order.dump_path is not None:
+                    kept.append(order.dump_path)
+                yield Written(order, saved)
+
+    def paint(self, orders: Iterable[PaintOrder]) -> Iterator[Painted]:
+        """Stage 2. Yields each picture when it is on disk.
+
+        raises: BadDump (exit 3) for a dump without the grid, BadImage (exit 3) for a source that is gone or
+                another, before weights load; then as `write`
+        """
+        self.engine.stages.check("dit")
+        orders = list(orders)
+        check_extras((order.painting, bool(order.dump.sources)) for order in orders)
+        for order in orders:
+            self.shelf.find_all(order.dump, Path(order.name))
+            check_has_grid(order.dump, order.name, order.grid)
+        kept = [Path(order.name) for order in orders if Path(order.name).suffix == ".json"]
+        with kept_on_failure(kept):
+            for number, order in enumerate(orders, start=1):
+                self.engine.watch(JobStarted("picture", number, len(orders)))
+                painted = self._paint(order)
+                if Path(order.name) in kept:
+                    kept.remove(Path(order.name))
+                yield painted
+
+    def redraw(self, redraws: Sequence[tuple[Redraw, Path | None]]) -> Iterator[TokenDump]:
+        """Parts of dumps drawn anew, each on disk at its path when it is yielded. Raises as `write`."""
+        self.engine.stages.check("ar")
+        with kept_on_failure([]):
+            for number, (redraw, path) in enumerate(redraws, start=1):
+                self.engine.watch(JobStarted("tokens", number, len(redraws)))
+                yield self._save_dump(self.engine.redraw(redraw), path)
+
+    def encode(self, reading: Reading, path: Path | None) -> TokenDump:
+        """A picture's own tokens, on disk at its path. Raises as `write`."""
+        self.engine.stages.check("ar")
+        with kept_on_failure([]):
+            return self._save_dump(self.engine.encode(reading), path)
+
+    def score(self, dump: TokenDump, path: Path | None) -> TokenDump:
+        """A dump with the log-probability of every token, on disk at its path. Raises as `write`."""
+        self.engine.stages.check("ar")
+        with kept_on_failure([]):
+            return self._save_dump(self.engine.score(dump), path)
+
+    def _save_dump(self, dump: TokenDump, path: Path | None) -> TokenDump:
+        if self.embed:
+            dump = self.shelf.embed(dump)
+        if path is not None:
+            write_dump(dump, path)
+            self.engine.watch(Saved(path))
+        return dump
+
+    def _paint(self, order: PaintOrder) -> Painted:
+        self.engine.painter()
+        started = time.perf_counter()
+        picture = self.engine.paint(order.dump, order.painting, order.grid)
+        seconds = time.perf_counter() - started
+        if order.picture_path is not None:
+            write_atomically(order.picture_path, encode_png(picture, metadata=self.metadata))
+            self.engine.watch(Saved(order.picture_path))
+        return Painted(order, picture, seconds)
+
+
+def paint_order(written: Written) -> PaintOrder:
+    """How a dump just written is painted, as its order says."""
+    order = written.order
+    return PaintOrder(written.dump, order.job.painting, order.picture_path, str(order.dump_path or "dump"))

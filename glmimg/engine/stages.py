@@ -1,0 +1,324 @@
+"""The two stages as the engine reaches them, and those of a checkpoint on this machine.
+
+A stage is reached through a small protocol, so that it may sit in this process, behind a socket, or be a stub in a
+test: stage 1 writes dumps, stage 2 paints pictures, both tell a watch what happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from glmimg.choice import ModelChoice
+from glmimg.engine.memory import MemoryKeeper, check_changes
+from glmimg.engine.provenance import provenance_of
+from glmimg.errors import OutOfMemory
+from glmimg.events import Watch
+from glmimg.grid import Role
+from glmimg.image_io import Provenance
+from glmimg.job import Job, Painting
+from glmimg.runtime.checkpoint import HALVES, Checkpoint, Half
+from glmimg.runtime.device import check_names, device_for, place
+from glmimg.runtime.estimate import Request, ar_need
+from glmimg.runtime.layout import Layout
+from glmimg.runtime.machine import free_bytes
+from glmimg.runtime.plan import MARGIN
+from glmimg.runtime.sizes import ar_sizes
+from glmimg.sources import SourceShelf
+from glmimg.tokens.change import Reading, Redraw, TokenWork
+from glmimg.tokens.dump import TokenDump
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from glmimg.runtime.device import Placement
+
+AR_BATCH = 8
+"""Jobs a batch hands to stage 1 at once where nobody says another number."""
+
+
+class TokenStage(Protocol):
+    """Stage 1, loaded."""
+
+    def write(self, works: Sequence[TokenWork], watch: Watch) -> list[TokenDump]:
+        """A dump for each work, all of one kind, in their order. A failure of one is a failure of all."""
+
+    def rows_that_fit(self, work: TokenWork) -> int:
+        """How many works like this one can be written at once."""
+
+    def redraw(self, redraw: Redraw, watch: Watch) -> TokenDump:
+        """Part of a dump drawn anew."""
+
+    def score(self, dump: TokenDump) -> TokenDump:
+        """The dump with the log-probability of every token."""
+
+    def encode(self, reading: Reading) -> TokenDump:
+        """A picture's own tokens."""
+
+    def close(self) -> None:
+        """Free the memory."""
+
+
+class PaintStage(Protocol):
+    """Stage 2, loaded."""
+
+    def paint(self, dump: TokenDump, painting: Painting, watch: Watch) -> Image:
+        """An RGB picture of the dump's size, from its target grid."""
+
+    def close(self) -> None:
+        """Free the memory."""
+
+
+@dataclass(frozen=True)
+class ModelId:
+    """Which weights dumps and pictures are made with. changes: what they were compressed or adapted by."""
+
+    id: str
+    fingerprint: str
+    changes: tuple[str, ...] = ()
+
+    def wrote(self, dump: TokenDump) -> bool:
+        """Whether a dump is of these weights, compressed and adapted in the same way."""
+        return (dump.model.fingerprint, tuple(dump.model.changes)) == (self.fingerprint, self.changes)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """The most a run asks of its stages: its largest picture in pixels, guidance, source pictures, steps.
+
+    steps: their mean
+    """
+
+    height: int
+    width: int
+    guided: bool = True
+    with_sources: bool = False
+    one_batch: bool = False
+    steps: float = 50
+
+    @classmethod
+    def of(cls, jobs: Sequence[Job]) -> Scope:
+        """What these jobs ask for, of which there is one at least."""
+        size = max((job.scene.size for job in jobs), key=lambda size: size.height * size.width)
+        return cls(
+            *size,
+            guided=any(job.painting.guidance > 1 for job in jobs),
+            with_sources=any(job.scene.sources for job in jobs),
+            one_batch=any(job.painting.guidance_batch for job in jobs),
+            steps=sum(job.painting.steps for job in jobs) / len(jobs),
+        )
+
+
+class Stages(Protocol):
+    """Loads the stages of one model. Has to survive pickling: other processes load their own."""
+
+    @property
+    def model(self) -> ModelId:
+        """Which weights these are."""
+
+    @property
+    def stays(self) -> bool:
+        """Whether both stages are to stay loaded because somebody asked for it."""
+
+    def check(self, *halves: Half) -> None:
+        """Refuse a model that is unfit, before weights load. Raises ModelUnfit (exit 4), BadInput (exit 3)."""
+
+    def layout(self, half: Half, scope: Scope) -> Layout:
+        """Where the weights of a half go. Raises OutOfMemory (exit 5) if nothing fits."""
+
+    def smaller(self, half: Half, layout: Layout) -> Layout | None:
+        """The layout to try after one that ran out of memory; None if there is none."""
+
+    def explain(self, half: Half, layout: Layout, scope: Scope) -> OutOfMemory:
+        """What ran out, by how much, and which setting takes less."""
+
+    def load_tokens(self, layout: Layout, scope: Scope, watch: Watch) -> TokenStage:
+        """Stage 1. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""
+
+    def load_painter(self, layout: Layout, scope: Scope, watch: Watch) -> PaintStage:
+        """Stage 2. Raises as `load_tokens`."""
+
+    def both_fit(self, scope: Scope) -> bool:
+        """Whether both stages can be loaded at once."""
+
+    def painting_devices(self) -> list[str]:
+        """Devices beside that of stage 1 on which pictures can be painted at the same time."""
+
+    def on(self, device: str) -> Stages:
+        """The same stages on another device."""
+
+    def provenance(self, dump: TokenDump, painting: Painting, grid: Role) -> Provenance:
+        """How a picture painted here came to be."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Memory in bytes: the peak of each stage in the layout it will have, and what is free on `device`.
+
+    both_fit: whether both stages stay loaded
+    seconds:  a job takes in each stage, estimated from the speed of this machine
+    """
+
+    tokens: float
+    painter: float
+    free: float
+    device: str
+    both_fit: bool
+    seconds: tuple[float, float]
+
+    @property
+    def at_once(self) -> int:
+        """About what the batch takes at its height."""
+        return int(self.tokens + self.painter if self.both_fit else max(self.tokens, self.painter))
+
+
+@dataclass(frozen=True)
+class CheckpointStages:
+    """The stages of a checkpoint on this machine, laid out in memory as the choice says or as fits.
+
+    shelf:  where the sources of edits are; None: each stage reads them from their files
+    raises: UsageError (exit 2), BadInput (exit 3) for a choice that cannot be
+    """
+
+    checkpoint: Checkpoint
+    choice: ModelChoice
+    shelf: SourceShelf | None = None
+
+    def __post_init__(self) -> None:
+        check_names(self.choice)
+        check_changes(self.choice)
+
+    @cached_property
+    def model(self) -> ModelId:
+        return ModelId(self.checkpoint.id, self.checkpoint.fingerprint(), tuple(self.choice.changes))
+
+    @property
+    def stays(self) -> bool:
+        return self.choice.memory == "resident" or self._has_two_devices
+
+    @property
+    def _has_two_devices(self) -> bool:
+        return "," in self.choice.device
+
+    def open_scope(self) -> Scope:
+        """What jobs may ask for that nobody has seen yet: the checkpoint's own size, with source pictures."""
+        return Scope(*self.checkpoint.default_size, with_sources=True)
+
+    def check(self, *halves: Half) -> None:
+        self.checkpoint.check(*halves)
+        if self.choice.lora:
+            self._memory["ar"].check_loras(*halves)
+        if self._has_two_devices and "dit" in halves:
+            self._placements["dit"]  # a device that is not there is said before stage 1 works for it
+
+    def layout(self, half: Half, scope: Scope) -> Layout:
+        memory = self._memory[half]
+        memory.check_loras(half)
+        return memory.layout(half, self._request(half, scope))
+
+    def smaller(self, half: Half, layout: Layout) -> Layout | None:
+        return self._memory[half].smaller(half, layout)
+
+    def explain(self, half: Half, layout: Layout, scope: Scope) -> OutOfMemory:
+        return self._memory[half].explain(half, layout, self._request(half, scope))
+
+    def load_tokens(self, layout: Layout, scope: Scope, watch: Watch) -> TokenStage:
+        from glmimg.ar.stage import ARStage
+
+        self.checkpoint.check("ar")
+        return ARStage.load(
+            self.checkpoint,
+            self._placements["ar"],
+            watch,
+            shelf=self.shelf,
+            choice=self.choice,
+            layout=layout,
+            with_vision=scope.with_sources,
+        )
+
+    def load_painter(self, layout: Layout, scope: Scope, watch: Watch) -> PaintStage:
+        from glmimg.dit.stage import DiTStage
+
+        self.checkpoint.check("dit")
+        return DiTStage.load(
+            self.checkpoint,
+            self._placements["dit"],
+            watch,
+            shelf=self.shelf,
+            layout=layout,
+            with_encoder=scope.with_sources,
+            compile=bool(self.choice.compile),
+        )
+
+    def both_fit(self, scope: Scope) -> bool:
+        if self.stays:
+            return True
+        if self.choice.memory != "auto":
+            return False
+        whole = sum(self._peak(half, Layout(), scope) for half in HALVES)
+        return whole <= free_bytes(self._placements["ar"].device) * (1 - MARGIN)
+
+    def painting_devices(self) -> list[str]:
+        import torch
+
+        if self._has_two_devices:
+            return [device_for(self.choice.device, "dit")]
+        kind = self._placements["ar"].device.type
+        if self.choice.device != "auto" or kind == "cpu":
+            return []
+        return [f"{kind}:{index}" for index in range(1, torch.accelerator.device_count())]
+
+    def on(self, device: str) -> CheckpointStages:
+        return replace(self, choice=self.choice.model_copy(update={"device": device}))
+
+    def provenance(self, dump: TokenDump, painting: Painting, grid: Role) -> Provenance:
+        return provenance_of(dump, painting, grid, self._placements["dit"], self.choice)
+
+    def needs(self, scope: Scope) -> Needs:
+        """What the stages take in memory and time. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""
+        from glmimg.runtime.plan import Planner, named
+        from glmimg.runtime.speed import estimate_times, measure_speeds
+
+        ar, dit = (self.layout(half, scope) for half in HALVES)
+        placement = self._placements["ar"]
+        planner = Planner.of(self.checkpoint, self._request("ar", scope))
+        times = estimate_times(planner, named(ar, dit), measure_speeds(placement), round(scope.steps))
+        return Needs(
+            self._peak("ar", ar, scope),
+            self._peak("dit", dit, scope),
+            free_bytes(placement.device),
+            placement.device.type,
+            self.both_fit(scope),
+            (times.tokens, times.picture),
+        )
+
+    def files_of_stage_2(self) -> list[object]:
+        """What stage 2 will read, in that order."""
+        return list(self._memory["dit"].files_of_stage_2())
+
+    def _peak(self, half: Half, layout: Layout, scope: Scope) -> float:
+        """Bytes a half takes; stage 1 holds the keys and values of a whole batch."""
+        request = self._request(half, scope)
+        need = self._memory[half].need(half, layout, request)
+        if half == "dit":
+            return need
+        rows = self.choice.rows or AR_BATCH
+        return need + (rows - 1) * ar_need(ar_sizes(self.checkpoint), request, layout).kv_cache
+
+    def _request(self, half: Half, scope: Scope) -> Request:
+        return self._memory[half].request(
+            [(scope.height, scope.width)],
+            guided=scope.guided,
+            with_sources=scope.with_sources,
+            one_batch=scope.one_batch,
+        )
+
+    @cached_property
+    def _memory(self) -> dict[Half, MemoryKeeper]:
+        return {half: MemoryKeeper(self.checkpoint, self.choice, self._placements[half]) for half in HALVES}
+
+    @cached_property
+    def _placements(self) -> dict[Half, Placement]:
+        return {half: place(self.choice, half) for half in HALVES}

@@ -1,0 +1,51 @@
+"""The knobs as typed keywords, for editors and type checkers. Generated: python -m tests.generate"""
+
+from __future__ import annotations
+
+from typing import Literal, TypedDict
+
+
+class ModelKeywords(TypedDict, total=False):
+    """How a model is loaded."""
+
+    revision: str | None
+    device: str
+    dtype: Literal["auto", "fp32", "bf16", "fp16"]
+    memory: Literal["auto", "resident", "stage", "offload", "stream"]
+    quantize: str
+    lora: list[str]
+    compile: bool | None
+    ar_batch: int | None
+
+
+class PaintingKeywords(TypedDict, total=False):
+    """How a dump is painted."""
+
+    dit_seed: int
+    steps: int
+    guidance: float
+    guidance_window: str | None
+    scheduler: Literal["euler", "heun", "unipc", "dpm"]
+    cache: float | None
+    guidance_batch: bool
+    drop: str | None
+
+
+class JobKeywords(TypedDict, total=False):
+    """What is drawn, and how."""
+
+    size: str
+    seed: int
+    temperature: float
+    top_p: float
+    top_k: int | None
+    ar_method: Literal["sequential", "jacobi"]
+    ar_window: int | None
+    dit_seed: int
+    steps: int
+    guidance: float
+    guidance_window: str | None
+    scheduler: Literal["euler", "heun", "unipc", "dpm"]
+    cache: float | None
+    guidance_batch: bool
+    drop: str | None

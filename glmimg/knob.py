@@ -1,0 +1,86 @@
+"""What a knob is: one field of a frozen model that people may set, declared once.
+
+The field says type, range and text; its options, environment variable, preset, config and job-line keys,
+and its row in the documentation all come from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+DRAW, SOURCES = "What to draw", "Source pictures"
+MODEL, OUTPUT = "Model and machine", "Output"
+
+
+@dataclass(frozen=True)
+class Knob:
+    """How people meet a field; stands in its `Annotated`.
+
+    help:    one sentence for the help page
+    panel:   the part of the help page it stands in
+    flag:    where it is not --name-of-the-field
+    short:   a one-letter flag, such as "-s"
+    metavar: what its value looks like
+    default: what happens where nobody says anything, if the field's own default does not tell
+    negated: the flag that turns a switch off again, if it has one
+    env:     whether an environment variable sets it
+    rare:    whether only --help-all shows it
+    """
+
+    help: str
+    panel: str = DRAW
+    flag: str | None = None
+    short: str | None = None
+    metavar: str | None = None
+    default: str | None = None
+    negated: bool = False
+    env: bool = True
+    rare: bool = False
+
+
+class Settings(BaseModel):
+    """Base of the models whose fields are knobs."""
+
+    # defer_build: a help page reads the fields and validates nothing.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True, populate_by_name=True)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A knob with what its field says. name: of the field; annotation and limits: its type and pydantic's bounds."""
+
+    name: str
+    knob: Knob
+    annotation: Any
+    limits: tuple[Any, ...]
+    default: Any
+
+    @property
+    def flag(self) -> str:
+        """--dit-seed for `dit_seed`."""
+        return self.knob.flag or "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """GLMIMG_DIT_SEED for `dit_seed`."""
+        return "GLMIMG_" + self.flag.removeprefix("--").replace("-", "_").upper()
+
+
+@cache
+def knobs(model: type[Settings]) -> tuple[Declared, ...]:
+    """Every knob of a model, in the order of its fields."""
+    return tuple(_declared(model))
+
+
+def _declared(model: type[Settings]) -> Iterator[Declared]:
+    for name, field in model.model_fields.items():
+        knob = next((each for each in field.metadata if isinstance(each, Knob)), None)
+        if knob is not None:
+            limits = tuple(each for each in field.metadata if each is not knob)
+            default = None if field.is_required() else field.get_default(call_default_factory=True)
+            yield Declared(name, knob, field.annotation, limits, default)

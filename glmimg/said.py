@@ -1,0 +1,144 @@
+"""What somebody said, layer by layer, until the knobs of a job or of a choice are complete.
+
+A layer is a mapping from knob names to values that were said; `None` is not said. Layers come from flags, the
+environment, a line of a job list, presets, the config file, and a picture or dump that is used again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from glmimg.errors import UsageError
+from glmimg.job import DroppedCells, Painting, Sampling, Scene
+from glmimg.knob import Declared, Settings, knobs
+
+Layer = Mapping[str, Any]
+NOTHING: Layer = MappingProxyType({})
+
+JOB = (Scene, Sampling, Painting)
+"""The models whose knobs presets, job lines and replayed files may say."""
+
+
+class Partial(BaseModel):
+    """Base of the partial forms: knobs of several models, every one of them optional."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+
+    def said(self) -> dict[str, Any]:
+        """What was said, by knob name."""
+        return {name: getattr(self, name) for name in type(self).model_fields if getattr(self, name) is not None}
+
+
+@cache
+def partial(*models: type[Settings]) -> type[Partial]:
+    """The partial form of some models: their knobs under their own names, with the same types and bounds."""
+    fields: dict[str, Any] = {each.name: (_optional(each), None) for model in models for each in knobs(model)}
+    return create_model("Said", __base__=Partial, **fields)
+
+
+def job_form(more: Mapping[str, Any]) -> type[Partial]:
+    """The partial form of a job, with further fields of a preset or of a line in a list: name -> (type, default)."""
+    fields: dict[str, Any] = {"prompt": (str | None, None), **more}
+    return create_model("Said", __base__=partial(*JOB), **fields)
+
+
+def _optional(declared: Declared) -> Any:
+    """The knob's type with its bounds, or None. Which cells to drop is text until the picture's size is known."""
+    annotation = str if declared.annotation == DroppedCells | None else declared.annotation
+    bounded = Annotated[annotation, *declared.limits] if declared.limits else annotation
+    return bounded | None
+
+
+def precedence(
+    *,
+    flags: Layer = NOTHING,
+    environment: Layer = NOTHING,
+    line: Layer = NOTHING,
+    preset: Layer = NOTHING,
+    config: Layer = NOTHING,
+    file: Layer | None = None,
+) -> dict[str, Any]:
+    """What holds: flag > environment > job line > preset > config file.
+
+    file: what the picture or dump says that a command starts from. Then flag > preset > file, and environment and
+          config fill only what it leaves unsaid.
+    """
+    if file is None:
+        return merge(flags, environment, line, preset, config)
+    return merge(flags, preset, file, environment, config)
+
+
+def merge(*layers: Layer) -> dict[str, Any]:
+    """One layer of many; the first that says something about a knob is believed."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            if value is not None:
+                merged.setdefault(name, value)
+    return merged
+
+
+def check_values(model: type[Settings], values: Layer) -> dict[str, Any]:
+    """What flags or keywords say about one model, checked. Raises UsageError, SizeError (exit 2), naming the option."""
+    return _checked(model, {name: value for name, value in values.items() if value is not None}, variables=False)
+
+
+def read_environment(model: type[Settings]) -> dict[str, Any]:
+    """What GLMIMG_... variables say about one model's knobs. Raises as `check_values`, naming the variable."""
+    found = {each.name: os.environ[each.variable] for each in knobs(model) if each.knob.env and _is_set(each.variable)}
+    return _checked(model, found, variables=True)
+
+
+def _is_set(variable: str) -> bool:
+    return bool(os.environ.get(variable))
+
+
+def _checked(model: type[Settings], values: dict[str, Any], *, variables: bool) -> dict[str, Any]:
+    if not values:
+        return {}
+    try:
+        return partial(model).model_validate(values, strict=False).said()
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        declared = next(each for each in knobs(model) if each.name == problem["loc"][0])
+        name = declared.variable if variables else declared.flag
+        raise UsageError(f"{name} {values[declared.name]}: {what_is_wrong(problem)}", "See --help.") from error
+
+
+def problem_of(error: ValidationError | UsageError) -> str:
+    """The first thing wrong with a preset, a line or a config file, as `key: what`."""
+    if isinstance(error, UsageError):
+        return f"{error.message}. {error.hint}" if error.hint else error.message
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(map(str, problem["loc"]))
+    return f"{where}: {what_is_wrong(problem)}" if where else what_is_wrong(problem)
+
+
+def what_is_wrong(problem: Any) -> str:
+    """A problem pydantic found with one value, in words."""
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "literal_error":
+            return f"there is no such value; there are {context['expected'].replace(chr(39), '')}"
+        case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
+            return str(problem["msg"]).replace("Input should be", "it should be")
+        case "float_parsing" | "int_parsing" | "int_from_float" | "bool_parsing":
+            return "this is no number" if "bool" not in problem["type"] else "say 1 or 0"
+    return str(problem["msg"]).removeprefix("Value error, ")
+
+
+def layer_of(*parts: Settings) -> dict[str, Any]:
+    """Parts of a job that was drawn before, as a layer: a second seed only where there was one."""
+    said: dict[str, Any] = {}
+    for part in parts:
+        said |= {each.name: getattr(part, each.name) for each in knobs(type(part))}
+        said |= {"prompt": part.prompt} if isinstance(part, Scene) else {}
+    if said.get("dit_seed") == said.get("seed"):
+        said.pop("dit_seed", None)
+    return said

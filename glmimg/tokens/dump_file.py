@@ -1,0 +1,82 @@
+"""Token dumps on disk: read with every check before use, written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from glmimg.atomic import write_atomically
+from glmimg.errors import BadDump
+from glmimg.tokens.dump import FORMAT, VERSION, TokenDump, said_keys
+from glmimg.tokens.guard import MAX_BYTES, check_bounds, check_text, count_keys, excerpt
+
+
+def read_dump(path: Path) -> TokenDump:
+    """Read and check a dump.
+
+    raises: BadDump (exit 3) for anything that is not a whole, valid dump of a known version
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise BadDump(path, f"cannot be read: {error.strerror}") from error
+    return parse_dump(raw, path)
+
+
+def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
+    """A dump from its bytes; `name` stands in the error message. Raises BadDump (exit 3)."""
+    check_bounds(raw, name)
+    check_text(raw, name)
+    # Parsed once and then checked as Python objects: checking JSON text copies the faulty part into every fault.
+    try:
+        document = from_json(raw)
+    except ValueError as error:
+        hint = "Copy it again if it was cut off on its way here; else draw it again: glmimg tokens PROMPT"
+        raise BadDump(name, f"is not whole JSON ({excerpt(str(error))})", hint) from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise BadDump(name, "is JSON, but not a token dump (no 'format': 'glmimg.tokens')")
+    version = document.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise BadDump(
+            name,
+            f"is of version {excerpt(str(version), 20)}, this glmimg reads up to {VERSION}",
+            "Update glmimg: pip install --upgrade glmimg",
+        )
+    try:
+        dump = TokenDump.model_validate(document)
+    except ValidationError as error:
+        raise BadDump(name, f"is not a valid token dump: {first_problem(error)}") from error
+    if count_keys(raw) > said_keys(dump):
+        raise BadDump(name, "says a key twice: readers would differ in which one they believe")
+    return dump
+
+
+def write_dump(dump: TokenDump, path: Path) -> None:
+    """Write a dump whole or not at all. Raises WriteError (exit 1)."""
+    write_atomically(path, dump.to_json().encode())
+
+
+def check_fits_model(dump: TokenDump, path: Path | str, *, codebook_size: int) -> None:
+    """Refuse a dump whose codes mean nothing to the model about to decode it.
+
+    codebook_size: of the decoder, ids it can embed
+    raises: BadDump (exit 3)
+    """
+    if dump.model.codebook_size != codebook_size:
+        raise BadDump(
+            path,
+            f"was written by {dump.model.id} with a codebook of {dump.model.codebook_size}, "
+            f"this model has {codebook_size}",
+            f"Decode it with the model that wrote it: --model {dump.model.id}",
+        )
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first thing pydantic found wrong, as `where: what`."""
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(excerpt(str(part)) for part in problem["loc"])
+    what = excerpt(problem["msg"].removeprefix("Value error, "))
+    return f"{where}: {what}" if where else what
