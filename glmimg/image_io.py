@@ -14,6 +14,7 @@ from glmimg.choice import ModelChoice
 from glmimg.errors import BadImage
 from glmimg.grid import Role
 from glmimg.job import Job
+from glmimg.pictures import PNG, opened
 from glmimg.tokens.dump import ModelRef
 from glmimg.tokens.dump_file import first_problem
 
@@ -103,15 +104,10 @@ def read_rgb(path: Path) -> Image:
     raises: BadImage (exit 3): no picture, damaged, or too large to be one
     """
     from PIL import Image as pillow
-    from PIL import ImageOps, UnidentifiedImageError
+    from PIL import ImageOps
 
-    try:
-        with pillow.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
-    except UnidentifiedImageError as error:
-        raise BadImage(path, "is not a picture") from error
-    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
-        raise BadImage(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    with opened(path) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGBA")
     return pillow.alpha_composite(pillow.new("RGBA", upright.size, "white"), upright).convert("RGB")
 
 
@@ -121,17 +117,9 @@ def read_provenance(path: Path, data: bytes | None = None) -> Provenance:
     data:   the bytes of the file, where they were read already
     raises: BadImage (exit 3): no picture, or one without (valid) glmimg metadata
     """
-    from PIL import Image as pillow
-    from PIL import UnidentifiedImageError
-
-    try:
-        with pillow.open(path if data is None else io.BytesIO(data)) as image:
-            image.load()
-            text = getattr(image, "text", {})
-    except UnidentifiedImageError as error:
-        raise BadImage(path, "is not a picture") from error
-    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
-        raise BadImage(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    with opened(path, data, formats=PNG) as image:
+        image.load()
+        text = getattr(image, "text", {})
     if PROVENANCE_CHUNK not in text:
         raise BadImage(
             path, "carries no glmimg metadata", "It was not made by glmimg, was made with --no-metadata, or lost it."

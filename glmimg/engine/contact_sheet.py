@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glmimg.errors import BadImage
+from glmimg.pictures import PNG, opened
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -53,10 +56,8 @@ def contact_sheet(drafts: Sequence[Image], labels: Sequence[str], said: str) -> 
 
 def said_on(path: Path) -> str | None:
     """What a sheet says its drafts are; None if there is no sheet at `path`."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path) as image:
+        with opened(path, formats=PNG) as image:
             return str(getattr(image, "text", {}).get(CHUNK))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
+    except BadImage:
         return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from glmimg.errors import BadImage, BadInput
 from glmimg.job import Fit, SourceRef
+from glmimg.pictures import PNG, opened
 from glmimg.sources.fitting import SourceBounds
 from glmimg.sources.opening import hash_file
 from glmimg.sources.prepare import WHITE, PreparedSource, prepare_again, prepare_source
@@ -121,18 +122,16 @@ def pack(prepared: PreparedSource) -> str:
 
 def unpack(source: Source, name: Path) -> Image:
     """The embedded picture of a source. Raises BadInput (exit 3) if it is none of the size the source says."""
-    from PIL import Image as pillow
-
     what = f"the embedded picture of {source.path}"
     try:
-        with pillow.open(io.BytesIO(base64.b64decode(source.embedded or "", validate=True)), formats=["PNG"]) as image:
+        with opened(what, base64.b64decode(source.embedded or "", validate=True), formats=PNG) as image:
             if image.mode != "RGB" or image.size != (source.width, source.height):
                 raise BadInput(name, f"{what} is {image.mode} {image.size}, not RGB {source.width}x{source.height}")
             image.load()
             return image.copy()
-    except BadInput:
-        raise
-    except (OSError, SyntaxError, ValueError, binascii.Error, pillow.DecompressionBombError) as error:
+    except BadImage as error:
+        raise BadInput(name, f"{what} {error.reason}") from error
+    except (ValueError, binascii.Error) as error:
         raise BadInput(name, f"{what} is damaged: {error}") from error
 
 

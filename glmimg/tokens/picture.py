@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadImage
 from glmimg.grid import CELL_PX
+from glmimg.pictures import opened
 from glmimg.tokens.compare import Comparison
 from glmimg.tokens.dump import Grid, TokenDump
 from glmimg.tokens.palette import ColourGrid, change_colours, code_colour, code_colours, heat_colour, heat_colours
@@ -158,16 +159,11 @@ def _draw_borders(pen: ImageDraw.ImageDraw, tokens: Sequence[Sequence[int]], cel
 
 
 def _read_picture(path: Path, size: tuple[int, int]) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            if image.size != size:
-                raise BadImage(
-                    path,
-                    f"is {image.width}x{image.height} pixels, the dump's picture {size[0]}x{size[1]}",
-                    "Lay the grid over the picture decoded from this dump.",
-                )
-            return image.convert("RGB")
-    except UnidentifiedImageError as error:
-        raise BadImage(path, "is not a picture") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadImage(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    with opened(path) as image:
+        if image.size != size:
+            raise BadImage(
+                path,
+                f"is {image.width}x{image.height} pixels, the dump's picture {size[0]}x{size[1]}",
+                "Lay the grid over the picture decoded from this dump.",
+            )
+        return image.convert("RGB")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from glmimg.errors import BadImage, UsageError
 from glmimg.grid import GridShape
+from glmimg.pictures import opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -85,23 +86,15 @@ def mask_region(path: Path, size_px: tuple[int, int], shape: GridShape) -> Regio
     shape:   of the target grid
     raises:  BadImage (exit 3): no picture, another size, or nothing white in it
     """
-    from PIL import Image as pillow
-    from PIL import UnidentifiedImageError
-
     height, width = size_px
-    try:
-        with pillow.open(path) as image:
-            if image.size not in ((width, height), (shape.columns, shape.rows)):
-                raise BadImage(
-                    path,
-                    f"this mask is {image.width}x{image.height}, the picture {width}x{height} pixels",
-                    f"A mask has the picture's size, or {shape.columns}x{shape.rows}: one pixel for each token.",
-                )
-            pixels = _on_black(image).convert("L").point(lambda light: 255 * (light >= WHITE), mode="1")
-    except UnidentifiedImageError as error:
-        raise BadImage(path, "is not a picture") from error
-    except (OSError, SyntaxError, ValueError, pillow.DecompressionBombError) as error:
-        raise BadImage(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    with opened(path) as image:
+        if image.size not in ((width, height), (shape.columns, shape.rows)):
+            raise BadImage(
+                path,
+                f"this mask is {image.width}x{image.height}, the picture {width}x{height} pixels",
+                f"A mask has the picture's size, or {shape.columns}x{shape.rows}: one pixel for each token.",
+            )
+        pixels = _on_black(image).convert("L").point(lambda light: 255 * (light >= WHITE), mode="1")
     if pixels.getbbox() is None:
         raise BadImage(path, "selects nothing: no pixel of this mask is white")
     return Region(path.name, size_px, pixels=pixels)

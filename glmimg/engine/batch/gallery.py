@@ -10,6 +10,8 @@ from typing import Any
 
 from glmimg.engine.batch.ledger import Record
 from glmimg.engine.batch.store import Store
+from glmimg.errors import BadImage
+from glmimg.pictures import opened
 
 PAGE = "index.html"
 THUMBNAIL_PX = 256
@@ -68,13 +70,11 @@ def _card(record: dict[str, Any], store: Store) -> dict[str, Any]:
 
 def _thumbnail(store: Store, name: str) -> str | None:
     """A small copy of a picture as a data URI; None if the picture was moved away."""
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(store.read(name))) as picture:
+        with opened(name, store.read(name)) as picture:
             picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
             buffer = io.BytesIO()
             picture.convert("RGB").save(buffer, "WEBP", quality=THUMBNAIL_QUALITY)
-    except OSError:
+    except (OSError, BadImage):
         return None
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
