@@ -110,6 +110,16 @@ class JobsFailed(GlmimgError):
     """Some jobs of a batch failed, the rest are done (exit 1)."""
 
 
+class NotFinite(GlmimgError):
+    """The model's numbers became NaN or infinite, so there is nothing to draw (exit 1)."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} are not finite (NaN or infinity)",
+            "Try --dtype fp32 or --dtype bf16; if it happens there too, check the weights: glmimg models check MODEL.",
+        )
+
+
 class DeviceLost(GlmimgError):
     """The accelerator failed in a way only a new process gets over (exit 1)."""
 

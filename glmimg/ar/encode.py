@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from glmimg.grid import GridShape, Role
+from glmimg.runtime.finite import check_finite
 from glmimg.tokens.dump import Grid
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def encode_picture(
     inputs = reader(images=[small], do_resize=False, return_tensors="pt").to(model.device)
     grid_thw = inputs["image_grid_thw"]
     features = model.model.get_image_features(inputs["pixel_values"].to(model.dtype), grid_thw).pooler_output
+    check_finite(features[0], "the vision encoder's features of the picture")
     # A list of [width, rows, columns] from transformers 5.18 on, of [cells, width] before: the quantiser of
     # either version takes what its own encoder gives, the older one as one tensor.
     if features[0].ndim == 2:

@@ -80,7 +80,9 @@ def write_jacobi(
         size = min(window.size, guesser.left_in_grid(count))  # a run that stops after a grid must not differ
         drafts = _fill_up(drafts, size, guesser.guess(finished, drafts.tokens.tolist(), size - 1), sampler, decoder)
         tokens = torch.cat((torch.tensor(finished[-1:], device=first.device), drafts.tokens))
-        laws = sampler.law(decoder.read(tokens[None], count - 1)[0])
+        logits = decoder.read(tokens[None], count - 1)[0]
+        sampler.finite.look(logits, count + 1)
+        laws = sampler.law(logits)
         done, following = judge_drafts(laws, drafts, judge)
         told = _as_said(done.tolist(), said[count : count + len(done)])
         if told != done.tolist():

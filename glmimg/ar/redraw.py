@@ -54,7 +54,7 @@ class ForcedSampler:
 
     def draw(self, logits: torch.Tensor) -> torch.Tensor:
         """See `TokenSampler.draw`, for one row."""
-        number = self.number
+        number = self.sampler.drawn = self.number
         self.number += 1
         return self.sampler.draw(logits) if self.forced.anew[number] else self.forced.ids[number : number + 1]
 

@@ -36,6 +36,7 @@ def redraw_grids(
         if len(drawn) % REPORT_EVERY == 0 or forced.first + len(drawn) > forced.last:
             watch(TokensWritten(forced.first + len(drawn), prompt.grids, time.perf_counter() - started))
     ids[forced.first : forced.last + 1] = torch.cat(drawn).tolist()
+    sampler.finite.check()
     seconds = round(time.perf_counter() - started, 3)
     stats = Stats(seconds=seconds, tokens=int(forced.anew.sum()), forward_passes=len(drawn))
     return Grid.several([(grid.role, grid.shape) for grid in redraw.kept], ids), stats

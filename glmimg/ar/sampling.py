@@ -9,11 +9,12 @@ best valid one: the guard costs nothing and changes nothing that was right.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from glmimg.job import Sampling
+from glmimg.runtime.finite import FiniteCheck
 
 ENOUGH = 64
 """Likeliest ids that hold a whole nucleus as a rule; laws that are flatter are sorted in full."""
@@ -29,6 +30,7 @@ class TokenSampler:
     """Draws codes for the rows of a batch, each row from its own random stream.
 
     generators:    one a row, on the device of the logits
+    describe:      what a token is called in the message that its logits are not finite, by its number from 1
     codebook_size: ids >= it are never returned
     suppressed:    ids the checkpoint's generation_config forbids before sampling
     """
@@ -39,11 +41,14 @@ class TokenSampler:
         generators: Sequence[torch.Generator],
         codebook_size: int,
         suppressed: Sequence[int] = (),
+        describe: Callable[[int], str] = "the logits of token {}".format,
     ) -> None:
         self.sampling = sampling
         self.generators = generators
         self.codebook_size = codebook_size
         self.suppressed = list(suppressed)
+        self.finite = FiniteCheck(describe)
+        self.drawn = 0
         self._struck: torch.Tensor | None = None
 
     def draw(self, logits: torch.Tensor) -> torch.Tensor:
@@ -51,7 +56,10 @@ class TokenSampler:
 
         logits:  [rows, vocabulary], any float dtype
         returns: [rows], int64, each in [0, codebook_size)
+        raises:  NotFinite (exit 1) for logits that are no numbers; on an accelerator `finite` tells at the end
         """
+        self.drawn += 1
+        self.finite.look(logits, self.drawn)
         scores, noise = self.scores(logits), self.noise(logits)
         if not _host_can_look(scores) or not self._few_may_win(scores):
             return self._draw_from_all(scores, noise)
@@ -122,6 +130,7 @@ class Replay:
         self.count += 1
         if self.count > self.said.shape[1]:
             return self.sampler.draw(logits)
+        self.sampler.drawn += 1
         self.sampler.noise(logits)
         return self.said[:, self.count - 1]
 

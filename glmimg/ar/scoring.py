@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from glmimg.ar.prompt import ARPrompt
+from glmimg.runtime.finite import check_finite
 from glmimg.tokens.dump import Grid
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ def score_grids(
     logprobs, entropies = [], []
     for start in range(0, len(ids), CHUNK):
         chunk = slice(start, start + CHUNK)
-        law = model.lm_head(hidden[chunk]).float()[:, :codebook_size].log_softmax(-1)
+        logits = model.lm_head(hidden[chunk]).float()[:, :codebook_size]
+        check_finite(logits, f"the logits of tokens {start + 1} to {start + len(logits)}")
+        law = logits.log_softmax(-1)
         logprobs += law.gather(-1, ids[chunk, None])[:, 0].tolist()
         entropies += torch.special.entr(law.exp()).sum(-1).tolist()
     scored, start = [], 0

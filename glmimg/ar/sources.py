@@ -9,6 +9,7 @@ import torch
 
 from glmimg.grid import GridShape
 from glmimg.job import SourceRef
+from glmimg.runtime.finite import check_finite
 from glmimg.sources.shelf import Key, identity
 from glmimg.tokens.dump import Grid
 
@@ -43,6 +44,7 @@ class SourceEncoder:
         """patches: [rows * columns, channels * 16 * 16]; shape: [1, 3]"""
         _, rows, columns = shape[0].tolist()
         features = self.model.get_image_features(patches, shape).pooler_output
+        check_finite(features[0], "the vision encoder's features of a source picture")
         # transformers before 5.18 gives [cells, width], later ones [width, rows, columns], which the
         # quantiser wants; both come as one tensor a picture.
         if features[0].ndim == 2:

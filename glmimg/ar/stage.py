@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import torch
@@ -127,7 +128,7 @@ class ARStage:
     def redraw(self, redraw: Redraw, watch: Watch) -> TokenDump:
         """Draw part of a dump anew. Raises as `write`."""
         job, (prompt,) = redraw.job, self._read_prompts([redraw.job.scene])
-        grids, stats = redraw_grids(self.model, prompt, self._sampler([job]), redraw, watch)
+        grids, stats = redraw_grids(self.model, prompt, self._sampler([job], prompt.grids), redraw, watch)
         record = SamplingRecord(**job.sampling.model_dump(include={"temperature", "top_p", "top_k"}), method=REDRAW)
         return self._dump(job.scene, job.sampling.seed, job.painting, grids, record, stats, prompt, redraw.parents)
 
@@ -159,7 +160,10 @@ class ARStage:
         started = time.perf_counter()
         pieces: list[torch.Tensor] = []
 
+        sampler = self._sampler(jobs, grids)
+
         def dumps(shapes: tuple[tuple[Role, GridShape], ...]) -> list[TokenDump]:
+            sampler.finite.check()
             rows = torch.cat(pieces, dim=1).tolist()
             seconds = round(time.perf_counter() - started, 3)
             stats = Stats(seconds=seconds, tokens=len(rows[0]), forward_passes=len(pieces))
@@ -167,7 +171,7 @@ class ARStage:
 
         count = 0
         begun = [_flat(work.begun) for work in works if work.begun is not None]
-        for piece in self._pieces(jobs, prompts, begun, new_tokens):
+        for piece in self._pieces(jobs, prompts, sampler, begun, new_tokens):
             pieces.append(piece)
             before, count = count, count + piece.shape[1]
             if count // REPORT_EVERY > before // REPORT_EVERY or count == new_tokens:
@@ -177,10 +181,15 @@ class ARStage:
         return dumps(grids)
 
     def _pieces(
-        self, jobs: Sequence[Job], prompts: Sequence[ARPrompt], begun: list[list[int]], new_tokens: int
+        self,
+        jobs: Sequence[Job],
+        prompts: Sequence[ARPrompt],
+        sampler: TokenSampler,
+        begun: list[list[int]],
+        new_tokens: int,
     ) -> Iterator[torch.Tensor]:
         """The tokens of every row, as many as each forward pass yields: [rows, count]."""
-        sampling, sampler = jobs[0].sampling, self._sampler(jobs)
+        sampling = jobs[0].sampling
         if sampling.ar_method == "jacobi":
             decoder = TextDecoder(self.model, prompts, new_tokens + 1)
             guesser = Guesser([shape for _, shape in prompts[0].grids])
@@ -191,12 +200,13 @@ class ARStage:
         for token in write_tokens(self._decoder(prompts, new_tokens), replayed, new_tokens):
             yield token[:, None]
 
-    def _sampler(self, jobs: Sequence[Job]) -> TokenSampler:
+    def _sampler(self, jobs: Sequence[Job], grids: Sequence[tuple[Role, GridShape]]) -> TokenSampler:
         return TokenSampler(
             jobs[0].sampling,
             [torch.Generator(self.model.device).manual_seed(job.sampling.seed) for job in jobs],
             self.checkpoint.codebook_size,
             self.checkpoint.generation_config.get("suppress_tokens", ()),
+            partial(logits_of, grids),
         )
 
     def _decoder(self, prompts: Sequence[ARPrompt], new_tokens: int) -> Decoder:
@@ -281,6 +291,15 @@ class ARStage:
 def _grids_until(prompt: ARPrompt, until: Role) -> tuple[tuple[Role, GridShape], ...]:
     roles = [role for role, _ in prompt.grids]
     return prompt.grids[: 1 + roles.index(until)]
+
+
+def logits_of(grids: Sequence[tuple[Role, GridShape]], number: int) -> str:
+    """What the logits of a token are called, by its number from 1 over all grids."""
+    for role, shape in grids:
+        if number <= shape.cells:
+            return f"the logits of token {number} of {shape.cells} of the {role} grid"
+        number -= shape.cells
+    return "the logits of the last token"
 
 
 def _flat(dump: TokenDump) -> list[int]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
+from glmimg.runtime.finite import check_finite
+
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
@@ -16,10 +18,13 @@ def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> Image.Image:
 
     latents: [1, channels, height / 8, width / 8], normalised by the VAE's own mean and deviation
     returns: an RGB picture
+    raises:  NotFinite (exit 1)
     """
     latents = latents.to(vae.dtype)
     mean, deviation = latent_statistics(vae, latents)
-    return to_image(vae.decode(latents * deviation + mean, return_dict=False)[0])
+    pixels = vae.decode(latents * deviation + mean, return_dict=False)[0]
+    check_finite(pixels, "the decoded pixels")
+    return to_image(pixels)
 
 
 def latent_statistics(vae: AutoencoderKL, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -20,6 +20,7 @@ from glmimg.events import Loading, StepDone, Watch
 from glmimg.job import Painting
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
+from glmimg.runtime.finite import FiniteCheck
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.release import release_memory
 from glmimg.sources import SourceShelf
@@ -84,9 +85,12 @@ class DiTStage:
         guidance = Guidance(painting.guidance, painting.guidance_window)
         walk = self._walk(painting, len(timesteps))
         steps = denoise(transformer, scheduler, timesteps, latents, conditioning, guidance, walk)
+        finite = FiniteCheck(lambda number: f"the latents after denoising step {number} of {len(timesteps)}")
         for number, denoised in enumerate(steps, start=1):
             latents = denoised
+            finite.look(latents, number)
             watch(StepDone(number, len(timesteps)))
+        finite.check()
         return latents
 
     def _walk(self, painting: Painting, steps: int) -> Walk:

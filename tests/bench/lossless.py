@@ -48,7 +48,7 @@ def log_probability(stage: ARStage, job: Job, dump: TokenDump) -> float:
     tokens = torch.tensor([[token for grid in dump.grids for token in grid.flat()]], device=stage.model.device)
     decoder = TextDecoder(stage.model, prompts, tokens.shape[1])
     logits = torch.cat((decoder.first_logits[:, None], decoder.read(tokens[:, :-1], 0)), dim=1)[0]
-    law = stage._sampler([job]).law(logits)
+    law = stage._sampler([job], ()).law(logits)
     return float(law.gather(1, tokens.view(-1, 1)).clamp(min=1e-6).log().mean())
 
 

@@ -88,7 +88,9 @@ def test_the_static_pass_draws_the_same_tokens(stage: ARStage, tiny: Path) -> No
         for _ in range(2):  # the second time in the buffers of the first
             prompts = stage._read_prompts([each.scene for each in jobs])
             decoder.start(prompts, prompts[0].new_tokens)
-            drawn = torch.stack(list(write_tokens(decoder, stage._sampler(jobs), prompts[0].new_tokens)), dim=1)
+            drawn = torch.stack(
+                list(write_tokens(decoder, stage._sampler(jobs, prompts[0].grids), prompts[0].new_tokens)), dim=1
+            )
             assert drawn.tolist() == [[token for grid in dump.grids for token in grid.flat()] for dump in expected]
 
 
