@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from transformers import DynamicCache
 
+from glmimg.ar.attention import unplanned_attention
 from glmimg.ar.kv_cache import KVCache
 from glmimg.ar.layers import TextPass, rotary_tables
 from glmimg.ar.prompt import ARPrompt
@@ -69,7 +70,8 @@ class TextDecoder:
         """As `step`, but what was read is forgotten unless `keep` says otherwise."""
         count = tokens.shape[1]
         rotary = self.cos[:, index : index + count], self.sin[:, index : index + count]
-        return self.forward(tokens, rotary, self.kv_cache)
+        with unplanned_attention(tokens.device):
+            return self.forward(tokens, rotary, self.kv_cache)
 
     def keep(self, count: int) -> None:
         """Let the first `count` tokens of the last reading stand."""
@@ -89,13 +91,14 @@ def prefill(
         if id(prompt) in read:
             continue
         cache = DynamicCache(config=text_model.config)
-        output = text_model(
-            input_ids=prompt.input_ids,
-            attention_mask=prompt.attention_mask,
-            position_ids=prompt.prefill_positions,
-            past_key_values=cache,
-            use_cache=True,
-        )
+        with unplanned_attention(model.device):
+            output = text_model(
+                input_ids=prompt.input_ids,
+                attention_mask=prompt.attention_mask,
+                position_ids=prompt.prefill_positions,
+                past_key_values=cache,
+                use_cache=True,
+            )
         read[id(prompt)] = model.lm_head(output.last_hidden_state[:, -1:])[:, -1], cache
     logits = [read[id(prompt)][0] for prompt in prompts]
     return torch.cat(logits), [read[id(prompt)][1] for prompt in prompts]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from glmimg.ar.attention import unplanned_attention
 from glmimg.ar.prompt import ARPrompt
 from glmimg.runtime.finite import check_finite
 from glmimg.tokens.dump import Grid
@@ -32,12 +33,13 @@ def score_grids(
     """
     ids = torch.tensor([token for grid in grids for token in grid.flat()], device=model.device)
     text_model = model.model.language_model
-    hidden = text_model(
-        input_ids=torch.cat([prompt.input_ids, ids[None, :-1]], dim=1),
-        attention_mask=torch.nn.functional.pad(prompt.attention_mask, (0, len(ids) - 1), value=1),
-        position_ids=torch.cat([prompt.prefill_positions, prompt.decode_positions[..., :-1]], dim=-1),
-        use_cache=False,
-    ).last_hidden_state[0, -len(ids) :]
+    with unplanned_attention(model.device):
+        hidden = text_model(
+            input_ids=torch.cat([prompt.input_ids, ids[None, :-1]], dim=1),
+            attention_mask=torch.nn.functional.pad(prompt.attention_mask, (0, len(ids) - 1), value=1),
+            position_ids=torch.cat([prompt.prefill_positions, prompt.decode_positions[..., :-1]], dim=-1),
+            use_cache=False,
+        ).last_hidden_state[0, -len(ids) :]
     logprobs, entropies = [], []
     for start in range(0, len(ids), CHUNK):
         chunk = slice(start, start + CHUNK)

@@ -215,7 +215,9 @@ class ARStage:
         if getattr(self.model, "streamed_layers", None) is not None:
             wanted = False  # a static pass needs every layer at once
         elif wanted is None:
-            wanted = self.model.device.type == "cuda" and can_be_static(self.model)
+            # In fp32 the plain pass has the stock pipeline's tokens; in half precision every way rounds otherwise.
+            is_half = self.model.dtype != torch.float32
+            wanted = self.model.device.type == "cuda" and is_half and can_be_static(self.model)
         if not wanted:
             return TextDecoder(self.model, prompts, new_tokens)
         if self.static is None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from glmimg.ar.decode_loop import decode_rotary, prefill
+from glmimg.ar.embedding import EmbeddingRows
 from glmimg.ar.kv_cache import StaticKVCache
 from glmimg.ar.layers import TextPass, is_plain
 from glmimg.ar.prompt import ARPrompt
@@ -91,8 +92,15 @@ class StaticDecoder:
 
 
 def can_be_static(model: GlmImageForConditionalGeneration) -> bool:
-    """Whether all of the text model is plain modules on one device: none quantised, none fetched when needed."""
+    """Whether all of the text model is plain modules on one device: none quantised, none fetched when needed.
+
+    The table of words lies on the host, but a written token is looked up among the visual rows on the device.
+    """
     text_model = model.model.language_model
-    known = all(type(module).__module__.startswith(("torch.nn.", "transformers.")) for module in text_model.modules())
-    plain = all(is_plain(module) for module in text_model.modules())
-    return known and plain and all(weight.device == model.device for weight in text_model.parameters())
+    plain = all(is_known(module) and is_plain(module) for module in text_model.modules())
+    return plain and all(weight.device == model.device for weight in text_model.parameters())
+
+
+def is_known(module: torch.nn.Module) -> bool:
+    """Whether a module computes with nothing but its own weights: a library's, or our own embedding."""
+    return isinstance(module, EmbeddingRows) or type(module).__module__.startswith(("torch.nn.", "transformers."))

@@ -19,15 +19,18 @@ def capture(forward: Callable[[], Output], device: torch.device, warm_ups: int =
     """
     import torch
 
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream(device))
-    with torch.cuda.stream(stream):
-        for _ in range(warm_ups):
-            forward()
-    torch.cuda.current_stream(device).wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = forward()
+    # The device is named throughout: what is recorded is the work of the present one. Another thread may be at work
+    # on it meanwhile, which only a capture that listens to its own thread forgives.
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(stream):
+            for _ in range(warm_ups):
+                forward()
+        torch.cuda.current_stream(device).wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            output = forward()
 
     def replay() -> Output:
         graph.replay()

@@ -1,0 +1,130 @@
+"""Stage 1 on the pretended card: what is replayed, what is not, and which attention each stage is given."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from glmimg.runtime.graph import capture
+
+SIZE = ("-s", "64x64", "--seed", "3")
+PREVIEW, TARGET = 256, 4
+TOKENS = PREVIEW + TARGET
+
+OnTheCard = Callable[..., Any]
+
+
+@pytest.fixture
+def on_card(monkeypatch: pytest.MonkeyPatch) -> OnTheCard:
+    """Run the program on a pretended card; returns the card."""
+    import diffusers  # noqa: F401 (before the card is there)
+    from diffusers import AutoencoderKL, GlmImageTransformer2DModel  # noqa: F401
+    from transformers import (  # noqa: F401
+        ByT5Tokenizer,
+        GlmImageForConditionalGeneration,
+        GlmImageProcessor,
+        T5EncoderModel,
+    )
+
+    import glmimg.ar.stage
+    import glmimg.dit.stage  # noqa: F401
+    from glmimg.cli.main import main
+    from tests.card.card import Card
+
+    def run(*arguments: str | Path, status: int = 0) -> Card:
+        monkeypatch.setattr(sys, "argv", ["glmimg", *map(str, arguments), "--device", "cuda", "-q", "-f"])
+        with Card() as card, pytest.raises(SystemExit) as leaving:
+            main()
+        assert leaving.value.code == status
+        return card
+
+    return run
+
+
+def grids(path: Path) -> list[Any]:
+    return [grid["tokens"] for grid in json.loads(path.read_text())["grids"]]
+
+
+def test_the_default_replays_once_a_token(on_card: OnTheCard, tiny: Path, tmp_path: Path) -> None:
+    """The first token comes out of the prompt; every other one is a replay of the captured pass."""
+    card = on_card("tokens", "x", "-m", tiny, *SIZE, "-o", tmp_path / "x.tokens.json")
+    assert card.events["graph replay"] == TOKENS - 1
+    assert [len(each) for each in grids(tmp_path / "x.tokens.json")] == [16, 2]
+
+
+def test_nothing_waits_for_a_token(on_card: OnTheCard, tiny: Path, tmp_path: Path) -> None:
+    """Reads by the host: as many for a picture of twice the tokens."""
+    short = on_card("tokens", "x", "-m", tiny, *SIZE, "-o", tmp_path / "a.tokens.json").events
+    long = on_card("tokens", "x", "-m", tiny, "-s", "256x256", "--seed", "3", "-o", tmp_path / "b.tokens.json").events
+    assert long["graph replay"] == PREVIEW + 64 - 1
+    waits = [{name: count for name, count in events.items() if name != "graph replay"} for events in (short, long)]
+    assert waits[0] == waits[1]
+
+
+def test_without_graphs_nothing_is_replayed(on_card: OnTheCard, tiny: Path, tmp_path: Path) -> None:
+    card = on_card("tokens", "x", "-m", tiny, *SIZE, "--no-compile", "-o", tmp_path / "x.tokens.json")
+    assert card.events["graph replay"] == 0
+
+
+def test_fp32_takes_the_plain_pass_and_the_host_s_tokens(
+    on_card: OnTheCard, glmimg: Callable[..., Any], tiny: Path, tmp_path: Path
+) -> None:
+    here, there = tmp_path / "here.tokens.json", tmp_path / "there.tokens.json"
+    assert glmimg("tokens", "x", "-m", tiny, *SIZE, "-o", here).status == 0
+    card = on_card("tokens", "x", "-m", tiny, *SIZE, "--dtype", "fp32", "-o", there)
+    assert card.events["graph replay"] == 0
+    assert grids(here) == grids(there)
+
+
+def test_cudnn_stays_out_of_stage_1_and_in_stage_2(on_card: OnTheCard, tiny: Path, tmp_path: Path) -> None:
+    dump = tmp_path / "x.tokens.json"
+    plain = ("-m", tiny, *SIZE, "--no-compile")
+    for command in (
+        ("tokens", "x", *plain, "-o", dump),
+        ("tokens", "x", *plain, "--ar-method", "jacobi", "-o", tmp_path / "j.tokens.json"),
+        ("redraw", dump, "--box", "32,0,64,64", "-m", tiny, "--no-compile", "-o", tmp_path / "r.tokens.json"),
+        ("score", dump, "-m", tiny, "-o", tmp_path / "s.tokens.json"),
+    ):
+        attention = on_card(*command).attention
+        assert attention["ar", False] > 0, command
+        assert attention["ar", True] == 0, command
+    painted = on_card("decode", dump, "-m", tiny, "--steps", "1", "-o", tmp_path / "x.png").attention
+    assert painted["dit", True] > 0
+    assert painted["dit", False] == 0
+
+
+def test_a_capture_bears_another_thread_at_work() -> None:
+    """Drafts are painted by a thread of their own while stage 1 captures."""
+    import glmimg.ar.static_decoder  # noqa: F401
+    from tests.card.card import Card
+
+    with Card():
+        values = torch.ones(4, device="cuda")
+        begun, go = threading.Event(), threading.Event()
+        heard: list[float] = []
+
+        def paint() -> None:
+            begun.wait(10)
+            heard.append(float(values.sum().item()))
+            go.set()
+
+        thread = threading.Thread(target=paint)
+        thread.start()
+
+        def work() -> torch.Tensor:
+            doubled = values * 2
+            begun.set()
+            go.wait(10)
+            return doubled
+
+        replay = capture(work, torch.device("cuda:0"), warm_ups=0)
+        thread.join()
+        assert heard == [4.0]
+        assert replay().tolist() == [2.0] * 4
