@@ -31,7 +31,7 @@ class ModelChoice(Settings):
     model: Annotated[
         str,
         Knob(
-            "A hub id, a directory in the diffusers layout, or demo.",
+            "A hub id, a directory, or demo.",
             MODEL,
             short="-m",
             metavar="MODEL",
@@ -40,25 +40,21 @@ class ModelChoice(Settings):
     ] = ""
     revision: Annotated[str | None, Knob("Revision of a hub model.", MODEL, metavar="REV", rare=True)] = None
     device: Annotated[
-        str, Knob("auto, cpu, cuda, cuda:1, mps, xpu; or one a stage: cuda:0,cuda:1.", MODEL, metavar="DEVICE")
+        str, Knob("auto, cpu, cuda, mps, xpu; or one a stage: cuda:0,cuda:1.", MODEL, metavar="DEVICE")
     ] = "auto"
     dtype: Annotated[
         Literal["auto", "fp32", "bf16", "fp16"],
-        Knob("auto (bf16 on an accelerator, fp32 on the CPU), fp32, bf16, fp16.", MODEL, metavar="DTYPE"),
+        Knob("auto (fp32 on the CPU, else bf16), fp32, bf16, fp16.", MODEL, metavar="DTYPE"),
     ] = "auto"
     memory: Annotated[
         Literal["auto", "resident", "stage", "offload", "stream"],
-        Knob("auto, resident, stage (a half at a time), offload (a part), stream.", MODEL, metavar="HOW"),
+        Knob("auto, resident, stage, offload, stream.", MODEL, metavar="HOW"),
     ] = "auto"
-    quantize: Annotated[
-        str, Knob("none, int8, fp8, int4, nf4, or by half: ar=int4,dit=int8.", MODEL, metavar="WAY")
-    ] = "none"
-    lora: Annotated[
-        Several, Knob("An adapter, PATH_OR_HUB or PATH_OR_HUB:SCALE; repeatable; needs peft.", MODEL, metavar="LORA")
-    ] = ()
+    quantize: Annotated[str, Knob("none, int8, fp8, int4, nf4, or ar=int4,dit=int8.", MODEL, metavar="WAY")] = "none"
+    lora: Annotated[Several, Knob("An adapter, PATH_OR_HUB[:SCALE]; repeatable.", MODEL, metavar="LORA")] = ()
     compile: Annotated[
         bool | None,
-        Knob("Compile the passes; on CUDA, --no-compile gives up their graphs too.", MODEL, negated=True),
+        Knob("Compile the passes; --no-compile gives up CUDA graphs too.", MODEL, negated=True, rare=True),
     ] = None
     ar_batch: Annotated[
         Annotated[int, Field(ge=1, le=4096)] | None,
@@ -84,7 +80,7 @@ class Sources(Settings):
 
     image: Annotated[
         Several,
-        Knob("A source picture; repeatable, in the prompt's order.", SOURCES, short="-i", metavar="PATH", env=False),
+        Knob("A source picture; repeatable, in order.", SOURCES, short="-i", metavar="PATH", env=False),
     ] = ()
     fit: Annotated[
         Fit | None, Knob("What to do with one longer than 4:1: pad or crop.", SOURCES, metavar="WAY", default="pad")
@@ -107,7 +103,7 @@ class Output(Settings):
     out: Annotated[
         str | None,
         Knob(
-            "Where to write; {seed}, {index}, {prompt} are filled in; - is standard output.",
+            "Where to; {seed}, {index}, {prompt} are filled in; - is stdout.",
             OUTPUT,
             short="-o",
             metavar="PATH",
@@ -121,7 +117,7 @@ class Output(Settings):
         str | None,
         Knob("Paint the preview as a draft while the target is written.", OUTPUT, metavar="PATH", rare=True),
     ] = None
-    no_tokens: Annotated[bool, Knob("Keep no token dump.", OUTPUT)] = False
+    no_tokens: Annotated[bool, Knob("Keep no token dump.", OUTPUT, rare=True)] = False
     no_metadata: Annotated[bool, Knob("Leave out of the picture how it was made.", OUTPUT, rare=True)] = False
     embed_sources: Annotated[
         bool, Knob("Put source pixels into the dump, so that it travels alone.", OUTPUT, rare=True)

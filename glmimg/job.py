@@ -115,7 +115,7 @@ class Scene(Settings):
         Size,
         BeforeValidator(_size),
         AfterValidator(_possible),
-        Knob("Picture size in pixels, both sides multiples of 32.", short="-s", metavar="WxH", default="the model's"),
+        Knob("Size in pixels, multiples of 32.", short="-s", metavar="WxH", default="the model's"),
     ]
     sources: tuple[SourceRef, ...] = ()
 
@@ -125,7 +125,7 @@ class Sampling(Settings):
 
     seed: Annotated[Seed, Knob("Seed of both stages.", metavar="N", default="random, reported")]
     temperature: Annotated[
-        float, Field(gt=0, le=100), Knob("Sampling temperature of stage 1.", metavar="X", default="the model's")
+        float, Field(gt=0, le=100), Knob("Temperature of stage 1.", metavar="X", default="the model's")
     ]
     top_p: Annotated[float, Field(gt=0, le=1), Knob("Nucleus sampling of stage 1.", metavar="X", default="the model's")]
     top_k: Annotated[
@@ -135,7 +135,7 @@ class Sampling(Settings):
     ar_method: Annotated[
         Method,
         Field(alias="method"),
-        Knob("sequential, or jacobi: several tokens a pass, by the same law.", metavar="METHOD"),
+        Knob("sequential, or jacobi: several tokens a pass.", metavar="METHOD", rare=True),
     ] = "sequential"
     ar_window: Annotated[
         Annotated[int, Field(ge=1)] | None,
@@ -165,24 +165,22 @@ class Painting(Settings):
     cache:     residual threshold under which cache-dit reuses blocks of the step before; None computes all
     """
 
-    dit_seed: Annotated[Seed, Knob("Another seed for stage 2.", metavar="N", default="--seed")]
+    dit_seed: Annotated[Seed, Knob("Another seed for stage 2.", metavar="N", default="--seed", rare=True)]
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS), Knob("Denoising steps.", metavar="N", default="50")]
     guidance: Annotated[
         float,
         Field(ge=1, le=100),
-        Knob("Classifier-free guidance scale; 1 turns it off.", metavar="X", default="1.5"),
+        Knob("Guidance scale; 1 turns guidance off.", metavar="X", default="1.5"),
     ]
     guidance_window: Annotated[
         tuple[float, float] | None,
         BeforeValidator(_window),
         Knob("Guide only between these shares of the schedule, such as 0.1,0.8.", metavar="FROM,TO", rare=True),
     ] = None
-    scheduler: Annotated[
-        Scheduler, Knob("euler, heun, unipc or dpm; the last three take fewer steps.", metavar="NAME")
-    ] = "euler"
+    scheduler: Annotated[Scheduler, Knob("euler, heun, unipc or dpm.", metavar="NAME")] = "euler"
     cache: Annotated[
         Annotated[float, Field(gt=0, le=1)] | None,
-        Knob("Reuse blocks that change by less than X, such as 0.12; needs cache-dit.", metavar="X"),
+        Knob("Reuse blocks that change by less than X; needs cache-dit.", metavar="X", rare=True),
     ] = None
     guidance_batch: Annotated[
         bool,

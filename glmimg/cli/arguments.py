@@ -31,11 +31,21 @@ ONE_AT_A_TIME = without(ModelChoice, "ar_batch")
 
 DRAWN_ANEW = only(Sampling, "seed", "temperature", "top_p", "top_k")
 
+MOST = 100_000
+
+
+def counted(value: int) -> int:
+    """How many, from 1 on."""
+    if not 1 <= value <= MOST:
+        raise typer.BadParameter(f"{value} is not within 1 and {MOST}")
+    return value
+
+
 Prompts = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[PROMPT]...",
-        help="What to draw. Several draw several; - reads them from standard input, one a line.",
+        metavar="PROMPT",
+        help="What to draw; - reads prompts from standard input, one a line.",
         show_default=False,
     ),
 ]
@@ -49,11 +59,10 @@ Count = Annotated[
         "--count",
         "-n",
         metavar="N",
-        min=1,
-        max=100_000,
         help="Pictures a prompt: seeds seed, seed+1, ...",
         rich_help_panel=DRAW,
         show_default=False,
+        callback=counted,
     ),
 ]
 PictureFile = Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture of glmimg.", show_default=False)]
@@ -81,11 +90,10 @@ Vary = Annotated[
     typer.Option(
         "--vary",
         metavar="N",
-        min=1,
-        max=100_000,
-        help="Pictures a dump: stage 2 seeds seed, seed+1, ...; the tokens stay.",
+        help="Pictures a dump: stage 2 seeds seed, seed+1, ...",
         rich_help_panel=DRAW,
         show_default=False,
+        callback=counted,
     ),
 ]
 AnyPicture = Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture file.", show_default=False)]

@@ -42,13 +42,11 @@ def batch(asked: Asked, jobs: JobsFile, count: a.Count = 1) -> None:
     Writes NAME.png and NAME.tokens.json for each job and a line for each in results.jsonl. The same
     command goes on where an earlier run stopped, was killed, or failed.
 
+    \b
     Examples:
-
-    glmimg batch prompts.txt --model demo -o out/
-
-    glmimg batch jobs.jsonl -o out/ --steps 20 --json
-
-    glmimg batch jobs.csv -o out/ --retry-failed
+      glmimg batch prompts.txt --model demo -o out/
+      glmimg batch jobs.jsonl -o out/ --steps 20 --json
+      glmimg batch jobs.csv -o out/ --retry-failed
     """
     from glmimg.cli.batch_report import BatchReport, stop_on_signals
     from glmimg.cli.run import Run

@@ -25,13 +25,11 @@ def decode(
 
     A dump is painted as the command that wrote it was told, unless options or presets say otherwise.
 
+    \b
     Examples:
-
-    glmimg decode x.tokens.json -o x.png
-
-    glmimg decode x.tokens.json --vary 4 -o "x-{seed}.png"
-
-    glmimg decode x.tokens.json --grid preview -o draft.png
+      glmimg decode x.tokens.json -o x.png
+      glmimg decode x.tokens.json --vary 4 -o "x-{seed}.png"
+      glmimg decode x.tokens.json --grid preview -o draft.png
     """
     from glmimg.cli.drawing import report_picture
     from glmimg.cli.run import Run

@@ -14,11 +14,10 @@ def edit(asked: Asked, prompts: a.Prompts = None, prompt_file: a.PromptFile = No
 
     The picture is as large as the first source unless --size says otherwise.
 
+    \b
     Examples:
-
-    glmimg edit "Replace the snow forest with an underground station" -i cond.jpg -o out.png
-
-    glmimg edit "The man and the dog sit in a boat" -i man.jpg -i dog.png -p together -o out.png
+      glmimg edit "Replace the snow forest with an underground station" -i cond.jpg -o out.png
+      glmimg edit "The man and the dog sit in a boat" -i man.jpg -i dog.png -p together -o out.png
     """
     from glmimg.cli.drawing import draw_jobs
     from glmimg.cli.prompts import read_prompts

@@ -13,9 +13,9 @@ def encode(asked: Asked, picture: a.AnyPicture, prompt: a.NewPrompt = None) -> N
 
     Nothing is drawn: `glmimg decode` paints what the tokens say. A prompt goes into the dump, for quoted words.
 
+    \b
     Examples:
-
-    glmimg encode photo.jpg -o photo.tokens.json
+      glmimg encode photo.jpg -o photo.tokens.json
     """
     from glmimg.cli.outputs import NameFields, dump_path_beside
     from glmimg.cli.run import Run

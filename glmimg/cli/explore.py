@@ -14,11 +14,10 @@ def explore(asked: Asked, prompts: a.Prompts = None, count: a.Candidates = 16, p
 
     An edit has no preview: its candidates are whole, painted in few steps.
 
+    \b
     Examples:
-
-    glmimg explore "a red circle" --model demo -n 16 -o circle.png
-
-    glmimg explore "a red circle" --model demo -n 16 --seed 7 --pick 3,7 -o circle.png
+      glmimg explore "a red circle" --model demo -n 16 -o circle.png
+      glmimg explore "a red circle" --model demo -n 16 --seed 7 --pick 3,7 -o circle.png
     """
     from glmimg.cli.candidates import draw_candidates
     from glmimg.cli.prompts import read_prompts

@@ -47,13 +47,11 @@ def inspect(
 
     Two dumps: exit status 0 when their tokens are equal, 1 when not, as `diff` has it.
 
+    \b
     Examples:
-
-    glmimg inspect x.tokens.json --picture grid.png
-
-    glmimg inspect a.tokens.json b.tokens.json
-
-    glmimg inspect "runs/*.tokens.json"
+      glmimg inspect x.tokens.json --picture grid.png
+      glmimg inspect a.tokens.json b.tokens.json
+      glmimg inspect "runs/*.tokens.json"
     """
     from glmimg.cli import inspecting
     from glmimg.errors import UsageError

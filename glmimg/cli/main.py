@@ -17,7 +17,10 @@ from glmimg.errors import GlmimgError, Interrupted, WriteError
 app = typer.Typer(
     name="glmimg",
     cls=LazyGroup,
-    help="Draw with GLM-Image, in two stages with a token file between them.",
+    help="Draw with GLM-Image, in two stages with a token file between them.\n\n"
+    "\b\nExamples:\n"
+    '  glmimg t2i "a red circle on a blue background" --model demo -o circle.png\n'
+    '  glmimg edit "make the background green" -i circle.png --model demo -o green.png\n',
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

@@ -26,7 +26,7 @@ PRESET = Annotated[
         "--preset",
         "-p",
         metavar="NAME",
-        help="A preset's name or a YAML file; repeatable, later wins.",
+        help="A preset's name or file; repeatable, later wins.",
         rich_help_panel=DRAW,
         show_default=False,
     ),

@@ -22,9 +22,9 @@ def paste(
 ) -> None:
     """Copy a part of another dump's tokens into a dump.
 
+    \b
     Examples:
-
-    glmimg paste x.tokens.json a.tokens.json --box 0,0,64,64 --at 128,0 -o y.tokens.json
+      glmimg paste x.tokens.json a.tokens.json --box 0,0,64,64 --at 128,0 -o y.tokens.json
     """
     from glmimg.cli.outputs import NameFields
     from glmimg.cli.writing import place_dumps, report_dump

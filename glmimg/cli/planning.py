@@ -69,13 +69,11 @@ def plan(
 ) -> None:
     """Say what a picture takes in memory and time, and which setting fits, without loading the model.
 
+    \b
     Examples:
-
-    glmimg models plan --vram 12GB --size 2048x2048 --quantize int8
-
-    glmimg models plan --model demo
-
-    glmimg models plan --pictures-per-hour 600 --gpu H100 --size 1024x1024
+      glmimg models plan --vram 12GB --size 2048x2048 --quantize int8
+      glmimg models plan --model demo
+      glmimg models plan --pictures-per-hour 600 --gpu H100 --size 1024x1024
     """
     from glmimg.errors import OutOfMemory, UsageError
     from glmimg.runtime.device import check_names

@@ -31,9 +31,9 @@ def redraw(
 
     The rest is kept, and seen by what is drawn. Sampling is the dump's own unless options say otherwise.
 
+    \b
     Examples:
-
-    glmimg redraw x.tokens.json --box 0,0,128,128 --prompt "a green circle" -o y.tokens.json
+      glmimg redraw x.tokens.json --box 0,0,128,128 --prompt "a green circle" -o y.tokens.json
     """
     from glmimg.cli.drawing import report_seeds
     from glmimg.cli.outputs import NameFields

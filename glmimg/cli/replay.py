@@ -14,11 +14,10 @@ def replay(asked: Asked, picture: a.PictureFile, prompts: a.Prompts = None, coun
 
     Any option overrides what the picture says, and so does another prompt.
 
+    \b
     Examples:
-
-    glmimg replay out.png -o again.png
-
-    glmimg replay out.png --steps 80 -n 4 -o "more-{seed}.png"
+      glmimg replay out.png -o again.png
+      glmimg replay out.png --steps 80 -n 4 -o "more-{seed}.png"
     """
     from glmimg.cli.drawing import draw_jobs
     from glmimg.cli.prompts import read_prompts

@@ -20,9 +20,9 @@ def resume(asked: Asked, dumps: a.DumpFiles) -> None:
 
     Prompt, seed and sampling are those of each dump, so that its tokens are the ones it would have had.
 
+    \b
     Examples:
-
-    glmimg resume x.tokens.json -o whole.tokens.json
+      glmimg resume x.tokens.json -o whole.tokens.json
     """
     from glmimg.cli.run import Run
     from glmimg.cli.writing import write_orders

@@ -12,11 +12,10 @@ def score(asked: Asked, dumps: a.DumpFiles) -> None:
 
     The answers, and how undecided the model was, go into a dump with -o; else they are shown.
 
+    \b
     Examples:
-
-    glmimg score x.tokens.json
-
-    glmimg score x.tokens.json -o scored.tokens.json
+      glmimg score x.tokens.json
+      glmimg score x.tokens.json -o scored.tokens.json
     """
     from glmimg.cli.inspecting import show_scored
     from glmimg.cli.outputs import NameFields

@@ -14,11 +14,10 @@ def t2i(asked: Asked, prompts: a.Prompts = None, prompt_file: a.PromptFile = Non
 
     Writes the picture and, beside it, its token dump (out.png and out.tokens.json).
 
+    \b
     Examples:
-
-    glmimg t2i "a red circle on a blue background" --model demo -o out.png
-
-    glmimg t2i "a poster that says 'OPEN'" -p poster -n 4 -o "poster-{seed}.png"
+      glmimg t2i "a red circle on a blue background" --model demo -o out.png
+      glmimg t2i "a poster that says 'OPEN'" -p poster -n 4 -o "poster-{seed}.png"
     """
     from glmimg.cli.coprocess import draw_as_they_come
     from glmimg.cli.drawing import draw_jobs

@@ -21,13 +21,11 @@ def tokens(
     With -i it is an edit of source pictures. The dump remembers how it is meant to be painted: painting options
     (--help-all) say so.
 
+    \b
     Examples:
-
-    glmimg tokens "a red circle on a blue background" --model demo -o x.tokens.json
-
-    glmimg tokens "make the background green" -i x.png --model demo -o y.tokens.json
-
-    glmimg tokens "a red circle" --model demo --until preview -o x.tokens.json
+      glmimg tokens "a red circle on a blue background" --model demo -o x.tokens.json
+      glmimg tokens "make the background green" -i x.png --model demo -o y.tokens.json
+      glmimg tokens "a red circle" --model demo --until preview -o x.tokens.json
     """
     from glmimg.cli.prompts import read_prompts
     from glmimg.cli.run import Run

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from glmimg.knob import Knob, Settings
 
-BATCH, CLUSTER = "The batch", "On a cluster"
+BATCH = CLUSTER = "The batch"
+"""Panel of the help page."""
 
 Workers = Annotated[int, Field(ge=1, le=10_000)]
 
@@ -37,7 +38,9 @@ class Cluster(Settings):
     ] = "local"
     address: Annotated[
         str | None,
-        Knob("auto, host:port or ray://host:port.", CLUSTER, metavar="ADDRESS", default="started here", env=False),
+        Knob(
+            "auto, host:port or ray://host:port.", CLUSTER, metavar="ADDRESS", default="one here", env=False, rare=True
+        ),
     ] = None
-    ar_workers: Annotated[Workers, Knob("Workers of stage 1.", CLUSTER, metavar="N", env=False)] = 1
-    dit_workers: Annotated[Workers, Knob("Decoders.", CLUSTER, metavar="N", env=False)] = 2
+    ar_workers: Annotated[Workers, Knob("Workers of stage 1.", CLUSTER, metavar="N", env=False, rare=True)] = 1
+    dit_workers: Annotated[Workers, Knob("Decoders.", CLUSTER, metavar="N", env=False, rare=True)] = 2
