@@ -23,8 +23,8 @@ from glmimg.image_io import Picture
 from glmimg.job import Job
 from glmimg.knob import Settings
 from glmimg.preset import load_stack
+from glmimg.request import JOB, check_values, layer_of, precedence, read_environment
 from glmimg.runtime.resolve import resolve
-from glmimg.said import JOB, check_values, layer_of, precedence, read_environment
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import TokenWork
 from glmimg.tokens.dump import TokenDump
@@ -47,8 +47,8 @@ def load(model: str = "", *, watch: Watch = unwatched, **choice: Unpack[ModelKey
     raises: UsageError for a value that cannot be, ModelError for a missing or unfit checkpoint
     """
     with in_python():
-        said = check_values(ModelChoice, {**choice, **({"model": model} if model else {})})
-        return Model(ModelChoice(**precedence(flags=said, environment=read_environment(ModelChoice))), watch)
+        given = check_values(ModelChoice, {**choice, **({"model": model} if model else {})})
+        return Model(ModelChoice(**precedence(flags=given, environment=read_environment(ModelChoice))), watch)
 
 
 class Model:
@@ -131,8 +131,8 @@ class Model:
         with in_python():
             check_fits_model(dump, "the dump", codebook_size=self.checkpoint.decoder_codebook_size)
             check_fingerprint(dump, "the dump", self.checkpoint)
-            said = self._said(preset, dict(painting), file=layer_of(*dump.job_parts))
-            settings = complete_painting(said, dump.seed, dump.size)
+            given = self._given(preset, dict(painting), file=layer_of(*dump.job_parts))
+            settings = complete_painting(given, dump.seed, dump.size)
             check_extras([(settings, bool(dump.sources))])
             self.shelf.find_all(dump, Path())
             return self._engine.paint(dump, settings)
@@ -160,15 +160,15 @@ class Model:
             yield picture
 
     def _jobs(self, prompt: str | list[str], sources: Any, preset: str, job: dict[str, Any]) -> list[Job]:
-        stack, said = load_stack([preset] if preset else []), self._said(preset, job)
-        given = [sources] if isinstance(sources, str | Path) or hasattr(sources, "convert") else list(sources)
-        refs = [self.shelf.take(self._file(each), self.checkpoint.source_bounds).ref for each in given]
+        stack, given = load_stack([preset] if preset else []), self._given(preset, job)
+        pictures = [sources] if isinstance(sources, str | Path) or hasattr(sources, "convert") else list(sources)
+        refs = [self.shelf.take(self._file(each), self.checkpoint.source_bounds).ref for each in pictures]
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        jobs = [complete({**said, "prompt": stack.fill(each)}, self.checkpoint, refs) for each in prompts]
+        jobs = [complete({**given, "prompt": stack.fill(each)}, self.checkpoint, refs) for each in prompts]
         check_extras((each.painting, bool(refs)) for each in jobs)
         return jobs
 
-    def _said(self, preset: str, knobs: dict[str, Any], file: Any = None) -> dict[str, Any]:
+    def _given(self, preset: str, knobs: dict[str, Any], file: Any = None) -> dict[str, Any]:
         flags: dict[str, Any] = {}
         environment: dict[str, Any] = {}
         models: tuple[type[Settings], ...] = JOB
@@ -178,7 +178,7 @@ class Model:
         if knobs:
             raise TypeError(f"unknown keyword {next(iter(knobs))!r}")
         stack = load_stack([preset] if preset else [])
-        return precedence(flags=flags, environment=environment, preset=stack.said, file=file)
+        return precedence(flags=flags, environment=environment, preset=stack.values, file=file)
 
     def _file(self, source: Any) -> Path:
         """A source as a file; a picture of PIL is put into one of this model's own."""

@@ -1,4 +1,4 @@
-"""The config file: defaults of one's own for any knob, below everything else that is said."""
+"""The config file: defaults of one's own for any knob, below everything else that is given."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from glmimg.choice import ModelChoice, Output, Sources
 from glmimg.errors import BadConfig, UsageError
 from glmimg.preset import read_mapping
-from glmimg.said import JOB, partial, problem_of
+from glmimg.request import JOB, partial, problem_of
 
 VARIABLE = "GLMIMG_CONFIG"
 
@@ -38,6 +38,6 @@ def _read(path: Path) -> dict[str, Any]:
     form = partial(*JOB, ModelChoice, Sources, Output)
     values = read_mapping(path, form.model_fields, BadConfig)
     try:
-        return form.model_validate(values).said()
+        return form.model_validate(values).given()
     except (ValidationError, UsageError) as error:
         raise BadConfig(path, problem_of(error), "Mend it, or name another with GLMIMG_CONFIG.") from error

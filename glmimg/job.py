@@ -211,7 +211,7 @@ class Painting(Settings):
 
 
 class Job(BaseModel):
-    """One picture, completely said. As JSON it is flat, in the form of the first edition: see `record`."""
+    """One picture, completely described. As JSON it is flat, in the form of the first edition: see `record`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -246,7 +246,7 @@ class Job(BaseModel):
         return {"scene": scene, "sampling": sampling, "painting": rest}
 
     def again(self, *, seed: int, dit_seed: int | None = None) -> Self:
-        """The same job with another seed, and that seed for stage 2 unless another is said."""
+        """The same job with another seed, and that seed for stage 2 unless another is given."""
         sampling = self.sampling.model_copy(update={"seed": seed})
         painting = self.painting.model_copy(update={"dit_seed": seed if dit_seed is None else dit_seed})
         return self.model_copy(update={"sampling": sampling, "painting": painting})

@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from glmimg.errors import BadInput, BadPreset, UsageError
-from glmimg.said import Partial, job_form, merge, problem_of
+from glmimg.request import Partial, job_form, merge, problem_of
 
 PLACE = "{prompt}"
 
@@ -24,12 +24,12 @@ class Preset:
     """Knobs of a job under a name.
 
     template: text with `{prompt}` in it, into which the prompt is put
-    said:     the knobs it says, by name
+    values:   the knobs it says, by name
     """
 
     description: str
     template: str | None
-    said: Mapping[str, Any]
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class PresetStack:
     presets: tuple[Preset, ...] = ()
 
     @property
-    def said(self) -> dict[str, Any]:
+    def values(self) -> dict[str, Any]:
         """What they say together."""
-        return merge(*(preset.said for preset in reversed(self.presets)))
+        return merge(*(preset.values for preset in reversed(self.presets)))
 
     def fill(self, prompt: str) -> str:
         """The prompt as the model gets it."""
@@ -141,10 +141,10 @@ def read_mapping(path: Path, known: Collection[str], refuse: type[BadInput]) -> 
 def _parse(path: Path) -> Preset:
     values = read_mapping(path, _form().model_fields, BadPreset)
     try:
-        said = _form().model_validate(values).said()
+        given = _form().model_validate(values).given()
     except (ValidationError, UsageError) as error:
         raise BadPreset(path, problem_of(error), "See: glmimg presets default") from error
-    template = said.pop("template", None)
+    template = given.pop("template", None)
     if template is not None and PLACE not in template:
         raise BadPreset(path, f"template: the template has no {PLACE} in it", "See: glmimg presets default")
-    return Preset(said.pop("description"), template, said)
+    return Preset(given.pop("description"), template, given)

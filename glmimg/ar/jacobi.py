@@ -63,16 +63,16 @@ def write_jacobi(
     guesser: Guesser,
     window: Window,
     new_tokens: int,
-    said: Sequence[int] = (),
+    begun: Sequence[int] = (),
 ) -> Iterator[torch.Tensor]:
     """Yield the visual tokens of one row, as many as each forward pass finished, [1, count] int64.
 
-    said: tokens known from an earlier run of the same seed, which was stopped
+    begun: tokens known from an earlier run of the same seed, which was stopped
     """
     judge = _judge_stream(sampler.generators[0])
     first = sampler.draw(decoder.first_logits)[:, None]
-    if said:
-        first[:] = said[0]
+    if begun:
+        first[:] = begun[0]
     yield first
     finished = first[0].tolist()
     drafts = _no_drafts(sampler, first.device)
@@ -84,7 +84,7 @@ def write_jacobi(
         sampler.finite.look(logits, count + 1)
         laws = sampler.law(logits)
         done, following = judge_drafts(laws, drafts, judge)
-        told = _as_said(done.tolist(), said[count : count + len(done)])
+        told = _as_begun(done.tolist(), begun[count : count + len(done)])
         if told != done.tolist():
             done = torch.tensor(told, device=first.device)
             following = replace(_no_drafts(sampler, first.device), noise=drafts.noise[len(told) :])
@@ -144,9 +144,9 @@ def _judge_stream(generator: torch.Generator) -> torch.Generator:
     return torch.Generator(generator.device).manual_seed((generator.initial_seed() + OTHER_STREAM) % (1 << 63))
 
 
-def _as_said(tokens: list[int], said: Sequence[int]) -> list[int]:
+def _as_begun(tokens: list[int], begun: Sequence[int]) -> list[int]:
     """The tokens up to the first that was another one the first time, and that one."""
-    for place, (token, known) in enumerate(zip(tokens, said, strict=False)):
+    for place, (token, known) in enumerate(zip(tokens, begun, strict=False)):
         if token != known:
             return [*tokens[:place], known]
     return tokens

@@ -7,7 +7,7 @@ the one transformers computes, whoever else is in the batch:
 
 - the mean of squares is divided and its epsilon added in one operation, which rounds at the same points;
 - queries, keys and values of small models come out of one product, where a probe shows that it rounds as three;
-- the rotary halves of queries and keys are turned together and in place, the sign lying in the sine beforehand;
+- the rotary halves of queries and keys are rotated together and in place, the sign lying in the sine beforehand;
 - a matrix product over several rows is rounded differently than over one, so rows are multiplied
   one by one, in one call (`called_product`).
 """
@@ -159,7 +159,7 @@ def run_layer(layer: Layer, number: int, hidden: torch.Tensor, rotary: Rotary, c
 def _attention(layer: Layer, number: int, hidden: torch.Tensor, rotary: Rotary, cache: Attend) -> torch.Tensor:
     rows, heads, key_heads, dim = layer.rows, layer.heads, layer.key_heads, layer.head_dim
     states = layer.query_key_value(hidden).view(rows, -1, heads + 2 * key_heads, dim)
-    turn(states[:, :, : heads + key_heads], rotary)
+    apply_rotary(states[:, :, : heads + key_heads], rotary)
     query, key_value = states.split_with_sizes((heads, 2 * key_heads), dim=2)
     key_value = key_value.view(rows, -1, 2, key_heads, dim)
     gathered = cache.attend(number, query.transpose(1, 2), key_value, layer.scale)
@@ -180,8 +180,8 @@ def rotary_tables(text_model: GlmImageTextModel, positions: torch.Tensor, like: 
     return cos[:, :, None], signed[:, :, None]
 
 
-def turn(states: torch.Tensor, rotary: Rotary) -> None:
-    """Turn the rotary part of [rows, tokens, heads, dim] in place. source: transformers, `apply_rotary_pos_emb`."""
+def apply_rotary(states: torch.Tensor, rotary: Rotary) -> None:
+    """Rotate the rotary part of [rows, tokens, heads, dim] in place. source: transformers, `apply_rotary_pos_emb`."""
     cos, signed_sin = rotary
     dim = cos.shape[-1]
     if dim < states.shape[-1]:

@@ -117,22 +117,22 @@ class Replay:
     """A sampler that has already drawn its first tokens: it says them again, then goes on as if it had not stopped.
 
     sampler: fresh, with the seeds of the first time
-    said:    [rows, count] int64, the tokens of the first time
+    known:    [rows, count] int64, the tokens of the first time
     """
 
-    def __init__(self, sampler: TokenSampler, said: torch.Tensor) -> None:
+    def __init__(self, sampler: TokenSampler, known: torch.Tensor) -> None:
         self.sampler = sampler
-        self.said = said
+        self.known = known
         self.count = 0
 
     def draw(self, logits: torch.Tensor) -> torch.Tensor:
         """See `TokenSampler.draw`; the random stream moves on as it did the first time."""
         self.count += 1
-        if self.count > self.said.shape[1]:
+        if self.count > self.known.shape[1]:
             return self.sampler.draw(logits)
         self.sampler.drawn += 1
         self.sampler.noise(logits)
-        return self.said[:, self.count - 1]
+        return self.known[:, self.count - 1]
 
 
 def race_of_likeliest(

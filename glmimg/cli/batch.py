@@ -11,7 +11,7 @@ import typer
 
 from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Request, takes
 from glmimg.engine.batch.settings import Cluster, Schedule
 from glmimg.errors import UsageError
 from glmimg.job import Painting, Sampling, Scene
@@ -36,7 +36,7 @@ JobsFile = Annotated[
 
 
 @takes(Scene, Sampling, Painting, ModelChoice, Schedule, Cluster, a.FOLDER)
-def batch(asked: Asked, jobs: JobsFile, count: a.Count = 1) -> None:
+def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     """Draw many pictures, each job of a list into a folder.
 
     Writes NAME.png and NAME.tokens.json for each job and a line for each in results.jsonl. The same
@@ -59,11 +59,11 @@ def batch(asked: Asked, jobs: JobsFile, count: a.Count = 1) -> None:
     from glmimg.engine.memory import check_extras
     from glmimg.engine.stages import AR_BATCH, Scope
 
-    if asked.flags.get("out") is None:
+    if request.flags.get("out") is None:
         raise UsageError("there is no folder for the results", "Name one with --out, such as -o out/.")
-    run, schedule = Run.open(asked), asked.settings(Schedule)
+    run, schedule = Run.open(request), request.settings(Schedule)
     stages, output = run.stages, run.output
-    found = open_jobs(jobs, run.checkpoint, defaults(asked, count))
+    found = open_jobs(jobs, run.checkpoint, defaults(request, count))
     report_bad(found, run, skip=schedule.skip_bad)
     check_extras((each.job.painting, bool(each.job.scene.sources)) for each in found.jobs)
     store = open_store(output.out or "", make=not schedule.dry_run)
@@ -86,12 +86,12 @@ def batch(asked: Asked, jobs: JobsFile, count: a.Count = 1) -> None:
     report.end(retry_command(), store)
 
 
-def defaults(asked: Asked, count: int) -> Defaults:
+def defaults(request: Request, count: int) -> Defaults:
     """What the command line says for all jobs of a list."""
     from glmimg.engine.batch.joblist import Defaults
 
-    flags, environment, config = asked.job_layers()
-    return Defaults(flags, environment, asked.presets, config, count)
+    flags, environment, config = request.job_layers()
+    return Defaults(flags, environment, request.presets, config, count)
 
 
 def batch_engine(run: Run, store: Store, ledger: Ledger, options: BatchOptions, report: Any) -> BatchEngine:
@@ -99,7 +99,7 @@ def batch_engine(run: Run, store: Store, ledger: Ledger, options: BatchOptions, 
     from glmimg.engine.batch.engine import BatchEngine
     from glmimg.engine.batch.on_ray import RayEngine, connect
 
-    cluster = run.asked.settings(Cluster)
+    cluster = run.request.settings(Cluster)
     if cluster.engine == "local":
         return BatchEngine(run.stages, store, ledger, options, report)
     connect(cluster)

@@ -161,13 +161,13 @@ class BatchReport(AbstractContextManager["BatchReport"]):
 @contextmanager
 def stop_on_signals(stop: Callable[[], None], console: Console) -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM) asks to stop after the work at hand; a second one interrupts it."""
-    asked = False
+    request = False
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        nonlocal request
+        if request:
             raise KeyboardInterrupt
-        asked = True
+        request = True
         stop()
         console.urgent("stopping after the work at hand; Ctrl-C again drops it")
 

@@ -13,7 +13,7 @@ from glmimg.atomic import write_atomically
 from glmimg.cli.drawing import place_orders, report_picture
 from glmimg.cli.outputs import check_outputs, numbered_output
 from glmimg.cli.run import Run
-from glmimg.engine.contact_sheet import contact_sheet, said_on
+from glmimg.engine.contact_sheet import contact_sheet, description_on
 from glmimg.engine.naming import slug
 from glmimg.engine.orders import Desk, Order, PaintOrder
 from glmimg.engine.stages import Scope
@@ -33,7 +33,7 @@ def draw_candidates(run: Run, jobs: Sequence[Job], pick: str | None) -> None:
     place_picked(run, jobs, picked or [])
     sheet, description = sheet_path(run.output.out, jobs[0]), describe(jobs, run)
     dumps: Sequence[TokenDump | None] = [None] * len(jobs)
-    if picked is not None and said_on(sheet) == description:
+    if picked is not None and description_on(sheet) == description:
         run.console.note(f"{sheet} shows these candidates already")
     else:
         check_outputs([sheet], force=run.output.force)
@@ -107,7 +107,7 @@ def describe(jobs: Sequence[Job], run: Run) -> str:
 def ask_which(run: Run, jobs: Sequence[Job]) -> list[int]:
     """The candidates somebody at a terminal wants; none if nobody is there. Says how to go on in any case."""
     seed = jobs[0].sampling.seed
-    command = [*sys.argv[1:], *([] if "seed" in run.asked.flags else ["--seed", str(seed)])]
+    command = [*sys.argv[1:], *([] if "seed" in run.request.flags else ["--seed", str(seed)])]
     run.console.note(
         f"seeds {seed} to {jobs[-1].sampling.seed}; finish some later: glmimg {shlex.join(command)} --pick 1,2"
     )

@@ -93,7 +93,7 @@ class LazyCommand(TyperCommand):
 
 
 class LazyGroup(TyperGroup):
-    """A group with all of `COMMANDS`, which imports the one it is asked to run."""
+    """A group with all of `COMMANDS`, which imports the one it is request to run."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)

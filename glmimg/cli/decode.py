@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Request, takes
 from glmimg.job import Painting
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @takes(Painting, a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.PICTURES)
 def decode(
-    asked: Asked, dumps: a.DumpFiles, vary: a.Vary = 1, grid: a.PaintGrid = "target", any_model: a.AnyModel = False
+    request: Request, dumps: a.DumpFiles, vary: a.Vary = 1, grid: a.PaintGrid = "target", any_model: a.AnyModel = False
 ) -> None:
     """Paint pictures from token dumps (stage 2 alone).
 
@@ -43,13 +43,13 @@ def decode(
     read = [(path, read_dump(path)) for path in dumps]
     for path, dump in read:
         check_has_grid(dump, path, painted_grid)
-    run = Run.open(asked, model=read[0][1].model)
+    run = Run.open(request, model=read[0][1].model)
     for path, dump in read:
         check_fits_model(dump, path, codebook_size=run.checkpoint.decoder_codebook_size)
         if not any_model:
             check_fingerprint(dump, path, run.checkpoint)
     orders = place_pictures(
-        run, [(path, dump, each) for path, dump in read for each in variants(asked, dump, vary)], vary, painted_grid
+        run, [(path, dump, each) for path, dump in read for each in variants(request, dump, vary)], vary, painted_grid
     )
     jobs = [order.dump.job(order.painting) for order in orders]
     with run.desk(Scope.of(jobs)) as desk:
@@ -57,16 +57,16 @@ def decode(
             report_picture(painted, Path(painted.order.name), run.console, metadata=desk.metadata)
 
 
-def variants(asked: Asked, dump: TokenDump, count: int) -> list[Painting]:
+def variants(request: Request, dump: TokenDump, count: int) -> list[Painting]:
     """How to paint a dump `count` times: the same but for the seeds of stage 2, which count on.
 
     raises: UsageError (exit 2) for a box outside the picture, BadImage (exit 3) for an unfit mask
     """
     from glmimg.engine.complete import complete_painting
     from glmimg.job import MAX_SEED
-    from glmimg.said import layer_of
+    from glmimg.request import layer_of
 
-    first = complete_painting(asked.job(file=layer_of(*dump.job_parts)), dump.seed, dump.size)
+    first = complete_painting(request.job(file=layer_of(*dump.job_parts)), dump.seed, dump.size)
     return [
         first.model_copy(update={"dit_seed": (first.dit_seed + offset) % (MAX_SEED + 1)}) for offset in range(count)
     ]

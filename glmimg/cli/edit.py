@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Request, takes
 from glmimg.job import Painting, Sampling, Scene
 
 
 @takes(a.NEW_SOURCES, Scene, Sampling, Painting, ModelChoice, a.BOTH)
-def edit(asked: Asked, prompts: a.Prompts = None, prompt_file: a.PromptFile = None, count: a.Count = 1) -> None:
+def edit(request: Request, prompts: a.Prompts = None, prompt_file: a.PromptFile = None, count: a.Count = 1) -> None:
     """Draw a picture from one or several source pictures and a prompt.
 
     The picture is as large as the first source unless --size says otherwise.
@@ -25,8 +25,8 @@ def edit(asked: Asked, prompts: a.Prompts = None, prompt_file: a.PromptFile = No
     from glmimg.cli.sourcing import gather_sources
     from glmimg.errors import UsageError
 
-    if not asked.flags.get("image"):
+    if not request.flags.get("image"):
         raise UsageError("there is no source picture", "Name one with -i PATH; glmimg t2i draws without.")
     texts = read_prompts(prompts or [], prompt_file)
-    run = Run.open(asked, texts)
+    run = Run.open(request, texts)
     draw_jobs(run, run.jobs(texts, count, gather_sources(run)))

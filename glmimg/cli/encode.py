@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, only, takes, without
+from glmimg.cli.options import Request, only, takes, without
 from glmimg.job import Painting, Sampling, Scene
 
 
 @takes(Scene, only(Sampling, "seed"), a.ONE_AT_A_TIME, a.FILES, without(Painting, rare=True))
-def encode(asked: Asked, picture: a.AnyPicture, prompt: a.NewPrompt = None) -> None:
+def encode(request: Request, picture: a.AnyPicture, prompt: a.NewPrompt = None) -> None:
     """Read a picture's own tokens with the model's vision encoder.
 
     Nothing is drawn: `glmimg decode` paints what the tokens say. A prompt goes into the dump, for quoted words.
@@ -27,14 +27,14 @@ def encode(asked: Asked, picture: a.AnyPicture, prompt: a.NewPrompt = None) -> N
     from glmimg.job import Size
     from glmimg.tokens import change
 
-    run, said = Run.open(asked), asked.job()
+    run, given = Run.open(request), request.job()
     image = read_rgb(picture)
-    height, width = said.get("size") or (image.height, image.width)
+    height, width = given.get("size") or (image.height, image.width)
     size = Size(nearest_side(height), nearest_side(width))
     preview_shape(target_shape(*size))
-    seed = said.get("seed") or 0
+    seed = given.get("seed") or 0
     parent = change.parent("picture", picture, size.height * size.width // CELL_PX**2)
-    painting = complete_painting(said, seed, size)
+    painting = complete_painting(given, seed, size)
     reading = change.Reading(image, *size, prompt or "", seed, painting, parent)
     out = run.output if run.output.out else run.output.model_copy(update={"out": str(dump_path_beside(picture))})
     (path,) = place_dumps([NameFields(reading.prompt, seed, 1)], out)

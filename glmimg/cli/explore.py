@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Request, takes
 from glmimg.job import Painting, Sampling, Scene
 
 
 @takes(Scene, Sampling, Painting, a.NEW_SOURCES, ModelChoice, a.BOTH)
-def explore(asked: Asked, prompts: a.Prompts = None, count: a.Candidates = 16, pick: a.Pick = None) -> None:
+def explore(request: Request, prompts: a.Prompts = None, count: a.Candidates = 16, pick: a.Pick = None) -> None:
     """Draw many previews of a prompt on one sheet, and finish those picked.
 
     An edit has no preview: its candidates are whole, painted in few steps.
@@ -26,7 +26,7 @@ def explore(asked: Asked, prompts: a.Prompts = None, count: a.Candidates = 16, p
     from glmimg.errors import UsageError
 
     texts = read_prompts(prompts or [], None)
-    run = Run.open(asked, texts)
+    run = Run.open(request, texts)
     if len(texts) != 1 or run.output.out == "-":
         raise UsageError("explore takes one prompt and a file for --out", "For example glmimg explore 'a cat' -n 16")
     draw_candidates(run, run.jobs(texts, count, gather_sources(run)), pick)

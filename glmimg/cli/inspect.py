@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from glmimg.choice import ModelChoice, Output
-from glmimg.cli.options import Asked, only, takes
+from glmimg.cli.options import Request, only, takes
 from glmimg.knob import OUTPUT
 
 DIFFERENT = 1
@@ -36,7 +36,7 @@ Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of
 
 @takes(only(ModelChoice, "model", "revision"), only(Output, "as_json", "force", "quiet", "verbose"))
 def inspect(
-    asked: Asked,
+    request: Request,
     dumps: Dumps = None,
     picture: GridPicture = None,
     over: Over = None,
@@ -56,16 +56,16 @@ def inspect(
     from glmimg.cli import inspecting
     from glmimg.errors import UsageError
 
-    console = asked.console
+    console = request.console
     if schema:
         inspecting.publish_schema(console)
         return
     if picture == Path("-"):
         raise UsageError("--picture takes a file, standard output has the words", "For example --picture grid.png.")
     paths = inspecting.expand(dumps or [])
-    drawing = inspecting.Drawing(picture, over, asked.settings(Output).force)
+    drawing = inspecting.Drawing(picture, over, request.settings(Output).force)
     if len(paths) == 1 and not table:
-        choice = asked.settings(ModelChoice)
+        choice = request.settings(ModelChoice)
         inspecting.look(paths[0], console, drawing, choice.model or None)
         return
     if over is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from glmimg.choice import ModelChoice, Output
-from glmimg.cli.options import Asked, only, takes
+from glmimg.cli.options import Request, only, takes
 from glmimg.cli.planning import plan
 
 models = typer.Typer(help="Models on this machine: list, pull, check, plan.", no_args_is_help=False)
@@ -16,23 +16,23 @@ models.command()(plan)
 
 @models.callback(invoke_without_command=True)
 @takes(only(Output, "as_json"))
-def models_default(asked: Asked, context: typer.Context) -> None:
+def models_default(request: Request, context: typer.Context) -> None:
     if context.invoked_subcommand is None:
-        show_models(asked)
+        show_models(request)
 
 
 @models.command("list")
 @takes(only(Output, "as_json"))
-def list_models(asked: Asked) -> None:
+def list_models(request: Request) -> None:
     """List the GLM-Image checkpoints on this machine, how large they are, and whether they are whole."""
-    show_models(asked)
+    show_models(request)
 
 
-def show_models(asked: Asked) -> None:
+def show_models(request: Request) -> None:
     """A table of the checkpoints on this machine."""
     from glmimg.runtime.inventory import find_models
 
-    console, found = asked.console, find_models()
+    console, found = request.console, find_models()
     if console.json:
         for each in found:
             console.result("", each.fields())
@@ -48,7 +48,7 @@ def show_models(asked: Asked) -> None:
 @models.command()
 @takes(only(ModelChoice, "revision"), only(Output, "as_json", "quiet"))
 def pull(
-    asked: Asked,
+    request: Request,
     model: Annotated[
         str, typer.Argument(metavar="HUB_ID", help="For example zai-org/GLM-Image.")
     ] = "zai-org/GLM-Image",
@@ -56,8 +56,8 @@ def pull(
     """Fetch a checkpoint from the hub, or finish an interrupted fetch."""
     from glmimg.runtime.hub import pull_model
 
-    console = asked.console
-    checkpoint = pull_model(model, asked.settings(ModelChoice).revision, show_progress=console.shows_progress)
+    console = request.console
+    checkpoint = pull_model(model, request.settings(ModelChoice).revision, show_progress=console.shows_progress)
     fields = {"model": model, "revision": checkpoint.revision, "folder": str(checkpoint.folder)}
     console.result(str(checkpoint.folder), fields)
 
@@ -65,14 +65,14 @@ def pull(
 @models.command()
 @takes(only(Output, "as_json"))
 def check(
-    asked: Asked,
+    request: Request,
     model: Annotated[str, typer.Argument(metavar="DIR", help="A directory, a hub id in the cache, or `demo`.")],
 ) -> None:
     """Say whether a checkpoint is usable, and everything that is wrong with it (exit 4)."""
     from glmimg.errors import ModelUnfit
     from glmimg.runtime.resolve import resolve
 
-    console, checkpoint = asked.console, resolve(model)
+    console, checkpoint = request.console, resolve(model)
     problems = [problem.message for problem in checkpoint.problems()]
     fields = {"model": model, "folder": str(checkpoint.folder), "usable": not problems, "problems": problems}
     if console.json:

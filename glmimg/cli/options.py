@@ -16,7 +16,7 @@ from glmimg.choice import Output
 from glmimg.cli.commands import show_all_options
 from glmimg.cli.console import Console
 from glmimg.knob import DRAW, Declared, Settings, knobs
-from glmimg.said import JOB, NOTHING, Layer, check_values, precedence, read_environment
+from glmimg.request import JOB, NOTHING, Layer, check_values, precedence, read_environment
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -40,10 +40,10 @@ HELP_ALL = Annotated[
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What a command line asks for.
 
-    flags:   what its options say, by knob name; what is not said is not there
+    flags:   what its options say, by knob name; what is not given is not there
     presets: names of presets, later ones win
     """
 
@@ -59,10 +59,10 @@ class Asked:
         return model(**self._layers((model,), file=file))
 
     def job(self, *, line: Layer = NOTHING, file: Layer | None = None) -> dict[str, Any]:
-        """What is said about the job, by knob name. Raises as `settings`, BadPreset (exit 3)."""
+        """What is given about the job, by knob name. Raises as `settings`, BadPreset (exit 3)."""
         from glmimg.preset import load_stack
 
-        return self._layers(JOB, preset=load_stack(self.presets).said, line=line, file=file)
+        return self._layers(JOB, preset=load_stack(self.presets).values, line=line, file=file)
 
     @cached_property
     def console(self) -> Console:
@@ -72,13 +72,13 @@ class Asked:
 
     def job_layers(self) -> tuple[Layer, Layer, Layer]:
         """What flags, environment and config file say about all jobs of a list. Raises as `settings`."""
-        return self._said(JOB)
+        return self._given(JOB)
 
     def _layers(self, models: tuple[type[Settings], ...], **more: Any) -> dict[str, Any]:
-        flags, environment, config = self._said(models)
+        flags, environment, config = self._given(models)
         return precedence(flags=flags, environment=environment, config=config, **more)
 
-    def _said(self, models: tuple[type[Settings], ...]) -> tuple[Layer, Layer, Layer]:
+    def _given(self, models: tuple[type[Settings], ...]) -> tuple[Layer, Layer, Layer]:
         from glmimg.config import read_config
 
         flags: dict[str, Any] = {}
@@ -115,7 +115,7 @@ def without(model: type[Settings], *names: str, rare: bool = False) -> Group:
 
 
 def takes(*models: type[Settings] | Group) -> Callable[[Any], Any]:
-    """Give a command the options of these models; it gets what they say as its first argument, `asked`."""
+    """Give a command the options of these models; it gets what they say as its first argument, `request`."""
     groups = [each if isinstance(each, Group) else without(each) for each in models]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -130,8 +130,8 @@ def takes(*models: type[Settings] | Group) -> Callable[[Any], Any]:
         def run(**values: Any) -> None:
             del values["help_all"]
             flags = {name: values.pop(name) for name in options}
-            said = {name: value for name, value in flags.items() if value not in (None, [])}
-            command(Asked(said, tuple(values.pop("preset", None) or ())), **values)
+            given = {name: value for name, value in flags.items() if value not in (None, [])}
+            command(Request(given, tuple(values.pop("preset", None) or ())), **values)
 
         _set_signature(run, {**arguments, **presets, **options, "help_all": (HELP_ALL, False)})
         return run

@@ -9,12 +9,12 @@ import typer
 
 from glmimg.choice import Output
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Request, takes
 
 
 @takes(a.FILES)
 def paste(
-    asked: Asked,
+    request: Request,
     dump: a.DumpFile,
     source: Annotated[Path, typer.Argument(metavar="FROM", help="The dump to copy from.", show_default=False)],
     box: a.PasteBox = None,
@@ -47,7 +47,7 @@ def paste(
         change.parent("pasted", source, cells, f"{part} at {place[0]},{place[1]}"),
     ]
     result = pasted.model_copy(update={"parents": parents})
-    (path,) = place_dumps([NameFields(result.prompt, result.seed, 1)], asked.settings(Output))
+    (path,) = place_dumps([NameFields(result.prompt, result.seed, 1)], request.settings(Output))
     if path is not None:
         write_dump(result, path)
-    report_dump(result, path, asked.console)
+    report_dump(result, path, request.console)

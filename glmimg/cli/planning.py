@@ -9,7 +9,7 @@ import typer
 
 from glmimg.choice import ModelChoice, Output
 from glmimg.cli.console import Console
-from glmimg.cli.options import Asked, only, takes
+from glmimg.cli.options import Request, only, takes
 from glmimg.engine.batch.settings import CLUSTER
 from glmimg.job import Painting, Scene
 from glmimg.knob import MODEL
@@ -61,7 +61,7 @@ Measured = Annotated[
     only(Output, "as_json"),
 )
 def plan(
-    asked: Asked,
+    request: Request,
     vram: Vram = None,
     pictures_per_hour: PicturesPerHour = None,
     gpu: Gpu = None,
@@ -80,14 +80,14 @@ def plan(
     from glmimg.runtime.machine import parse_bytes
     from glmimg.runtime.proposal import propose, propose_here
 
-    choice, said, console = asked.settings(ModelChoice), asked.job(), asked.console
+    choice, given, console = request.settings(ModelChoice), request.job(), request.console
     check_names(choice)
     checkpoint = find_shapes(choice)
-    size_px = said.get("size") or checkpoint.default_size
-    count, guided = said.get("steps", 50), said.get("guidance", 1.5) > 1
+    size_px = given.get("size") or checkpoint.default_size
+    count, guided = given.get("steps", 50), given.get("guidance", 1.5) > 1
     if pictures_per_hour is not None:
         wanted = Wanted(pictures_per_hour, size_px, count, guided, choice.rows)
-        show_workers(wanted, find_seconds(wanted, gpu, measured, is_sized="size" in said), console)
+        show_workers(wanted, find_seconds(wanted, gpu, measured, is_sized="size" in given), console)
         return
     if gpu or measured or choice.rows:
         raise UsageError("--gpu, --measured and --ar-batch go with --pictures-per-hour", "For example 600.")
@@ -123,7 +123,7 @@ class Wanted:
     rows: int | None
 
     @property
-    def said(self) -> str:
+    def description(self) -> str:
         height, width = self.size_px
         guidance = "guided" if self.guided else "without guidance"
         return f"{self.pictures_per_hour:g} pictures/hour of {width}x{height}, {self.steps} steps {guidance}"
@@ -159,7 +159,7 @@ def show_workers(wanted: Wanted, seconds: StageSeconds, console: Console) -> Non
         return
     ar, dit = workers.ar_workers, workers.decoders
     rows = {
-        "wanted": wanted.said if not seconds.jobs else f"{wanted.pictures_per_hour:g} pictures/hour",
+        "wanted": wanted.description if not seconds.jobs else f"{wanted.pictures_per_hour:g} pictures/hour",
         "a picture": f"{seconds.tokens:.2f} s of stage 1, {seconds.picture:.2f} s of stage 2 ({seconds.source})",
         "workers": f"{ar} AR {plural('worker', ar)}, {dit} {plural('decoder', dit)}",
         "reached": f"{workers.pictures_per_hour:.0f} pictures/hour",

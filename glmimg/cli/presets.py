@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glmimg.choice import Output
-from glmimg.cli.options import Asked, only, takes
+from glmimg.cli.options import Request, only, takes
 
 if TYPE_CHECKING:
     from glmimg.preset import Preset
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @takes(only(Output, "as_json"))
 def presets(
-    asked: Asked,
+    request: Request,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this preset.", show_default=False)] = None,
 ) -> None:
     """List the presets, or show one as YAML."""
     from glmimg.preset import list_presets, load_preset, read_preset_text
 
-    console = asked.console
+    console = request.console
     if name is not None:
         preset = load_preset(name)
         console.result(read_preset_text(name).rstrip(), {"name": name, **fields_of(preset)})
@@ -35,7 +35,7 @@ def presets(
 
     table = Table("preset", "sets", "for", box=None, pad_edge=False)
     for each, preset in found.items():
-        values = ", ".join(f"{key} {plain(value)}" for key, value in preset.said.items())
+        values = ", ".join(f"{key} {plain(value)}" for key, value in preset.values.items())
         table.add_row(each, values, preset.description)
     console.show(table)
 
@@ -43,7 +43,11 @@ def presets(
 def fields_of(preset: Preset) -> dict[str, Any]:
     """A preset as `--json` reports it."""
     template = {} if preset.template is None else {"template": preset.template}
-    return {"description": preset.description, **template, **{key: plain(value) for key, value in preset.said.items()}}
+    return {
+        "description": preset.description,
+        **template,
+        **{key: plain(value) for key, value in preset.values.items()},
+    }
 
 
 def plain(value: Any) -> Any:

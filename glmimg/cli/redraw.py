@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes, without
+from glmimg.cli.options import Request, takes, without
 from glmimg.job import Painting
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @takes(a.DRAWN_ANEW, a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.DUMPS, without(Painting, rare=True))
 def redraw(
-    asked: Asked,
+    request: Request,
     dump: a.DumpFile,
     box: a.RedrawBox = None,
     mask: a.Mask = None,
@@ -41,14 +41,14 @@ def redraw(
     from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.stages import Scope
-    from glmimg.said import layer_of
+    from glmimg.request import layer_of
     from glmimg.tokens.dump_file import read_dump
     from glmimg.tokens.painting import check_has_grid
 
     base = read_dump(dump)
     check_has_grid(base, dump, "target")
     redraw_for = plan_redraw(base, dump, region_to_draw(base, box, mask), keep_from)
-    run = Run.open(asked, model=base.model)
+    run = Run.open(request, model=base.model)
     check_same_ar_half(base, dump, run.checkpoint)
     run.shelf.find_all(base, dump)
     file = layer_of(*base.job_parts)
@@ -81,10 +81,10 @@ def plan_redraw(base: TokenDump, path: Path, region: Region, keep_from: Path | N
 
     anew = tuple(region.cells(grid.shape) for grid in base.grids)
     kept, cells = tuple(base.grids), base.target.shape.cells - count(anew[-1])
-    parents = [change.parent("base", path, cells, region.said)]
+    parents = [change.parent("base", path, cells, region.text)]
     if keep_from is not None:
         other = read_dump(keep_from)
         change.check_same_codes(base, other, keep_from)
         kept = change.merge_kept(base.grids, other.grids, keep_from)
-        parents = [change.parent("base", path, 0, region.said), change.parent("kept", keep_from, cells)]
+        parents = [change.parent("base", path, 0, region.text), change.parent("kept", keep_from, cells)]
     return lambda job: change.Redraw(job, kept, anew, tuple(parents))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Request, takes
 from glmimg.job import Painting, Sampling, Scene
 
 
 @takes(Scene, Sampling, Painting, a.AGAIN, ModelChoice, a.BOTH)
-def replay(asked: Asked, picture: a.PictureFile, prompts: a.Prompts = None, count: a.Count = 1) -> None:
+def replay(request: Request, picture: a.PictureFile, prompts: a.Prompts = None, count: a.Count = 1) -> None:
     """Make a picture of glmimg again from its own metadata.
 
     Any option overrides what the picture says, and so does another prompt.
@@ -25,7 +25,7 @@ def replay(asked: Asked, picture: a.PictureFile, prompts: a.Prompts = None, coun
     from glmimg.cli.sourcing import gather_again
     from glmimg.errors import UsageError
     from glmimg.image_io import read_provenance
-    from glmimg.said import layer_of
+    from glmimg.request import layer_of
 
     made = read_provenance(picture)
     if made.beyond:
@@ -34,7 +34,7 @@ def replay(asked: Asked, picture: a.PictureFile, prompts: a.Prompts = None, coun
             "Paint its token dump instead: glmimg decode X.tokens.json.",
         )
     texts = read_prompts(prompts or [], None)
-    run = Run.open(asked, model=made.model, loaded=made.choice)
+    run = Run.open(request, model=made.model, loaded=made.choice)
     if run.checkpoint.fingerprint() != made.model.fingerprint:
         run.console.note(f"{picture} was made with other weights than {run.checkpoint.id}: the new picture will differ")
     if made.grid == "preview":

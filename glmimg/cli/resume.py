@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes, without
+from glmimg.cli.options import Request, takes, without
 from glmimg.job import Painting
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @takes(ModelChoice, a.FILES, without(Painting, rare=True))
-def resume(asked: Asked, dumps: a.DumpFiles) -> None:
+def resume(request: Request, dumps: a.DumpFiles) -> None:
     """Go on from dumps that stopped at their preview.
 
     Prompt, seed and sampling are those of each dump, so that its tokens are the ones it would have had.
@@ -29,17 +29,17 @@ def resume(asked: Asked, dumps: a.DumpFiles) -> None:
     from glmimg.engine.complete import complete_painting
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.orders import Order
-    from glmimg.said import layer_of
+    from glmimg.request import layer_of
     from glmimg.tokens.dump_file import read_dump
 
     begun = [read_dump(path) for path in dumps]
     for path, dump in zip(dumps, begun, strict=True):
         check_begun(dump, path)
-    run = Run.open(asked, model=begun[0].model)
+    run = Run.open(request, model=begun[0].model)
     orders = []
     for path, dump in zip(dumps, begun, strict=True):
         check_same_ar_half(dump, path, run.checkpoint)
-        painting = complete_painting(asked.job(file=layer_of(*dump.job_parts)), dump.seed, dump.size)
+        painting = complete_painting(request.job(file=layer_of(*dump.job_parts)), dump.seed, dump.size)
         orders.append(Order(dump.job(painting), begun=dump))
     write_orders(run, orders)
 

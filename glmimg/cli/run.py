@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from glmimg.choice import ModelChoice, Output, Sources
 from glmimg.cli.console import Console
-from glmimg.cli.options import Asked
+from glmimg.cli.options import Request
 from glmimg.cli.progress import ProgressLine
 from glmimg.engine.complete import complete
 from glmimg.errors import UsageError
 from glmimg.job import Job, SourceRef
 from glmimg.preset import load_stack
+from glmimg.request import Layer
 from glmimg.runtime.device import check_names
 from glmimg.runtime.resolve import resolve
-from glmimg.said import Layer
 from glmimg.sources import SourceShelf
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """One command, from what was asked to the engine that does it."""
+    """One command, from what was request to the engine that does it."""
 
-    asked: Asked
+    request: Request
     choice: ModelChoice
     output: Output
     checkpoint: Checkpoint
@@ -41,31 +41,31 @@ class Run:
     @classmethod
     def open(
         cls,
-        asked: Asked,
+        request: Request,
         prompts: Sequence[str] | None = None,
         *,
         model: ModelRef | None = None,
         loaded: ModelChoice | None = None,
     ) -> Run:
-        """Check what was asked, and resolve what to draw with; nothing loads.
+        """Check what was request, and resolve what to draw with; nothing loads.
 
         prompts: those of a command that needs one, which a preset may hold instead
         model:  the one a picture or dump was made with, where a command starts from one
         loaded: how it was loaded then
         raises: UsageError (exit 2), ModelMissing (exit 4), BadConfig (exit 3), BadImage (exit 3) for a moved source
         """
-        said, output = asked.job(), asked.settings(Output)
-        if prompts is not None and not prompts and said.get("prompt") is None:
+        given, output = request.job(), request.settings(Output)
+        if prompts is not None and not prompts and given.get("prompt") is None:
             raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
-        choice = asked.settings(ModelChoice, file=_loaded_before(asked, model, loaded))
+        choice = request.settings(ModelChoice, file=_loaded_before(request, model, loaded))
         check_names(choice)
         checkpoint = resolve(choice.model, choice.revision)
-        shelf = SourceShelf([Path(path) for path in asked.settings(Sources).source])
-        return cls(asked, choice, output, checkpoint, shelf)
+        shelf = SourceShelf([Path(path) for path in request.settings(Sources).source])
+        return cls(request, choice, output, checkpoint, shelf)
 
     @property
     def console(self) -> Console:
-        return self.asked.console
+        return self.request.console
 
     @property
     def stages(self) -> CheckpointStages:
@@ -81,14 +81,14 @@ class Run:
 
         file: what a picture says that is made again; its prompt is taken as it is, without templates
         """
-        said, stack = self.asked.job(file=file), load_stack(self.asked.presets)
-        texts = [stack.fill(prompt) for prompt in prompts] or [said["prompt"]]
-        return [job for text in texts for job in self._with_seeds({**said, "prompt": text}, count, sources)]
+        given, stack = self.request.job(file=file), load_stack(self.request.presets)
+        texts = [stack.fill(prompt) for prompt in prompts] or [given["prompt"]]
+        return [job for text in texts for job in self._with_seeds({**given, "prompt": text}, count, sources)]
 
-    def _with_seeds(self, said: dict[str, Any], count: int, sources: Sequence[SourceRef]) -> list[Job]:
-        first = complete(said, self.checkpoint, sources)
+    def _with_seeds(self, given: dict[str, Any], count: int, sources: Sequence[SourceRef]) -> list[Job]:
+        first = complete(given, self.checkpoint, sources)
         return [
-            first.again(seed=first.sampling.seed + offset, dit_seed=said.get("dit_seed")) for offset in range(count)
+            first.again(seed=first.sampling.seed + offset, dit_seed=given.get("dit_seed")) for offset in range(count)
         ]
 
     @contextmanager
@@ -104,13 +104,13 @@ class Run:
             yield Desk(engine, self.shelf, metadata=not self.output.no_metadata, embed=self.output.embed_sources)
 
 
-def _loaded_before(asked: Asked, model: ModelRef | None, loaded: ModelChoice | None) -> dict[str, Any] | None:
+def _loaded_before(request: Request, model: ModelRef | None, loaded: ModelChoice | None) -> dict[str, Any] | None:
     """What a file says about the model to load: which it was, and what of the choice changes pixels."""
     if model is None:
         return None
-    if "model" in asked.flags:  # another model was asked for: the file's revision and adapters are not its own
+    if "model" in request.flags:  # another model was asked for: the file's revision and adapters are not its own
         return {}
-    said: dict[str, Any] = {"model": model.id, "revision": model.revision}
+    given: dict[str, Any] = {"model": model.id, "revision": model.revision}
     if loaded is not None:
-        said |= {"quantize": loaded.quantize, "lora": loaded.lora, "compile": loaded.compile, "dtype": loaded.dtype}
-    return said
+        given |= {"quantize": loaded.quantize, "lora": loaded.lora, "compile": loaded.compile, "dtype": loaded.dtype}
+    return given

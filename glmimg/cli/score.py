@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes
+from glmimg.cli.options import Request, takes
 
 
 @takes(a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.FILES)
-def score(asked: Asked, dumps: a.DumpFiles) -> None:
+def score(request: Request, dumps: a.DumpFiles) -> None:
     """Ask the model how likely each token of a dump was.
 
     The answers, and how undecided the model was, go into a dump with -o; else they are shown.
@@ -27,7 +27,7 @@ def score(asked: Asked, dumps: a.DumpFiles) -> None:
     from glmimg.tokens.painting import check_has_grid
 
     read = [read_dump(path) for path in dumps]
-    run = Run.open(asked, model=read[0].model)
+    run = Run.open(request, model=read[0].model)
     for path, dump in zip(dumps, read, strict=True):
         check_has_grid(dump, path, "target")
         check_same_ar_half(dump, path, run.checkpoint)

@@ -18,10 +18,12 @@ def gather_sources(run: Run) -> list[SourceRef]:
 
     raises: UsageError (exit 2), BadImage (exit 3), ModelUnfit (exit 4)
     """
-    said = run.asked.settings(Sources)
-    background = check_background(said.background) or WHITE
-    bounds = run.checkpoint.source_bounds if said.image else None
-    prepared = [run.shelf.take(Path(path), bounds, said.fit or "pad", background) for path in said.image if bounds]
+    settings = run.request.settings(Sources)
+    background = check_background(settings.background) or WHITE
+    bounds = run.checkpoint.source_bounds if settings.image else None
+    prepared = [
+        run.shelf.take(Path(path), bounds, settings.fit or "pad", background) for path in settings.image if bounds
+    ]
     return _noted(run, prepared)
 
 
@@ -32,12 +34,12 @@ def gather_again(run: Run, picture: Path, refs: Sequence[SourceRef]) -> list[Sou
 
 def _take_again(run: Run, picture: Path, ref: SourceRef) -> PreparedSource:
     """A source as it was prepared then, unless flags or another model say otherwise."""
-    said, bounds = run.asked.settings(Sources), run.checkpoint.source_bounds
-    background = check_background(said.background)
+    settings, bounds = run.request.settings(Sources), run.checkpoint.source_bounds
+    background = check_background(settings.background)
     found = run.shelf.find(ref, picture, f"Point to it again: glmimg replay {picture} --source PATH")
-    if bounds.admit(ref.height, ref.width) and said.fit is None and background is None:
+    if bounds.admit(ref.height, ref.width) and settings.fit is None and background is None:
         return found
-    return run.shelf.take(Path(found.ref.path), bounds, said.fit or ref.fit or "pad", background or ref.background)
+    return run.shelf.take(Path(found.ref.path), bounds, settings.fit or ref.fit or "pad", background or ref.background)
 
 
 def _noted(run: Run, prepared: Sequence[PreparedSource]) -> list[SourceRef]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from glmimg.choice import ModelChoice, Output
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes, without
+from glmimg.cli.options import Request, takes, without
 from glmimg.job import Painting, Sampling, Scene
 
 
 @takes(Scene, Sampling, Painting, ModelChoice, without(Output, "embed_sources"))
-def t2i(asked: Asked, prompts: a.Prompts = None, prompt_file: a.PromptFile = None, count: a.Count = 1) -> None:
+def t2i(request: Request, prompts: a.Prompts = None, prompt_file: a.PromptFile = None, count: a.Count = 1) -> None:
     """Draw a picture from a prompt.
 
     Writes the picture and, beside it, its token dump (out.png and out.tokens.json).
@@ -26,7 +26,7 @@ def t2i(asked: Asked, prompts: a.Prompts = None, prompt_file: a.PromptFile = Non
 
     as_they_come = prompt_file == STANDARD_INPUT
     texts = read_prompts(prompts or [], None if as_they_come else prompt_file)
-    run = Run.open(asked, texts if not as_they_come else None)
+    run = Run.open(request, texts if not as_they_come else None)
     if as_they_come:
         draw_as_they_come(run, texts, count)
     else:

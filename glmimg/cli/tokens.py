@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Asked, takes, without
+from glmimg.cli.options import Request, takes, without
 from glmimg.job import Painting, Sampling, Scene
 
 
 @takes(Scene, Sampling, a.NEW_SOURCES, ModelChoice, a.DUMPS, without(Painting, rare=True))
 def tokens(
-    asked: Asked,
+    request: Request,
     prompts: a.Prompts = None,
     prompt_file: a.PromptFile = None,
     count: a.Count = 1,
@@ -36,7 +36,7 @@ def tokens(
 
     last = check_grid_name("--until", until)
     texts = read_prompts(prompts or [], prompt_file)
-    run = Run.open(asked, texts)
+    run = Run.open(request, texts)
     sources = gather_sources(run)
     if sources and last == "preview":
         raise UsageError("an edit has no preview", "Leave out --until.")

@@ -1,6 +1,6 @@
 """Attention of the DiT's blocks: glyphs and patches together, alone or as rows of a batch that do not see each other.
 
-Projections and norms are diffusers'. Its own processor gives the same values bit for bit; this one turns places
+Projections and norms are diffusers'. Its own processor gives the same values bit for bit; this one rotates patches
 without copying them, which is a good part of a block's time where matrices are small, and knows rows of unlike length.
 """
 
@@ -34,7 +34,7 @@ class Row:
 
 
 def rotary_of(transformer: GlmImageTransformer2DModel, latents: torch.Tensor) -> Rotary:
-    """How the patches of such latents are turned. The first half of a head takes the second with a minus sign."""
+    """How the patches of such latents are rotated. The first half of a head takes the second with a minus sign."""
     cos, sin = (table.to(latents.device)[:, None] for table in transformer.rope(latents))
     first, second = sin.chunk(2, dim=-1)
     return cos, torch.cat([-first, second], dim=-1)
@@ -68,7 +68,7 @@ class Attend:
         )
         query, key = attn.norm_q(query).to(joint.dtype), attn.norm_k(key).to(joint.dtype)
         for states in (query, key):
-            turn(states[:, glyphs:], image_rotary_emb)
+            apply_rotary(states[:, glyphs:], image_rotary_emb)
         if isinstance(kv_cache, tuple):
             attended = torch.cat([_attend_row(query, key, value, *each) for each in enumerate(kv_cache)])
         else:
@@ -81,18 +81,18 @@ ATTEND = Attend()
 """One for all blocks: it holds nothing, and compiled blocks know it again."""
 
 
-def turn(patches: torch.Tensor, rotary: Rotary) -> None:
-    """Turn patches by where they are, in place and in float32: [rows, patches, heads, head width].
+def apply_rotary(patches: torch.Tensor, rotary: Rotary) -> None:
+    """Rotate patches by where they are, in place and in float32: [rows, patches, heads, head width].
 
     source: diffusers, `apply_rotary_emb`; (-x) * sin is x * (-sin) bit for bit
     """
     cos, sin = rotary
-    turned = patches.float()
-    first, second = turned.chunk(2, dim=-1)
+    rotated = patches.float()
+    first, second = rotated.chunk(2, dim=-1)
     crossed = torch.cat([second, first], dim=-1).mul_(sin)
-    turned.mul_(cos).add_(crossed)
+    rotated.mul_(cos).add_(crossed)
     if patches.dtype != torch.float32:  # else it is the same tensor
-        patches.copy_(turned)
+        patches.copy_(rotated)
 
 
 def _attend(

@@ -12,7 +12,7 @@ import torch
 
 from glmimg.dit.attention import Rotary
 from glmimg.dit.conditioning import Branch
-from glmimg.dit.denoise import State, Walk
+from glmimg.dit.denoise import BlockRunner, State
 from glmimg.runtime.graph import capture
 
 
@@ -20,12 +20,17 @@ class Recording:
     """One captured way: the tensors it reads, and what starts it."""
 
     def __init__(
-        self, walk: Walk, states: Sequence[State], branches: Sequence[Branch], time: torch.Tensor, rotary: Rotary
+        self,
+        run_blocks: BlockRunner,
+        states: Sequence[State],
+        branches: Sequence[Branch],
+        time: torch.Tensor,
+        rotary: Rotary,
     ) -> None:
         self.states = [(hidden.clone(), glyphs.clone()) for hidden, glyphs in states]
         self.time = time.clone()
         self.replay: Callable[[], Sequence[State]] = capture(
-            lambda: walk(self.states, branches, self.time, rotary), time.device, warm_ups=1
+            lambda: run_blocks(self.states, branches, self.time, rotary), time.device, warm_ups=1
         )
 
     def run(self, states: Sequence[State], time: torch.Tensor) -> Sequence[State]:
@@ -37,15 +42,15 @@ class Recording:
         return self.replay()
 
 
-def walk_captured(walk: Walk) -> Walk:
-    """`walk` for one picture, recorded once for each number of branches (a guidance window has steps of both)."""
+def captured_runner(run_blocks: BlockRunner) -> BlockRunner:
+    """`run_blocks` for one picture, recorded once for each number of branches (a guidance window has steps of both)."""
     recordings: dict[int, Recording] = {}
 
     def replayed(
         states: Sequence[State], branches: Sequence[Branch], time: torch.Tensor, rotary: Rotary
     ) -> Sequence[State]:
         if len(branches) not in recordings:
-            recordings[len(branches)] = Recording(walk, states, branches, time, rotary)
+            recordings[len(branches)] = Recording(run_blocks, states, branches, time, rotary)
         return recordings[len(branches)].run(states, time)
 
     return replayed

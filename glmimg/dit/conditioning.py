@@ -37,7 +37,7 @@ class Conditioning:
     conditional:   with tokens and quoted words
     unconditional: without either, and without sources; None when guidance is off
     size:          [1, time width], embedding of target size and crop
-    rotary:        how the patches are turned by their places
+    rotary:        how the patches are rotated by their places
     """
 
     conditional: Branch

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 State = tuple[torch.Tensor, torch.Tensor]
 """What goes from block to block for one branch: [1, patches, width] and [1, glyph tokens, width]."""
 
-Walk = Callable[[Sequence[State], Sequence[Branch], torch.Tensor, Rotary], Sequence[State]]
-"""A way through all blocks: the states of the branches, what those are told, the time, the patches' places."""
+BlockRunner = Callable[[Sequence[State], Sequence[Branch], torch.Tensor, Rotary], Sequence[State]]
+"""Runs all blocks: the states of the branches, what those are told, the time, the patches' places."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +49,20 @@ def denoise(
     latents: torch.Tensor,
     conditioning: Conditioning,
     guidance: Guidance,
-    walk: Walk,
+    run_blocks: BlockRunner,
 ) -> Iterator[torch.Tensor]:
     """Yield the latents after each step.
 
     timesteps: [steps], from `set_timesteps`
     latents:   [1, channels, height, width], noise to start from
-    walk:      how the blocks are gone through
+    run_blocks:      what runs the blocks
     """
     for index, timestep in enumerate(timesteps):
         branches = [conditioning.conditional]
         if conditioning.unconditional is not None and guidance.works_at(index, len(timesteps)):
             branches.append(conditioning.unconditional)
         time = embed_time(transformer, timestep, conditioning.size)
-        noise, *unguided = predict_noise(transformer, latents, branches, time, conditioning.rotary, walk)
+        noise, *unguided = predict_noise(transformer, latents, branches, time, conditioning.rotary, run_blocks)
         if unguided:
             noise = unguided[0] + guidance.scale * (noise - unguided[0])
         latents = scheduler.step(noise, timestep, latents, return_dict=False)[0]
@@ -86,7 +86,7 @@ def predict_noise(
     branches: Sequence[Branch],
     time: torch.Tensor,
     rotary: Rotary,
-    walk: Walk,
+    run_blocks: BlockRunner,
 ) -> list[torch.Tensor]:
     """One pass through the DiT for each branch.
 
@@ -95,15 +95,15 @@ def predict_noise(
     source:  diffusers, `GlmImageTransformer2DModel.forward`
     """
     patches = transformer.image_projector(latents.to(transformer.dtype))
-    states = walk([(patches + branch.prior, branch.glyphs) for branch in branches], branches, time, rotary)
+    states = run_blocks([(patches + branch.prior, branch.glyphs) for branch in branches], branches, time, rotary)
     projected = [transformer.proj_out(transformer.norm_out(hidden, time)) for hidden, _ in states]
     return [unpatchify(each, latents.shape, transformer.config.patch_size).float() for each in projected]
 
 
-def walk_side_by_side(blocks: Iterable[Any]) -> Walk:
+def plain_runner(blocks: Iterable[Any]) -> BlockRunner:
     """The default way: every branch through a block before the next block, so that a streamed one comes once."""
 
-    def walk(
+    def run_blocks(
         states: Sequence[State], branches: Sequence[Branch], time: torch.Tensor, rotary: Rotary
     ) -> Sequence[State]:
         for layer, block in enumerate(blocks):
@@ -113,7 +113,7 @@ def walk_side_by_side(blocks: Iterable[Any]) -> Walk:
             ]
         return states
 
-    return walk
+    return run_blocks
 
 
 def unpatchify(patches: torch.Tensor, shape: torch.Size, side: int) -> torch.Tensor:

@@ -14,14 +14,14 @@ import torch.nn.functional as F
 
 from glmimg.dit.attention import Rotary, Row
 from glmimg.dit.conditioning import Branch
-from glmimg.dit.denoise import State, Walk, walk_side_by_side
+from glmimg.dit.denoise import BlockRunner, State, plain_runner
 
 
-def walk_in_one_batch(blocks: Iterable[Any]) -> Walk:
+def one_batch_runner(blocks: Iterable[Any]) -> BlockRunner:
     """Two branches as one batch; a branch alone goes the default way. The blocks have to attend by `Attend`."""
-    alone = walk_side_by_side(blocks)
+    alone = plain_runner(blocks)
 
-    def walk(
+    def run_blocks(
         states: Sequence[State], branches: Sequence[Branch], time: torch.Tensor, rotary: Rotary
     ) -> Sequence[State]:
         if len(branches) == 1:
@@ -38,4 +38,4 @@ def walk_in_one_batch(blocks: Iterable[Any]) -> Walk:
             hidden, joint = block(hidden, joint, time, rotary, kv_cache=rows)
         return [(hidden[row : row + 1], joint[row : row + 1, padding:]) for row, padding in enumerate(paddings)]
 
-    return walk
+    return run_blocks

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from glmimg.dit.captured import walk_captured
+from glmimg.dit.captured import captured_runner
 from glmimg.dit.conditioning import prepare_conditioning
-from glmimg.dit.denoise import Guidance, Walk, denoise, walk_side_by_side
+from glmimg.dit.denoise import BlockRunner, Guidance, denoise, plain_runner
 from glmimg.dit.glyph import embed_glyphs
-from glmimg.dit.one_batch import walk_in_one_batch
+from glmimg.dit.one_batch import one_batch_runner
 from glmimg.dit.parts import DecoderParts
 from glmimg.dit.pixels import decode_latents
 from glmimg.dit.schedule import set_timesteps, switch_scheduler
 from glmimg.dit.sources import SourceReader
-from glmimg.dit.stepcache import walk_cached
+from glmimg.dit.stepcache import cached_runner
 from glmimg.events import Loading, StepDone, Watch
 from glmimg.job import Painting
 from glmimg.runtime.checkpoint import Checkpoint
@@ -83,8 +83,8 @@ class DiTStage:
         set_timesteps(self.parts.scheduler, painting.steps, conditioning.rotary[0].shape[0], latents.device)
         scheduler, timesteps = switch_scheduler(self.parts.scheduler, painting.scheduler)
         guidance = Guidance(painting.guidance, painting.guidance_window)
-        walk = self._walk(painting, len(timesteps))
-        steps = denoise(transformer, scheduler, timesteps, latents, conditioning, guidance, walk)
+        run_blocks = self._runner(painting, len(timesteps))
+        steps = denoise(transformer, scheduler, timesteps, latents, conditioning, guidance, run_blocks)
         finite = FiniteCheck(lambda number: f"the latents after denoising step {number} of {len(timesteps)}")
         for number, denoised in enumerate(steps, start=1):
             latents = denoised
@@ -93,14 +93,14 @@ class DiTStage:
         finite.check()
         return latents
 
-    def _walk(self, painting: Painting, steps: int) -> Walk:
+    def _runner(self, painting: Painting, steps: int) -> BlockRunner:
         """How the blocks are gone through for one picture of `steps` passes."""
         transformer = self.parts.transformer
         if painting.cache is not None:
-            return walk_cached(transformer, painting.cache, steps)
-        walk = (walk_in_one_batch if painting.guidance_batch else walk_side_by_side)(transformer.transformer_blocks)
+            return cached_runner(transformer, painting.cache, steps)
+        run_blocks = (one_batch_runner if painting.guidance_batch else plain_runner)(transformer.transformer_blocks)
         captures = self.parts.is_compiled and transformer.device.type == "cuda"
-        return walk_captured(walk) if captures else walk
+        return captured_runner(run_blocks) if captures else run_blocks
 
     def close(self) -> None:
         """Free the weights."""

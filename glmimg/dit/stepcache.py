@@ -16,7 +16,7 @@ from torch import nn
 
 from glmimg.dit.attention import Rotary
 from glmimg.dit.conditioning import Branch
-from glmimg.dit.denoise import State, Walk
+from glmimg.dit.denoise import BlockRunner, State
 
 if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
@@ -56,16 +56,16 @@ def import_quietly() -> Any:
     return cache_dit
 
 
-def walk_cached(transformer: GlmImageTransformer2DModel, threshold: float, steps: int) -> Walk:
+def cached_runner(transformer: GlmImageTransformer2DModel, threshold: float, steps: int) -> BlockRunner:
     """The blocks as a whole for each branch, behind a cache of its own; see `cached_stack`."""
     stacks = [cached_stack(transformer, threshold, steps) for _ in range(2)]
 
-    def walk(
+    def run_blocks(
         states: Sequence[State], branches: Sequence[Branch], time: torch.Tensor, rotary: Rotary
     ) -> Sequence[State]:
         return [stack(*state, time, rotary) for stack, state in zip(stacks, states, strict=False)]
 
-    return walk
+    return run_blocks
 
 
 def cached_stack(transformer: GlmImageTransformer2DModel, threshold: float, steps: int) -> BlockStack:

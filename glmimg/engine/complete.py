@@ -1,4 +1,4 @@
-"""From what was said to a complete job: what nobody said comes from the sources, the checkpoint or the default."""
+"""From what was given to a complete job: what nobody given comes from the sources, the checkpoint or the default."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from glmimg.grid import GridShape, preview_shape, target_shape
 from glmimg.job import DroppedCells, Job, Painting, Sampling, Scene, Size, SourceRef, check_prompt, random_seed
 from glmimg.knob import Settings, knobs
 from glmimg.preset import load_preset
+from glmimg.request import Layer, merge
 from glmimg.runtime.checkpoint import Checkpoint
-from glmimg.said import Layer, merge
 from glmimg.tokens.region import region_of
 
 MARKERS = 2
@@ -20,47 +20,47 @@ MARKERS = 2
 Model = TypeVar("Model", bound=Settings)
 
 
-def complete(said: Layer, checkpoint: Checkpoint, sources: Sequence[SourceRef] = ()) -> Job:
-    """The job somebody asked for. An edit is as large as its first source unless a size is said.
+def complete(given: Layer, checkpoint: Checkpoint, sources: Sequence[SourceRef] = ()) -> Job:
+    """The job somebody asked for. An edit is as large as its first source unless a size is given.
 
-    said:   knobs of a job by name, and its prompt
+    given:   knobs of a job by name, and its prompt
     raises: UsageError, SizeError (exit 2) for an empty prompt or a size no grid can have;
             BadImage (exit 3) for more sources than fit the model's context
     """
-    prompt = said.get("prompt")
+    prompt = given.get("prompt")
     if prompt is None:
         raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
     default = (sources[0].height, sources[0].width) if sources else checkpoint.default_size
-    size = said.get("size") or Size(*default)
+    size = given.get("size") or Size(*default)
     target = target_shape(*size)
     if sources:
         check_sources_fit(sources, target.cells, checkpoint)
         largest = target
     else:
         largest = max(target, preview_shape(target), key=lambda grid: grid.cells)
-    seed = random_seed() if said.get("seed") is None else said["seed"]
-    sampling = complete_sampling({**said, "seed": seed}, checkpoint)
+    seed = random_seed() if given.get("seed") is None else given["seed"]
+    sampling = complete_sampling({**given, "seed": seed}, checkpoint)
     check_window(sampling.ar_window, largest)
     return Job(
         scene=Scene(prompt=check_prompt(prompt), size=size, sources=tuple(sources)),
         sampling=sampling,
-        painting=complete_painting(said, seed, size),
+        painting=complete_painting(given, seed, size),
     )
 
 
-def complete_sampling(said: Layer, checkpoint: Checkpoint) -> Sampling:
-    """How stage 1 samples: as said, else as the checkpoint's generation_config says."""
+def complete_sampling(given: Layer, checkpoint: Checkpoint) -> Sampling:
+    """How stage 1 samples: as given, else as the checkpoint's generation_config says."""
     default = checkpoint.generation_config
     below = {"temperature": float(default["temperature"]), "top_p": float(default["top_p"])}
-    return _fill(Sampling, merge(said, below, {"top_k": int(default["top_k"]) or None}))
+    return _fill(Sampling, merge(given, below, {"top_k": int(default["top_k"]) or None}))
 
 
-def complete_painting(said: Layer, seed: int, size: Size) -> Painting:
-    """How stage 2 paints a dump of this seed and size: as said, else as the preset `default` says.
+def complete_painting(given: Layer, seed: int, size: Size) -> Painting:
+    """How stage 2 paints a dump of this seed and size: as given, else as the preset `default` says.
 
     raises: UsageError (exit 2) for a box outside the picture, BadImage (exit 3) for an unfit mask
     """
-    values = merge(said, load_preset("default").said, {"dit_seed": seed})
+    values = merge(given, load_preset("default").values, {"dit_seed": seed})
     if isinstance(values.get("drop"), str):
         values["drop"] = dropped_cells(values["drop"], size)
     return _fill(Painting, values)
@@ -70,7 +70,7 @@ def dropped_cells(region: str, size: Size) -> DroppedCells:
     """The cells of a box `x0,y0,x1,y1` or a mask file. Raises as `complete_painting`."""
     shape = target_shape(*size)
     found = region_of(region, size, shape)
-    return DroppedCells(region=found.said, cells=found.cells(shape))
+    return DroppedCells(region=found.text, cells=found.cells(shape))
 
 
 def _fill(model: type[Model], values: Layer) -> Model:

@@ -24,11 +24,11 @@ THUMBNAIL = 320
 """Longest side in pixels at which a draft stands on the sheet."""
 
 
-def contact_sheet(drafts: Sequence[Image], labels: Sequence[str], said: str) -> bytes:
+def contact_sheet(drafts: Sequence[Image], labels: Sequence[str], description: str) -> bytes:
     """The sheet as the bytes of a PNG file.
 
     drafts: pictures of one size, in the order of their numbers
-    said:   goes into the file, for `said_on`
+    description:   goes into the file, for `description_on`
     """
     from PIL import Image, ImageDraw, ImageFont
     from PIL.PngImagePlugin import PngInfo
@@ -48,13 +48,13 @@ def contact_sheet(drafts: Sequence[Image], labels: Sequence[str], said: str) -> 
         sheet.paste(thumbnail, (left, top))
         write.text((left, top + height + 2), label, fill="black", font=font)
     chunks = PngInfo()
-    chunks.add_text(CHUNK, said)
+    chunks.add_text(CHUNK, description)
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG", pnginfo=chunks)
     return buffer.getvalue()
 
 
-def said_on(path: Path) -> str | None:
+def description_on(path: Path) -> str | None:
     """What a sheet says its drafts are; None if there is no sheet at `path`."""
     try:
         with opened(path, formats=PNG) as image:

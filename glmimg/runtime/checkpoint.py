@@ -125,8 +125,8 @@ class Checkpoint:
     def generation_config(self) -> dict[str, Any]:
         """The AR half's sampling defaults: its generation_config.json over what `generate` assumes."""
         path = self.folder / "vision_language_encoder" / "generation_config.json"
-        said = self._read_json(path) if path.exists() else {}
-        return GENERATE_DEFAULTS | {key: value for key, value in said.items() if value is not None}
+        configured = self._read_json(path) if path.exists() else {}
+        return GENERATE_DEFAULTS | {key: value for key, value in configured.items() if value is not None}
 
     def compressed_by(self, part: str) -> str | None:
         """The method a part comes compressed by, such as "auto-round"; None for plain weights."""

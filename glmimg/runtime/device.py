@@ -55,10 +55,10 @@ def place(choice: ModelChoice, half: Half = "ar") -> Placement:
     import torch
 
     check_names(choice)
-    said = device_for(choice.device, half)
-    device = torch.device(_first_accelerator() if said == "auto" else said)
+    name = device_for(choice.device, half)
+    device = torch.device(_first_accelerator() if name == "auto" else name)
     if not _is_there(device):
-        raise UsageError(f"--device {said} is not on this machine", "Leave --device out, or use --device cpu.")
+        raise UsageError(f"--device {name} is not on this machine", "Leave --device out, or use --device cpu.")
     if choice.dtype == "auto":
         return Placement(device, torch.float32 if device.type == "cpu" else torch.bfloat16)
     placement = Placement(device, getattr(torch, DTYPES[choice.dtype]))

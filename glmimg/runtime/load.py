@@ -17,7 +17,7 @@ from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.quantize import NONE, fill_compressed
 from glmimg.runtime.release import settle_imports
-from glmimg.runtime.stream import StreamedLayers, choose_streamed, walked
+from glmimg.runtime.stream import StreamedLayers, as_streamed, choose_streamed
 from glmimg.runtime.weights import WeightFiles, build_module, fill_module, lacking_weights
 
 Part = TypeVar("Part")
@@ -88,7 +88,7 @@ def load_module(
         fill_module(module, files, placement, leave=[*replaced, *on_demand])
         module.streamed_layers = StreamedLayers(layers, selection.stack, streamed, files, placement)
         parent, _, leaf = selection.stack.rpartition(".")
-        setattr(module.get_submodule(parent), leaf, walked(layers, module.streamed_layers))
+        setattr(module.get_submodule(parent), leaf, as_streamed(layers, module.streamed_layers))
         return module  # type: ignore[no-any-return]
 
 

@@ -25,26 +25,26 @@ PARTS: dict[Half, str] = {"dit": "transformer", "ar": "vision_language_encoder"}
 class Lora:
     """An adapter on this machine.
 
-    said:  as on the command line, scale included
+    spec:  as on the command line, scale included
     file:  its safetensors file
     scale: how strongly it works, 1 as trained
     """
 
-    said: str
+    spec: str
     file: Path
     scale: float
     half: Half
 
 
-def find_loras(said: Sequence[str]) -> list[Lora]:
+def find_loras(spec: Sequence[str]) -> list[Lora]:
     """The adapters named on a command line, `PATH_OR_HUB` or `PATH_OR_HUB:SCALE` each.
 
     raises: UsageError (exit 2) without peft, or for a scale that is no number from -10 to 10;
             BadInput (exit 3) for a missing file or one that is no adapter
     """
-    if said and find_spec("peft") is None:
+    if spec and find_spec("peft") is None:
         raise UsageError("--lora needs peft, which is not installed", "Install it: pip install 'glmimg[lora]'")
-    return [_find(each) for each in said]
+    return [_find(each) for each in spec]
 
 
 def check_fits(lora: Lora, checkpoint: Checkpoint) -> None:
@@ -95,8 +95,8 @@ def _inject(module: Any, lora: Lora, name: str) -> None:
     set_peft_model_state_dict(module, weights, adapter_name=name)
 
 
-def _find(said: str) -> Lora:
-    name, scale = _split_scale(said)
+def _find(spec: str) -> Lora:
+    name, scale = _split_scale(spec)
     path = Path(name).expanduser()
     if not path.exists():
         path = _from_hub(name)
@@ -110,19 +110,19 @@ def _find(said: str) -> Lora:
         raise BadInput(file, "is no LoRA of diffusers' or peft's kind for a GLM-Image")
     if half == "ar" and not (file.parent / AR_CONFIG).is_file():
         raise BadInput(file, f"has no {AR_CONFIG} beside it")
-    return Lora(said, file, scale, half)
+    return Lora(spec, file, scale, half)
 
 
-def _split_scale(said: str) -> tuple[str, float]:
-    name, colon, tail = said.rpartition(":")
+def _split_scale(spec: str) -> tuple[str, float]:
+    name, colon, tail = spec.rpartition(":")
     if not colon or "/" in tail:
-        return said, 1.0
+        return spec, 1.0
     try:
         scale = float(tail)
     except ValueError as error:
-        raise UsageError(f"--lora {said}: {tail!r} is no scale", "For example --lora style.safetensors:0.8") from error
+        raise UsageError(f"--lora {spec}: {tail!r} is no scale", "For example --lora style.safetensors:0.8") from error
     if not -10 <= scale <= 10:
-        raise UsageError(f"--lora {said}: the scale is not within -10 and 10", "1 is as trained.")
+        raise UsageError(f"--lora {spec}: the scale is not within -10 and 10", "1 is as trained.")
     return name, scale
 
 

@@ -26,12 +26,12 @@ IN_HALF_PRECISION = ("auto-round", "awq", "gptq")
 
 def method_of(config: Mapping[str, Any]) -> str | None:
     """How the part with this configuration is compressed, such as "auto-round"; None if it is not."""
-    said = config.get("quantization_config")
-    if not isinstance(said, Mapping):
+    settings = config.get("quantization_config")
+    if not isinstance(settings, Mapping):
         return None
-    if said.get("load_in_4bit") or said.get("load_in_8bit"):
+    if settings.get("load_in_4bit") or settings.get("load_in_8bit"):
         return "bitsandbytes"
-    return str(said.get("quant_method") or "an unnamed method")
+    return str(settings.get("quant_method") or "an unnamed method")
 
 
 def missing_reader(method: str) -> str | None:

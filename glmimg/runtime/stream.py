@@ -33,7 +33,7 @@ def choose_streamed(layers: int, resident: int) -> list[int]:
 class StreamedLayers:
     """Streams layers of a module whose parameters have no storage yet.
 
-    A layer comes when it is called, and when a loop over `walked` layers reaches it: not every loop calls layers whole.
+    A layer comes when it is called, and when a loop over such layers reaches it: not every loop calls layers whole.
 
     layers:  the stack, gone through in order and over again, `prefix` its name within the part
     indices: which of them to stream; the others are none of its business
@@ -144,14 +144,14 @@ def _make_room(shapes: Weights, prefix: str, files: WeightFiles, placement: Plac
         }
 
 
-def walked(layers: nn.ModuleList, streamed: StreamedLayers) -> nn.ModuleList:
+def as_streamed(layers: nn.ModuleList, streamed: StreamedLayers) -> nn.ModuleList:
     """The same layers as a list that brings each one's weights before a loop gets to it."""
     from torch import nn
 
-    class WalkedLayers(nn.ModuleList):
+    class StreamedList(nn.ModuleList):
         def __iter__(self) -> Iterator[nn.Module]:
             for index, layer in enumerate(super().__iter__()):
                 streamed.bring(index)
                 yield layer
 
-    return WalkedLayers(layers)
+    return StreamedList(layers)

@@ -47,19 +47,19 @@ def check_dump(dump: TokenDump, path: Path) -> list[Check]:
     return checks
 
 
-def _check_file(name: str, said: str, sha256: str, folder: Path) -> Check:
+def _check_file(name: str, named: str, sha256: str, folder: Path) -> Check:
     """Whether a file is still the one a dump was made from."""
     try:
-        found = next((path for path in (Path(said), folder / said) if path.is_file()), None)
+        found = next((path for path in (Path(named), folder / named) if path.is_file()), None)
         if found is None:
-            return Check(name, "unchecked", f"{said} is not here")
+            return Check(name, "unchecked", f"{named} is not here")
         with found.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError) as error:
-        return Check(name, "unchecked", f"{said} cannot be read: {getattr(error, 'strerror', None) or error}")
+        return Check(name, "unchecked", f"{named} cannot be read: {getattr(error, 'strerror', None) or error}")
     if digest != sha256:
-        return Check(name, "failed", f"{said} has changed since")
-    return Check(name, "ok", f"{said} is unchanged")
+        return Check(name, "failed", f"{named} has changed since")
+    return Check(name, "ok", f"{named} is unchanged")
 
 
 def _all_grids(dump: TokenDump) -> list[list[list[int]]]:

@@ -45,11 +45,11 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
-def said_keys(record: BaseModel) -> int:
+def count_given_keys(record: BaseModel) -> int:
     """How many keys were said, in a record and in those inside it."""
     values = (getattr(record, name) for name in record.model_fields_set)
     items = [item for value in values for item in (value if isinstance(value, list) else [value])]
-    return len(record.model_fields_set) + sum(said_keys(item) for item in items if isinstance(item, BaseModel))
+    return len(record.model_fields_set) + sum(count_given_keys(item) for item in items if isinstance(item, BaseModel))
 
 
 def _is_none(value: object) -> bool:
@@ -274,9 +274,9 @@ class TokenDump(_Record):
     def drawn_with(self) -> Sampling:
         """How to draw its tokens again."""
         record = self.sampling
-        said = record.model_dump(include={"temperature", "top_p"}) | {"top_k": record.top_k or None}
+        settings = record.model_dump(include={"temperature", "top_p"}) | {"top_k": record.top_k or None}
         drawn = {"method": "jacobi", "window": record.window} if record.method == "jacobi" else {}
-        return Sampling.model_validate({"seed": self.seed, **said, **drawn})
+        return Sampling.model_validate({"seed": self.seed, **settings, **drawn})
 
     def job(self, painting: Painting) -> Job:
         """The whole job of a picture painted from it."""

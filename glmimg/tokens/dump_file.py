@@ -9,7 +9,7 @@ from pydantic_core import from_json
 
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadDump
-from glmimg.tokens.dump import FORMAT, VERSION, TokenDump, said_keys
+from glmimg.tokens.dump import FORMAT, VERSION, TokenDump, count_given_keys
 from glmimg.tokens.guard import MAX_BYTES, check_bounds, check_text, count_keys, excerpt
 
 
@@ -49,7 +49,7 @@ def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
         dump = TokenDump.model_validate(document)
     except ValidationError as error:
         raise BadDump(name, f"is not a valid token dump: {first_problem(error)}") from error
-    if count_keys(raw) > said_keys(dump):
+    if count_keys(raw) > count_given_keys(dump):
         raise BadDump(name, "says a key twice: readers would differ in which one they believe")
     return dump
 

@@ -36,12 +36,12 @@ class Box(NamedTuple):
 class Region:
     """Part of a picture of `size_px` (height, width).
 
-    said:   the box or the mask's name, for messages and histories
+    text:   the box or the mask's name, for messages and histories
     box:    the rectangle, or
     pixels: a mask of mode "1" of the picture's size or of a grid's
     """
 
-    said: str
+    text: str
     size_px: tuple[int, int]
     box: Box | None = None
     pixels: Image | None = None
@@ -100,11 +100,11 @@ def mask_region(path: Path, size_px: tuple[int, int], shape: GridShape) -> Regio
     return Region(path.name, size_px, pixels=pixels)
 
 
-def region_of(said: str, size_px: tuple[int, int], shape: GridShape) -> Region:
+def region_of(text: str, size_px: tuple[int, int], shape: GridShape) -> Region:
     """A region from a box `x0,y0,x1,y1` or else the name of a mask file. Raises as those two."""
-    if len(said.split(",")) == 4 and not Path(said).exists():
-        return box_region(said, size_px)
-    return mask_region(Path(said), size_px, shape)
+    if len(text.split(",")) == 4 and not Path(text).exists():
+        return box_region(text, size_px)
+    return mask_region(Path(text), size_px, shape)
 
 
 def parse_point(text: str) -> tuple[int, int]:

@@ -65,7 +65,7 @@ def test_count_gives_each_its_own_seed_and_name(read) -> None:  # type: ignore[n
     [
         ("not json", "is not JSON"),
         ("[1]", "is not a JSON object"),
-        ('{"prompt": "x", "prompt": "y"}', "a field is said twice"),
+        ('{"prompt": "x", "prompt": "y"}', "a field is given twice"),
         ('{"size": "64x64"}', "there is no prompt"),
         ('{"prompt": "  "}', "the prompt is empty"),
         ('{"prompt": "x", "sized": 1}', "sized: no such field; there are size, seed"),

@@ -120,7 +120,7 @@ if __name__ == "__main__":
         parts = random_parts(Path(scratch), Placement(accelerator, torch.bfloat16))
         dump, stage = random_dump(side), DiTStage(parts, parts.placement)
         exact = make_painting(1, steps, 1.5)
-        fast = complete_painting(load_preset("fast").said, 1, Size(side, side))
+        fast = complete_painting(load_preset("fast").values, 1, Size(side, side))
 
         def ours(painting: Painting) -> Callable[[], Any]:
             return lambda: stage.paint(dump, painting, lambda event: None)

@@ -62,7 +62,7 @@ def settings(way: dict[str, Any], dump: TokenDump) -> Painting:
     """What a way changes, over the default preset."""
     changes = dict(way)
     if "preset" in changes:
-        changes |= load_preset(changes.pop("preset")).said
+        changes |= load_preset(changes.pop("preset")).values
     if "guidance_window" in changes:
         changes["guidance_window"] = parse_window(changes["guidance_window"])
     return complete_painting(changes, dump.seed, dump.size)

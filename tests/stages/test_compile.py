@@ -98,7 +98,7 @@ def test_a_captured_way_reads_new_values_from_its_buffers(
     settings = make_painting(4, 6, 1.5, guidance_window=(0.2, 0.7))
     stage = load(tiny)
     plain = paint(stage, dump, settings)
-    walk = stage._walk
-    monkeypatch.setattr(stage, "_walk", lambda *arguments: captured.walk_captured(walk(*arguments)))
+    walk = stage._runner
+    monkeypatch.setattr(stage, "_runner", lambda *arguments: captured.captured_runner(walk(*arguments)))
     assert np.array_equal(paint(stage, dump, settings), plain)
     assert len(recorded) == 2, "one for guided steps, one for the others"

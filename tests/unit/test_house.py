@@ -36,7 +36,7 @@ FLOORS = {
     "preset": 4,
     "choice": 3,
     "keywords": 3,
-    "said": 3,
+    "request": 3,
     "job": 2,
     "atomic": 1,
     "grid": 1,
@@ -281,7 +281,7 @@ def commands() -> list[tuple[str, ast.FunctionDef]]:
 
 @pytest.mark.parametrize(("file", "command"), commands(), ids=lambda each: getattr(each, "name", str(each)))
 def test_a_command_has_few_parameters_of_its_own(file: str, command: ast.FunctionDef) -> None:
-    assert command.args.args[0].arg == "asked", file
+    assert command.args.args[0].arg == "request", file
     assert len(command.args.args) - 1 <= MAX_OWN_PARAMETERS, file
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from glmimg.errors import SizeError, UsageError
 from glmimg.job import Job, Painting, SourceRef, check_prompt, parse_size
-from glmimg.said import check_values
+from glmimg.request import check_values
 from tests.jobs import make_job
 
 

@@ -17,16 +17,16 @@ def test_the_shipped_presets_load_and_say_what_they_are_for() -> None:
     assert set(presets) >= SHIPPED
     assert next(iter(presets)) == "default"
     assert all(preset.description for preset in presets.values())
-    assert presets["default"].said["steps"] == 50
-    assert presets["default"].said["guidance"] == 1.5
-    assert presets["poster"].said["size"] == (1152, 768)
+    assert presets["default"].values["steps"] == 50
+    assert presets["default"].values["guidance"] == 1.5
+    assert presets["poster"].values["size"] == (1152, 768)
 
 
 def test_later_presets_win_and_templates_nest(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("steps: 3\nguidance: 2\ntemplate: 'A {prompt} {x}'\n")
     (tmp_path / "b.yaml").write_text("steps: 4\ntemplate: 'B [{prompt}]'\n")
     stack = load_stack([str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")])
-    assert (stack.said["steps"], stack.said["guidance"]) == (4, 2.0)
+    assert (stack.values["steps"], stack.values["guidance"]) == (4, 2.0)
     assert stack.fill("cat {prompt}") == "B [A cat {prompt} {x}]"
 
 

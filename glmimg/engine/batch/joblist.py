@@ -21,8 +21,8 @@ from glmimg.engine.naming import slug
 from glmimg.errors import BadInput, BadJobs, GlmimgError
 from glmimg.job import Job, SourceRef, check_prompt
 from glmimg.preset import PresetStack, load_stack
+from glmimg.request import Layer, precedence
 from glmimg.runtime.checkpoint import Checkpoint
-from glmimg.said import Layer, precedence
 from glmimg.sources import SourceShelf
 
 STANDARD_INPUT = "-"
@@ -131,36 +131,36 @@ class _Reader:
     def jobs(self, number: int, line: JobLine) -> list[BatchJob]:
         stack: PresetStack = self.stack(line.presets)
         defaults = self.defaults
-        said = precedence(
+        given = precedence(
             flags=defaults.flags,
             environment=defaults.environment,
-            line=line.said,
-            preset=stack.said,
+            line=line.given,
+            preset=stack.values,
             config=defaults.config,
         )
-        if said.get("prompt") is None:
+        if given.get("prompt") is None:
             raise ValueError("there is no prompt")
-        said["prompt"] = stack.fill(check_prompt(said["prompt"]))
+        given["prompt"] = stack.fill(check_prompt(given["prompt"]))
         sources = [self.shelf.take(Path(path), self.checkpoint.source_bounds).ref for path in line.sources]
-        digest = self._digest(line.name, said, sources)
-        name = line.name or f"{slug(line.said.get('prompt') or said['prompt'])}-{digest.hex()[:8]}"
-        said.setdefault("seed", int.from_bytes(digest[-4:], "big") >> 1)
-        first = complete(said, self.checkpoint, sources)
+        digest = self._digest(line.name, given, sources)
+        name = line.name or f"{slug(line.given.get('prompt') or given['prompt'])}-{digest.hex()[:8]}"
+        given.setdefault("seed", int.from_bytes(digest[-4:], "big") >> 1)
+        first = complete(given, self.checkpoint, sources)
         if self.defaults.count == 1:
             return [BatchJob(name, number, first)]
         return [
             BatchJob(
                 f"{name}-{offset + 1}",
                 number,
-                first.again(seed=first.sampling.seed + offset, dit_seed=said.get("dit_seed")),
+                first.again(seed=first.sampling.seed + offset, dit_seed=given.get("dit_seed")),
             )
             for offset in range(self.defaults.count)
         ]
 
-    def _digest(self, name: str | None, said: Layer, sources: list[SourceRef]) -> bytes:
-        """Of what the line says, and of how often it was said before: names and seeds do not move with the lines."""
+    def _digest(self, name: str | None, given: Layer, sources: list[SourceRef]) -> bytes:
+        """Of what the line says, and of how often it was given before: names and seeds do not move with the lines."""
         pictures = "".join(source.sha256 for source in sources)
-        digest = hashlib.sha256(f"{name or ''}\0{line_text(said)}{pictures}".encode()).digest()
+        digest = hashlib.sha256(f"{name or ''}\0{line_text(given)}{pictures}".encode()).digest()
         if name is not None:
             return digest
         self.seen[digest] = repeat = self.seen.get(digest, 0) + 1

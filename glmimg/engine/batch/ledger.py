@@ -63,8 +63,8 @@ class Record(BaseModel):
 
 def job_key(model: ModelId, job: Job) -> str:
     """Identity of a job drawn with these weights, 16 hex digits."""
-    said = "\0".join([model.fingerprint, job.model_dump_json(), *model.changes])
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    identity = "\0".join([model.fingerprint, job.model_dump_json(), *model.changes])
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def make_record(model: ModelId, job: BatchJob, status: Status, **what: Any) -> Record:

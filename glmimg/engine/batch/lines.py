@@ -17,7 +17,7 @@ from typing import IO, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError
 
 from glmimg.errors import GlmimgError
-from glmimg.said import Partial, job_form, what_is_wrong
+from glmimg.request import Partial, job_form, what_is_wrong
 
 MAX_LINE_BYTES = 1 << 20
 """A job is a few hundred bytes; a longer line is a wrong file, and is not read into memory."""
@@ -33,13 +33,13 @@ FORMS: dict[str, Form] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl
 class JobLine:
     """One line of a list: what it says of its job, and what is about the line itself.
 
-    said:    knobs of a job by name, and its prompt
+    given:    knobs of a job by name, and its prompt
     name:    of the two files, without ending; None makes one from the job
     presets: names or paths of presets, over those of the command line
     sources: paths of the pictures an edit starts from
     """
 
-    said: dict[str, Any]
+    given: dict[str, Any]
     name: str | None = None
     presets: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -47,9 +47,9 @@ class JobLine:
     @classmethod
     def of(cls, values: dict[str, Any], *, strict: bool = True) -> JobLine:
         """A line from its fields. Raises ValidationError, or UsageError for a size or window that cannot be."""
-        said = line_form().model_validate(values, strict=strict).said()
-        name, preset, sources = said.pop("name", None), said.pop("preset", ()), said.pop("sources", ())
-        return cls(said, name, (preset,) if isinstance(preset, str) else tuple(preset), tuple(sources))
+        given = line_form().model_validate(values, strict=strict).given()
+        name, preset, sources = given.pop("name", None), given.pop("preset", ()), given.pop("sources", ())
+        return cls(given, name, (preset,) if isinstance(preset, str) else tuple(preset), tuple(sources))
 
 
 def _file_name(name: str) -> str:
@@ -142,7 +142,7 @@ def _parse(number: int, text: str, form: Form | None) -> JobLine | BadLine:
 def _no_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a field is said twice")
+        raise ValueError("a field is given twice")
     return values
 
 
@@ -214,13 +214,13 @@ def name_problem(name: str) -> str:
 def problem_text(error: Exception) -> str:
     """What is wrong with a line, in one sentence."""
     if isinstance(error, ValidationError):
-        return "; ".join(_said(problem) for problem in error.errors(include_url=False)[:3])
+        return "; ".join(_given(problem) for problem in error.errors(include_url=False)[:3])
     if isinstance(error, GlmimgError):
         return f"{error.message}. {error.hint}" if error.hint else error.message
     return str(error)
 
 
-def _said(problem: Any) -> str:
+def _given(problem: Any) -> str:
     where, what = ".".join(map(str, problem["loc"])), what_is_wrong(problem)
     if problem["type"] == "extra_forbidden":
         return f"{where}: no such field; there are {', '.join(line_form().model_fields)}"

@@ -1,6 +1,6 @@
-"""What somebody said, layer by layer, until the knobs of a job or of a choice are complete.
+"""What somebody given, layer by layer, until the knobs of a job or of a choice are complete.
 
-A layer is a mapping from knob names to values that were said; `None` is not said. Layers come from flags, the
+A layer is a mapping from knob names to values that were given; `None` is not given. Layers come from flags, the
 environment, a line of a job list, presets, the config file, and a picture or dump that is used again.
 """
 
@@ -30,8 +30,8 @@ class Partial(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
-    def said(self) -> dict[str, Any]:
-        """What was said, by knob name."""
+    def given(self) -> dict[str, Any]:
+        """What was given, by knob name."""
         return {name: getattr(self, name) for name in type(self).model_fields if getattr(self, name) is not None}
 
 
@@ -39,13 +39,13 @@ class Partial(BaseModel):
 def partial(*models: type[Settings]) -> type[Partial]:
     """The partial form of some models: their knobs under their own names, with the same types and bounds."""
     fields: dict[str, Any] = {each.name: (_optional(each), None) for model in models for each in knobs(model)}
-    return create_model("Said", __base__=Partial, **fields)
+    return create_model("Given", __base__=Partial, **fields)
 
 
 def job_form(more: Mapping[str, Any]) -> type[Partial]:
     """The partial form of a job, with further fields of a preset or of a line in a list: name -> (type, default)."""
     fields: dict[str, Any] = {"prompt": (str | None, None), **more}
-    return create_model("Said", __base__=partial(*JOB), **fields)
+    return create_model("Given", __base__=partial(*JOB), **fields)
 
 
 def _optional(declared: Declared) -> Any:
@@ -103,7 +103,7 @@ def _checked(model: type[Settings], values: dict[str, Any], *, variables: bool) 
     if not values:
         return {}
     try:
-        return partial(model).model_validate(values, strict=False).said()
+        return partial(model).model_validate(values, strict=False).given()
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         declared = next(each for each in knobs(model) if each.name == problem["loc"][0])
@@ -135,10 +135,10 @@ def what_is_wrong(problem: Any) -> str:
 
 def layer_of(*parts: Settings) -> dict[str, Any]:
     """Parts of a job that was drawn before, as a layer: a second seed only where there was one."""
-    said: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     for part in parts:
-        said |= {each.name: getattr(part, each.name) for each in knobs(type(part))}
-        said |= {"prompt": part.prompt} if isinstance(part, Scene) else {}
-    if said.get("dit_seed") == said.get("seed"):
-        said.pop("dit_seed", None)
-    return said
+        given |= {each.name: getattr(part, each.name) for each in knobs(type(part))}
+        given |= {"prompt": part.prompt} if isinstance(part, Scene) else {}
+    if given.get("dit_seed") == given.get("seed"):
+        given.pop("dit_seed", None)
+    return given

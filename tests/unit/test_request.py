@@ -9,13 +9,13 @@ import pytest
 
 from glmimg.choice import ModelChoice, Output, Sources
 from glmimg.cli.commands import COMMANDS, LazyCommand
-from glmimg.cli.options import Asked
+from glmimg.cli.options import Request
 from glmimg.config import read_config
 from glmimg.errors import BadConfig, UsageError
 from glmimg.job import Painting, Sampling, Scene
 from glmimg.knob import Declared, knobs
 from glmimg.preset import load_preset
-from glmimg.said import JOB, layer_of, merge, partial, precedence, read_environment
+from glmimg.request import JOB, layer_of, merge, partial, precedence, read_environment
 from tests.jobs import make_job
 
 LAYERS = ("flags", "environment", "line", "preset", "config")
@@ -96,8 +96,8 @@ def test_every_knob_of_a_job_may_stand_in_a_preset_and_in_a_job_line(declared: D
     path = tmp_path / "mine.yaml"
     text = f'"{value}"' if isinstance(value, str) else str(value).lower()
     path.write_text(f"{declared.name}: {text}\n")
-    assert load_preset(str(path)).said == {declared.name: checked(declared, value)}
-    assert JobLine.of({declared.name: value}).said == {declared.name: checked(declared, value)}
+    assert load_preset(str(path)).values == {declared.name: checked(declared, value)}
+    assert JobLine.of({declared.name: value}).given == {declared.name: checked(declared, value)}
 
 
 @pytest.mark.parametrize("declared", [each for each in ALL_KNOBS if each.knob.env], ids=lambda each: each.name)
@@ -112,7 +112,7 @@ def test_every_knob_has_its_variable(declared: Declared, monkeypatch: pytest.Mon
 
 def checked(declared: Declared, value: Any) -> Any:
     model = next(each for each in (*JOB, ModelChoice, Sources, Output) if declared in knobs(each))
-    return partial(model).model_validate({declared.name: value}, strict=False).said()[declared.name]
+    return partial(model).model_validate({declared.name: value}, strict=False).given()[declared.name]
 
 
 def test_every_knob_of_a_job_stands_in_its_record() -> None:
@@ -156,9 +156,9 @@ def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GLMIMG_STEPS", "9")
     monkeypatch.setenv("GLMIMG_SEED", "8")
-    said = Asked({"steps": 3}, ("fast",)).job()
+    said = Request({"steps": 3}, ("fast",)).job()
     assert (said["steps"], said["seed"], said["scheduler"]) == (3, 8, "unipc")
-    assert Asked({}, ("fast",)).job(file={"steps": 4, "seed": 2})["steps"] == 12
-    assert Asked({}).job(file={"steps": 4})["steps"] == 4
-    assert Asked({}).settings(ModelChoice).model == ""
+    assert Request({}, ("fast",)).job(file={"steps": 4, "seed": 2})["steps"] == 12
+    assert Request({}).job(file={"steps": 4})["steps"] == 4
+    assert Request({}).settings(ModelChoice).model == ""
     assert {Scene, Sampling, Painting} == set(JOB)
