@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from glmimg.choice import ModelChoice
+from glmimg.choice import ModelChoice, Output, Sources
 from glmimg.job import Painting, Sampling, Scene
 from glmimg.knob import Declared, Settings, knobs
 
@@ -17,6 +20,12 @@ from __future__ import annotations
 
 from typing import Literal, TypedDict
 '''
+
+
+HEADING = """# Commands
+
+Generated from the commands themselves: `python -m tests.generate`. Options marked * stand on the page of `--help-all`.
+"""
 
 
 def keywords() -> str:
@@ -62,5 +71,54 @@ def plain(kind: Any) -> str:
     return kind.__name__ if kind in (int, float, bool, str) else "str"
 
 
+def commands() -> str:
+    """docs/commands.md."""
+    import typer.main
+
+    from glmimg.cli.main import app
+
+    head = HEADING
+    return head + "".join(section(name, command) for name, command in each_command("", typer.main.get_command(app)))
+
+
+def each_command(prefix: str, command: Any) -> Iterator[tuple[str, Any]]:
+    """Every command that can be run, with its whole name."""
+    command = command.load() if hasattr(command, "load") else command
+    children = getattr(command, "commands", None)
+    if not children:
+        yield prefix.strip(), command
+        return
+    for name, child in children.items():
+        yield from each_command(f"{prefix} {name}", child)
+
+
+def section(name: str, command: Any) -> str:
+    """A command: what it does, its arguments, its options."""
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    words = " ".join(f"[{each.metavar or each.name}]" if not each.required else str(each.metavar) for each in arguments)
+    text = inspect.cleandoc(command.help or "").split("\b")[0].strip()
+    rows = [option_row(each) for each in command.params if each.param_type_name == "option" and each.name != "help"]
+    table = "| option | meaning | variable |\n| --- | --- | --- |\n" + "".join(rows)
+    return f"\n## glmimg {name}\n\n`glmimg {name} {words}`\n\n{text}\n\n{table}"
+
+
+def option_row(option: Any) -> str:
+    """An option with its flags, its text and its environment variable."""
+    names = ", ".join(f"`{each}`" for each in sorted([*option.opts, *option.secondary_opts], key=len))
+    mark = " *" if option.hidden else ""
+    text = re.sub(r"\s+", " ", option.help or "").replace("|", "\\|").replace("\\[", "[")
+    variable = VARIABLES.get(option.name or "", "")
+    return f"| {names} {option.metavar or ''}{mark} | {text} | {variable and f'`{variable}`'} |\n"
+
+
+VARIABLES = {
+    each.name: each.variable
+    for model in (Scene, Sampling, Painting, ModelChoice, Sources, Output)
+    for each in knobs(model)
+    if each.knob.env
+}
+
+
 if __name__ == "__main__":
     (PACKAGE / "keywords.py").write_text(keywords())
+    (PACKAGE.parent / "docs" / "commands.md").write_text(commands())

@@ -1,24 +1,48 @@
-"""The README keeps what it promises: fresh tables, two lines first, no dead links."""
+"""The pages: short enough, links that lead somewhere, tables as the code has it."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
-from tests.readme import README, with_fresh_table
+import pytest
 
+from tests.docs.console import DURATION, matches, same, steps
+from tests.generate import commands
 
-def test_the_options_table_is_fresh() -> None:
-    text = README.read_text(encoding="utf-8")
-    assert with_fresh_table(text) == text, "run: python -m tests.readme"
-
-
-def test_the_two_lines_come_first() -> None:
-    lines = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("python3 -m venv")]
-    assert "-c constraints.txt" in lines[0]
-    assert "--model demo" in lines[0]
-    assert lines[1].endswith("python -m pytest")
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_local_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8")):
-        assert (README.parent / target).exists(), target
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 250
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
+
+
+def test_the_commands_page_is_fresh() -> None:
+    assert (ROOT / "docs" / "commands.md").read_text() == commands(), "Run python -m tests.generate"
+
+
+def test_the_house_is_as_large_as_its_page_says() -> None:
+    """Within a tenth."""
+    rows = re.findall(r"^\| `([a-z/]+)/` \| ([\d,]+) \|", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
+    assert len(rows) >= 8
+    for folder, told in rows:
+        counted = sum(len(path.read_text().splitlines()) for path in (ROOT / "glmimg" / folder).glob("*.py"))
+        assert abs(counted - int(told.replace(",", ""))) <= counted / 10, (folder, counted)
+
+
+def test_blocks_are_compared_line_by_line() -> None:
+    block = "$ echo a \\\n    b\na b\n$ date\n...\n"
+    assert list(steps(block)) == [("echo a \\\n    b", ["a b"]), ("date", ["..."])]
+    assert matches("took 1.5 s", "took 12 s")
+    assert matches("seed ...", "seed 77")
+    assert not matches("seed 1", "seed 2")
+    assert not same(["a"], ["a", "b"])
+    assert DURATION.sub("", "0.5 s") == ""
