@@ -25,8 +25,8 @@ from glmimg.tokens.dump_file import parse_dump
 from glmimg.tokens.guard import MAX_BYTES, MAX_WIDE_BYTES
 from glmimg.tokens.statistics import describe
 
-KEPT = Path(__file__).parents[1] / "data" / "dumps" / "v1"
-FILES = [path.read_bytes() for path in sorted(KEPT.glob("*.tokens.json"))]
+KEPT = Path(__file__).parents[1] / "data" / "dumps"
+FILES = [path.read_bytes() for path in sorted(KEPT.rglob("*.tokens.json"))]
 CASES = int(os.environ.get("FUZZ_CASES", "2000"))
 MAX_SECONDS, MAX_MB = 2.0, 500
 
