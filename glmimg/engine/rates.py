@@ -117,7 +117,8 @@ def read_seconds(place: str, size: str | None = None) -> StageSeconds:
     if pace.tokens is None or pace.picture is None:
         pictures = f"pictures of {size}" if size else "pictures"
         raise BadInput(place, f"holds no measured times of {pictures}", "Draw a few there first with glmimg batch.")
-    return StageSeconds(pace.tokens, pace.picture, f"measured over {pace.picture_jobs} pictures", pace.picture_jobs)
+    measured = f"measured over {pace.picture_jobs} picture{'s' * (pace.picture_jobs != 1)}"
+    return StageSeconds(pace.tokens, pace.picture, measured, pace.picture_jobs)
 
 
 def plan_workers(pictures_per_hour: float, seconds: StageSeconds) -> WorkerPlan:

@@ -129,8 +129,8 @@ def _load_by_library(
 def quiet_libraries() -> None:
     """Keep the libraries' own bars and advice off the terminal; errors still come through.
 
-    To be called before a model's class is imported: where torchao is there, transformers imports it then, which
-    warns of kernels it carries for other machines, and torch of how it registers itself.
+    To be called before a model's class is imported: where torchao or bitsandbytes is there, transformers or diffusers
+    imports it then, which warns of kernels for other machines, and torch of how it registers itself.
     """
     import transformers.utils.logging as transformers_logging
     from huggingface_hub.utils.tqdm import disable_progress_bars
@@ -139,5 +139,5 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")  # read, and its logger set, when it is imported
-    for name in ("torchao", "torch.utils._pytree"):
+    for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
