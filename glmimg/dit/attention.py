@@ -70,7 +70,10 @@ class Attend:
         for states in (query, key):
             apply_rotary(states[:, glyphs:], image_rotary_emb)
         if isinstance(kv_cache, tuple):
-            attended = torch.cat([_attend_row(query, key, value, *each) for each in enumerate(kv_cache)])
+            rows = zip(query.split(1), key.split(1), value.split(1), kv_cache, strict=True)
+            attended = torch.cat(
+                [_attend(q, k[:, row.padding :], v[:, row.padding :], row.sources) for q, k, v, row in rows]
+            )
         else:
             attended = _attend(query, key, value, kv_cache)
         text, patches = attn.to_out[0](attended).tensor_split([glyphs], dim=1)
@@ -105,9 +108,3 @@ def _attend(
         key, value = sources.get(key, value)
     attended = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
     return attended.transpose(1, 2).flatten(2, 3)
-
-
-def _attend_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, number: int, row: Row) -> torch.Tensor:
-    """One row of several as if it were alone; its padding is nobody's."""
-    query, key, value = (each[number : number + 1] for each in (query, key, value))
-    return _attend(query, key[:, row.padding :], value[:, row.padding :], row.sources)

@@ -13,7 +13,7 @@ from glmimg.tokens.dump import Grid
 
 if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
-    from diffusers.models.transformers.transformer_glm_image import GlmImageKVCache
+    from diffusers.models.transformers.transformer_glm_image import GlmImageKVCache, GlmImageLayerKVCache
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,10 @@ class Branch:
     glyphs: torch.Tensor
     prior: torch.Tensor
     sources: GlmImageKVCache | None = None
+
+    def sources_in(self, layer: int) -> GlmImageLayerKVCache | None:
+        """Keys and values of the source pictures in one block."""
+        return None if self.sources is None else self.sources[layer]
 
 
 @dataclass(frozen=True)
@@ -64,25 +68,23 @@ def prepare_conditioning(
     sources:           what the DiT kept of the source pictures
     dropped:           rows of flags, one for each token: those cells get no prior even in the conditional branch
     """
-    prior_ids = upsample_tokens(grid).to(latents.device)
-    embedded = transformer.prior_token_embedding(prior_ids)
+    embedded = transformer.prior_token_embedding(upsample(grid.tokens).to(latents.device))
+    told = transformer.prior_projector(drop_prior(embedded, dropped))
     unconditional = None
     if no_glyphs is not None:
         # Multiplied, not filled, by zero: negative zeros are part of what diffusers computes.
         unconditional = Branch(transformer.glyph_projector(no_glyphs), transformer.prior_projector(embedded * 0.0))
     return Conditioning(
-        conditional=Branch(
-            transformer.glyph_projector(glyphs), transformer.prior_projector(drop_prior(embedded, dropped)), sources
-        ),
+        conditional=Branch(transformer.glyph_projector(glyphs), told, sources),
         unconditional=unconditional,
         size=embed_size(transformer, size_px, latents),
         rotary=rotary_of(transformer, latents),
     )
 
 
-def upsample_tokens(grid: Grid) -> torch.Tensor:
-    """Each id twice in each direction, one per 16x16 px, which is one DiT patch: [1, 4 * cells], int64."""
-    return _upsample(torch.tensor(grid.tokens))
+def upsample(cells: Sequence[Sequence[int]]) -> torch.Tensor:
+    """Rows of d32 cells to DiT patches of 16x16 px, four for each cell: [1, 4 * cells]."""
+    return torch.tensor(cells).repeat_interleave(2, dim=0).repeat_interleave(2, dim=1).reshape(1, -1)
 
 
 def drop_prior(embedded: torch.Tensor, dropped: Sequence[Sequence[bool]] | None) -> torch.Tensor:
@@ -92,13 +94,7 @@ def drop_prior(embedded: torch.Tensor, dropped: Sequence[Sequence[bool]] | None)
     """
     if dropped is None:
         return embedded
-    mask = _upsample(torch.tensor(dropped)).to(embedded.device)
-    return torch.where(mask[..., None], embedded * 0.0, embedded)
-
-
-def _upsample(cells: torch.Tensor) -> torch.Tensor:
-    """[rows, columns] to [1, 4 * cells], each cell four times."""
-    return cells.repeat_interleave(2, dim=0).repeat_interleave(2, dim=1).reshape(1, -1)
+    return torch.where(upsample(dropped).to(embedded.device)[..., None], embedded * 0.0, embedded)
 
 
 def embed_size(transformer: GlmImageTransformer2DModel, size_px: tuple[int, int], like: torch.Tensor) -> torch.Tensor:

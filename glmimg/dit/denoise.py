@@ -5,25 +5,18 @@ The blocks and the scheduler are diffusers'; the loop around them is ours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
-from glmimg.dit.attention import Rotary
+from glmimg.dit.blocks import BlockRunner, Pass
 from glmimg.dit.conditioning import Branch, Conditioning
 
 if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
-
-
-State = tuple[torch.Tensor, torch.Tensor]
-"""What goes from block to block for one branch: [1, patches, width] and [1, glyph tokens, width]."""
-
-BlockRunner = Callable[[Sequence[State], Sequence[Branch], torch.Tensor, Rotary], Sequence[State]]
-"""Runs all blocks: the states of the branches, what those are told, the time, the patches' places."""
 
 
 @dataclass(frozen=True)
@@ -55,14 +48,12 @@ def denoise(
 
     timesteps: [steps], from `set_timesteps`
     latents:   [1, channels, height, width], noise to start from
-    run_blocks:      what runs the blocks
     """
     for index, timestep in enumerate(timesteps):
         branches = [conditioning.conditional]
         if conditioning.unconditional is not None and guidance.works_at(index, len(timesteps)):
             branches.append(conditioning.unconditional)
-        time = embed_time(transformer, timestep, conditioning.size)
-        noise, *unguided = predict_noise(transformer, latents, branches, time, conditioning.rotary, run_blocks)
+        noise, *unguided = predict_noise(transformer, latents, branches, timestep, conditioning, run_blocks)
         if unguided:
             noise = unguided[0] + guidance.scale * (noise - unguided[0])
         latents = scheduler.step(noise, timestep, latents, return_dict=False)[0]
@@ -84,8 +75,8 @@ def predict_noise(
     transformer: GlmImageTransformer2DModel,
     latents: torch.Tensor,
     branches: Sequence[Branch],
-    time: torch.Tensor,
-    rotary: Rotary,
+    timestep: torch.Tensor,
+    conditioning: Conditioning,
     run_blocks: BlockRunner,
 ) -> list[torch.Tensor]:
     """One pass through the DiT for each branch.
@@ -94,26 +85,12 @@ def predict_noise(
     returns: for each branch the predicted velocity (noise minus picture), of the latents' shape, float32
     source:  diffusers, `GlmImageTransformer2DModel.forward`
     """
+    time = embed_time(transformer, timestep, conditioning.size)
     patches = transformer.image_projector(latents.to(transformer.dtype))
-    states = run_blocks([(patches + branch.prior, branch.glyphs) for branch in branches], branches, time, rotary)
+    states = [(patches + branch.prior, branch.glyphs) for branch in branches]
+    states = run_blocks(Pass(states, branches, time, conditioning.rotary))
     projected = [transformer.proj_out(transformer.norm_out(hidden, time)) for hidden, _ in states]
     return [unpatchify(each, latents.shape, transformer.config.patch_size).float() for each in projected]
-
-
-def plain_runner(blocks: Iterable[Any]) -> BlockRunner:
-    """The default way: every branch through a block before the next block, so that a streamed one comes once."""
-
-    def run_blocks(
-        states: Sequence[State], branches: Sequence[Branch], time: torch.Tensor, rotary: Rotary
-    ) -> Sequence[State]:
-        for layer, block in enumerate(blocks):
-            states = [
-                block(*state, time, rotary, kv_cache=None if branch.sources is None else branch.sources[layer])
-                for state, branch in zip(states, branches, strict=True)
-            ]
-        return states
-
-    return run_blocks
 
 
 def unpatchify(patches: torch.Tensor, shape: torch.Size, side: int) -> torch.Tensor:

@@ -18,10 +18,7 @@ MAX_BYTES = 2048
 
 
 def quoted_texts(prompt: str) -> list[str]:
-    """The quoted texts of a prompt, by kind of quotation mark.
-
-    source: diffusers, `GlmImagePipeline.get_glyph_texts`
-    """
+    """The quoted texts of a prompt, by kind of quotation mark (diffusers, `GlmImagePipeline.get_glyph_texts`)."""
     return [text for pattern in QUOTES for text in re.findall(pattern, prompt)]
 
 

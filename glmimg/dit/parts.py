@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, GlmImageTransformer2DModel
     from transformers import ByT5Tokenizer, T5EncoderModel
 
-WITH_WEIGHTS = ("text_encoder", "transformer", "vae")
-
 
 class DecoderParts:
     """Glyph encoder, DiT and VAE of a checkpoint, each loaded when first asked for.
@@ -37,16 +35,14 @@ class DecoderParts:
         compile: bool = False,
     ) -> None:
         quiet_libraries()
-        from diffusers import FlowMatchEulerDiscreteScheduler
+        from diffusers import FlowMatchEulerDiscreteScheduler as Euler
         from transformers import ByT5Tokenizer
 
         self.checkpoint, self.placement, self.layout = checkpoint, placement, layout
         self.with_encoder = with_encoder
         self.is_compiled = compile and layout.resident is None
         self.tokenizer: ByT5Tokenizer = load_part(ByT5Tokenizer, checkpoint, "tokenizer")
-        self.scheduler: FlowMatchEulerDiscreteScheduler = load_part(
-            FlowMatchEulerDiscreteScheduler, checkpoint, "scheduler"
-        )
+        self.scheduler: FlowMatchEulerDiscreteScheduler = load_part(Euler, checkpoint, "scheduler")
         self._present: dict[str, Any] = {}
 
     @property
@@ -67,7 +63,7 @@ class DecoderParts:
     def load_all(self) -> None:
         """Load every part now, unless they take turns."""
         if not self.layout.taking_turns:
-            for name in WITH_WEIGHTS:
+            for name in ("text_encoder", "transformer", "vae"):
                 self._take(name)
 
     def latent_shape(self, height_px: int, width_px: int) -> tuple[int, int, int, int]:
@@ -78,8 +74,7 @@ class DecoderParts:
     def close(self) -> None:
         """Free the weights."""
         for module in self._present.values():
-            streamed = getattr(module, "streamed_layers", None)
-            if streamed is not None:
+            if (streamed := getattr(module, "streamed_layers", None)) is not None:
                 streamed.close()
         self._present.clear()
 
@@ -88,34 +83,34 @@ class DecoderParts:
             if self.layout.taking_turns and self._present:
                 self.close()
                 release_memory()
-            self._present[name] = self._load(name)
+            self._present[name] = getattr(self, f"_load_{name}")()
         return self._present[name]
 
-    def _load(self, name: str) -> Any:
-        from diffusers import AutoencoderKL, GlmImageTransformer2DModel
+    def _load_text_encoder(self) -> T5EncoderModel:
         from transformers import T5EncoderModel
 
-        if name == "text_encoder":
-            return load_module(T5EncoderModel, self.checkpoint, name, self.placement)
-        if name == "transformer":
-            layout = self.layout
-            selection = Selection(stack="transformer_blocks", resident=layout.resident, quantize=layout.quantize)
-            transformer = load_module(GlmImageTransformer2DModel, self.checkpoint, name, self.placement, selection)
-            put_on(transformer, layout.loras)
-            for block in transformer.transformer_blocks:
-                block.attn1.processor = ATTEND
-            if self.is_compiled:
-                transformer.compile_repeated_blocks()
-            return transformer
-        unused = () if self.with_encoder else ("encoder",)
-        vae = load_module(AutoencoderKL, self.checkpoint, name, self.placement, Selection(skip=unused))
-        if self.layout.vae_tiles:
-            use_tiles(vae)
+        return load_module(T5EncoderModel, self.checkpoint, "text_encoder", self.placement)
+
+    def _load_transformer(self) -> GlmImageTransformer2DModel:
+        from diffusers import GlmImageTransformer2DModel as DiT
+
+        layout = self.layout
+        selection = Selection(stack="transformer_blocks", resident=layout.resident, quantize=layout.quantize)
+        transformer = load_module(DiT, self.checkpoint, "transformer", self.placement, selection)
+        put_on(transformer, layout.loras)
+        for block in transformer.transformer_blocks:
+            block.attn1.processor = ATTEND
+        if self.is_compiled:
+            transformer.compile_repeated_blocks()
+        return transformer
+
+    def _load_vae(self) -> AutoencoderKL:
+        from diffusers import AutoencoderKL
+
+        selection = Selection(skip=() if self.with_encoder else ("encoder",))
+        vae = load_module(AutoencoderKL, self.checkpoint, "vae", self.placement, selection)
+        if self.layout.vae_tiles:  # of at most 512 px, which bounds its working memory; smaller pictures stay whole
+            vae.enable_tiling()
+            scale = 2 ** (len(vae.config.block_out_channels) - 1)
+            vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_PX, TILE_PX // scale
         return vae
-
-
-def use_tiles(vae: AutoencoderKL) -> None:
-    """Let the VAE paint squares of at most 512 px, which bounds its working memory; smaller pictures stay whole."""
-    scale = 2 ** (len(vae.config.block_out_channels) - 1)
-    vae.enable_tiling()
-    vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_PX, TILE_PX // scale

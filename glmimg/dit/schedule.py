@@ -1,4 +1,4 @@
-"""At which noise levels the picture is denoised."""
+"""At which noise levels the picture is denoised, and by which solver."""
 
 from __future__ import annotations
 
@@ -10,42 +10,23 @@ import torch
 if TYPE_CHECKING:
     from diffusers import FlowMatchEulerDiscreteScheduler
 
+FIRST_SIGMA = 1 - 1e-6
+"""Pure noise has no signal to take the logarithm of; solvers that do start a hair below it (as diffusers' do)."""
+
 
 def set_timesteps(
     scheduler: FlowMatchEulerDiscreteScheduler, steps: int, image_tokens: int, device: torch.device
-) -> torch.Tensor:
+) -> None:
     """Prepare the scheduler for `steps` denoising steps of a picture of `image_tokens` DiT patches.
 
-    returns: [steps] timesteps, falling, float32
+    Larger pictures spend more of the schedule in noise: the shift grows with the square root of the tokens.
     source:  diffusers, `GlmImagePipeline.__call__` (whole timesteps, evenly spaced) and `calculate_shift`
     """
     config = scheduler.config
     timesteps = np.linspace(config.num_train_timesteps, 1.0, steps + 1)[:-1].astype(np.int64).astype(np.float32)
-    scheduler.set_timesteps(
-        timesteps=timesteps,
-        sigmas=timesteps / config.num_train_timesteps,
-        device=device,
-        mu=dynamic_shift(
-            image_tokens,
-            config.get("base_image_seq_len", 256),
-            config.get("base_shift", 0.25),
-            config.get("max_shift", 0.75),
-        ),
-    )
-    timesteps_on_device: torch.Tensor = scheduler.timesteps
-    return timesteps_on_device
-
-
-def dynamic_shift(image_tokens: int, base_tokens: int, base_shift: float, max_shift: float) -> float:
-    """Larger pictures spend more of the schedule in noise: shift grows with the square root of the tokens.
-
-    source: diffusers, `pipeline_glm_image.calculate_shift`
-    """
-    return float((image_tokens / base_tokens) ** 0.5 * max_shift + base_shift)
-
-
-FIRST_SIGMA = 1 - 1e-6
-"""Pure noise has no signal to take the logarithm of; solvers that do start a hair below it (as diffusers' do)."""
+    growth = (image_tokens / config.get("base_image_seq_len", 256)) ** 0.5
+    shift = float(growth * config.get("max_shift", 0.75) + config.get("base_shift", 0.25))
+    scheduler.set_timesteps(timesteps=timesteps, sigmas=timesteps / config.num_train_timesteps, device=device, mu=shift)
 
 
 def switch_scheduler(euler: FlowMatchEulerDiscreteScheduler, name: str) -> tuple[Any, torch.Tensor]:
@@ -59,37 +40,24 @@ def switch_scheduler(euler: FlowMatchEulerDiscreteScheduler, name: str) -> tuple
     """
     if name == "euler":
         return euler, euler.timesteps
-    if name == "heun":
-        return _heun(euler)
-    return _multistep(euler, name)
-
-
-def _heun(euler: FlowMatchEulerDiscreteScheduler) -> tuple[Any, torch.Tensor]:
-    from diffusers import FlowMatchHeunDiscreteScheduler
-
-    solver = FlowMatchHeunDiscreteScheduler(num_train_timesteps=euler.config.num_train_timesteps)
-    solver.set_timesteps(len(euler.timesteps), device=euler.timesteps.device)
-    solver.sigmas = _each_twice_inside(euler.sigmas)
-    solver.timesteps = torch.cat([euler.timesteps[:1], euler.timesteps[1:].repeat_interleave(2)])
-    return solver, solver.timesteps
-
-
-def _each_twice_inside(sigmas: torch.Tensor) -> torch.Tensor:
-    return torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
-
-
-def _multistep(euler: FlowMatchEulerDiscreteScheduler, name: str) -> tuple[Any, torch.Tensor]:
     import diffusers
 
+    trained, timesteps, sigmas = euler.config.num_train_timesteps, euler.timesteps, euler.sigmas
+    if name == "heun":
+        solver: Any = diffusers.FlowMatchHeunDiscreteScheduler(num_train_timesteps=trained)
+        solver.set_timesteps(len(timesteps), device=timesteps.device)
+        solver.sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
+        solver.timesteps = torch.cat([timesteps[:1], timesteps[1:].repeat_interleave(2)])
+        return solver, solver.timesteps
     kind = {"unipc": diffusers.UniPCMultistepScheduler, "dpm": diffusers.DPMSolverMultistepScheduler}[name]
-    solver: Any = kind(
-        num_train_timesteps=euler.config.num_train_timesteps,
+    solver = kind(
+        num_train_timesteps=trained,
         use_flow_sigmas=True,
         prediction_type="flow_prediction",
         solver_order=2,
         final_sigmas_type="zero",
     )
-    solver.set_timesteps(len(euler.timesteps), device=euler.timesteps.device)
-    solver.sigmas = euler.sigmas.clamp(max=FIRST_SIGMA).to("cpu")
-    solver.timesteps = euler.timesteps
-    return solver, solver.timesteps
+    solver.set_timesteps(len(timesteps), device=timesteps.device)
+    solver.sigmas = sigmas.clamp(max=FIRST_SIGMA).to("cpu")
+    solver.timesteps = timesteps
+    return solver, timesteps

@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Self
 
 import torch
 
-from glmimg.dit.captured import captured_runner
-from glmimg.dit.conditioning import prepare_conditioning
-from glmimg.dit.denoise import BlockRunner, Guidance, denoise, plain_runner
+from glmimg.dit.blocks import BlockRunner, captured_runner, one_batch_runner, plain_runner
+from glmimg.dit.conditioning import Conditioning, prepare_conditioning
+from glmimg.dit.denoise import Guidance, denoise
 from glmimg.dit.glyph import embed_glyphs
-from glmimg.dit.one_batch import one_batch_runner
 from glmimg.dit.parts import DecoderParts
-from glmimg.dit.pixels import decode_latents
 from glmimg.dit.schedule import set_timesteps, switch_scheduler
 from glmimg.dit.sources import SourceReader
 from glmimg.dit.stepcache import cached_runner
+from glmimg.dit.vae import decode_latents
 from glmimg.events import Loading, StepDone, Watch
 from glmimg.job import Painting
 from glmimg.runtime.checkpoint import Checkpoint
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
 class DiTStage:
     """The decoding half of a checkpoint, ready to paint dumps."""
 
-    def __init__(self, parts: DecoderParts, placement: Placement, shelf: SourceShelf | None = None) -> None:
+    def __init__(self, parts: DecoderParts, shelf: SourceShelf | None = None) -> None:
         self.parts = parts
-        self.placement = placement
         self.sources = SourceReader(parts, shelf or SourceShelf())
 
     @classmethod
@@ -59,39 +57,46 @@ class DiTStage:
         parts = DecoderParts(checkpoint, placement, layout, with_encoder=with_encoder, compile=compile)
         parts.load_all()
         watch(Loading("decoder", done=True))
-        return cls(parts, placement, shelf)
+        return cls(parts, shelf)
 
     @torch.inference_mode()
     def paint(self, dump: TokenDump, painting: Painting, watch: Watch) -> Image:
         """Paint the target grid of a dump. Returns an RGB picture of the dump's size."""
-        latents = self._denoise(dump, painting, watch)
-        return decode_latents(self.parts.vae, latents)
+        return decode_latents(self.parts.vae, self._denoise(dump, painting, watch))
 
     def _denoise(self, dump: TokenDump, painting: Painting, watch: Watch) -> torch.Tensor:
         """From noise to the latents of a picture."""
-        glyphs = self._glyphs(dump.prompt)
-        no_glyphs = self._glyphs("") if painting.guidance > 1 else None
-        latents = self._noise(dump, painting.dit_seed)
-        encoded = self.sources.encode(dump.sources, self.placement.dtype)
-        transformer = self.parts.transformer
-        size_px = (dump.height, dump.width)
-        sources = self.sources.read(dump.sources, encoded)
-        dropped = painting.drop.cells if painting.drop else None
-        conditioning = prepare_conditioning(
-            transformer, dump.target, glyphs, no_glyphs, latents, size_px, sources, dropped
-        )
+        latents, conditioning = self._prepare(dump, painting)
         set_timesteps(self.parts.scheduler, painting.steps, conditioning.rotary[0].shape[0], latents.device)
         scheduler, timesteps = switch_scheduler(self.parts.scheduler, painting.scheduler)
         guidance = Guidance(painting.guidance, painting.guidance_window)
         run_blocks = self._runner(painting, len(timesteps))
-        steps = denoise(transformer, scheduler, timesteps, latents, conditioning, guidance, run_blocks)
+        steps = denoise(self.parts.transformer, scheduler, timesteps, latents, conditioning, guidance, run_blocks)
         finite = FiniteCheck(lambda number: f"the latents after denoising step {number} of {len(timesteps)}")
-        for number, denoised in enumerate(steps, start=1):
-            latents = denoised
+        for number, latents in enumerate(steps, start=1):
             finite.look(latents, number)
             watch(StepDone(number, len(timesteps)))
         finite.check()
         return latents
+
+    def _prepare(self, dump: TokenDump, painting: Painting) -> tuple[torch.Tensor, Conditioning]:
+        """The noise to start from, which diffusers draws for this seed, and what the DiT is told."""
+        parts, placement = self.parts, self.parts.placement
+        glyphs = self._glyphs(dump.prompt)
+        no_glyphs = self._glyphs("") if painting.guidance > 1 else None
+        latents = torch.randn(
+            parts.latent_shape(dump.height, dump.width),
+            generator=torch.Generator(placement.device).manual_seed(painting.dit_seed),
+            device=placement.device,
+            dtype=placement.dtype,
+        )
+        encoded = self.sources.encode(dump.sources)
+        sources = self.sources.read(dump.sources, encoded)
+        dropped = painting.drop.cells if painting.drop else None
+        size_px = (dump.height, dump.width)
+        return latents, prepare_conditioning(
+            parts.transformer, dump.target, glyphs, no_glyphs, latents, size_px, sources, dropped
+        )
 
     def _runner(self, painting: Painting, steps: int) -> BlockRunner:
         """How the blocks are gone through for one picture of `steps` passes."""
@@ -102,17 +107,11 @@ class DiTStage:
         captures = self.parts.is_compiled and transformer.device.type == "cuda"
         return captured_runner(run_blocks) if captures else run_blocks
 
+    def _glyphs(self, prompt: str) -> torch.Tensor:
+        parts = self.parts
+        return embed_glyphs(prompt, parts.tokenizer, parts.text_encoder, parts.placement.dtype)
+
     def close(self) -> None:
         """Free the weights."""
         self.parts.close()
         release_memory()
-
-    def _noise(self, dump: TokenDump, seed: int) -> torch.Tensor:
-        """The latents to start from, the ones diffusers draws for this seed."""
-        shape = self.parts.latent_shape(dump.height, dump.width)
-        device = self.placement.device
-        generator = torch.Generator(device).manual_seed(seed)
-        return torch.randn(shape, generator=generator, device=device, dtype=self.placement.dtype)
-
-    def _glyphs(self, prompt: str) -> torch.Tensor:
-        return embed_glyphs(prompt, self.parts.tokenizer, self.parts.text_encoder, self.placement.dtype)

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from glmimg.dit.attention import Rotary
-from glmimg.dit.conditioning import Branch
-from glmimg.dit.denoise import BlockRunner, State
+from glmimg.dit.blocks import BlockRunner, Pass, State
 
 if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
@@ -36,11 +35,7 @@ class BlockStack(nn.Module):
         self.transformer_blocks = nn.ModuleList(blocks)
 
     def forward(
-        self,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
-        time: torch.Tensor,
-        rotary: Rotary,
+        self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor, time: torch.Tensor, rotary: Rotary
     ) -> State:
         """[1, patches, width] and [1, glyph tokens, width], of the same shapes afterwards."""
         for block in self.transformer_blocks:
@@ -48,22 +43,12 @@ class BlockStack(nn.Module):
         return hidden_states, encoder_hidden_states
 
 
-def import_quietly() -> Any:
-    """cache-dit, without the lines it logs about itself."""
-    os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")
-    import cache_dit
-
-    return cache_dit
-
-
 def cached_runner(transformer: GlmImageTransformer2DModel, threshold: float, steps: int) -> BlockRunner:
     """The blocks as a whole for each branch, behind a cache of its own; see `cached_stack`."""
     stacks = [cached_stack(transformer, threshold, steps) for _ in range(2)]
 
-    def run_blocks(
-        states: Sequence[State], branches: Sequence[Branch], time: torch.Tensor, rotary: Rotary
-    ) -> Sequence[State]:
-        return [stack(*state, time, rotary) for stack, state in zip(stacks, states, strict=False)]
+    def run_blocks(step: Pass) -> Sequence[State]:
+        return [stack(*state, step.time, step.rotary) for stack, state in zip(stacks, step.states, strict=False)]
 
     return run_blocks
 
@@ -74,7 +59,8 @@ def cached_stack(transformer: GlmImageTransformer2DModel, threshold: float, step
     threshold: relative change of the first block's residual under which the others are reused
     needs:     the extra `cache`
     """
-    cache_dit = import_quietly()
+    os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # it logs about itself when it is imported
+    import cache_dit
 
     stack = BlockStack(transformer.transformer_blocks)
     adapter = cache_dit.BlockAdapter(

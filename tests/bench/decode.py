@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from glmimg.choice import ModelChoice
-from glmimg.dit.conditioning import upsample_tokens
+from glmimg.dit.conditioning import upsample
 from glmimg.dit.stage import DiTStage
 from glmimg.engine.complete import complete
 from glmimg.engine.orders import Order
@@ -45,7 +45,7 @@ def stock_paint(pipeline: Any, dump: TokenDump, painting: Painting) -> Any:
         dump.prompt,
         height=dump.height,
         width=dump.width,
-        prior_token_ids=upsample_tokens(dump.target),
+        prior_token_ids=upsample(dump.target.tokens),
         num_inference_steps=painting.steps,
         guidance_scale=painting.guidance,
         generator=torch.Generator().manual_seed(painting.dit_seed),

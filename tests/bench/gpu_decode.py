@@ -85,7 +85,7 @@ def stock(parts: DecoderParts, dump: TokenDump, steps: int) -> Callable[[], Any]
     """The stock pipeline's decode of the same tokens."""
     from diffusers import GlmImagePipeline
 
-    from glmimg.dit.conditioning import upsample_tokens
+    from glmimg.dit.conditioning import upsample
 
     present = parts._present
     pipeline = GlmImagePipeline(
@@ -95,7 +95,7 @@ def stock(parts: DecoderParts, dump: TokenDump, steps: int) -> Callable[[], Any]
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
     device = parts.placement.device
-    tokens = upsample_tokens(dump.target).to(device)
+    tokens = upsample(dump.target.tokens).to(device)
     return lambda: pipeline(
         dump.prompt, height=dump.height, width=dump.width, num_inference_steps=steps, guidance_scale=1.5,
         prior_token_ids=tokens, generator=torch.Generator(device).manual_seed(dump.seed),
@@ -118,7 +118,7 @@ if __name__ == "__main__":
         sys.exit("no accelerator on this machine")
     with tempfile.TemporaryDirectory() as scratch:
         parts = random_parts(Path(scratch), Placement(accelerator, torch.bfloat16))
-        dump, stage = random_dump(side), DiTStage(parts, parts.placement)
+        dump, stage = random_dump(side), DiTStage(parts)
         exact = make_painting(1, steps, 1.5)
         fast = complete_painting(load_preset("fast").values, 1, Size(side, side))
 

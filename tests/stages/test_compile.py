@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from glmimg.choice import ModelChoice
-from glmimg.dit import captured
+from glmimg.dit import blocks
 from glmimg.dit.stage import DiTStage
 from glmimg.engine.orders import Order
 from glmimg.job import Painting
@@ -94,11 +94,11 @@ def test_a_captured_way_reads_new_values_from_its_buffers(
         recorded.append(forward)
         return forward
 
-    monkeypatch.setattr(captured, "capture", stand_in)
+    monkeypatch.setattr(blocks, "capture", stand_in)
     settings = make_painting(4, 6, 1.5, guidance_window=(0.2, 0.7))
     stage = load(tiny)
     plain = paint(stage, dump, settings)
     walk = stage._runner
-    monkeypatch.setattr(stage, "_runner", lambda *arguments: captured.captured_runner(walk(*arguments)))
+    monkeypatch.setattr(stage, "_runner", lambda *arguments: blocks.captured_runner(walk(*arguments)))
     assert np.array_equal(paint(stage, dump, settings), plain)
     assert len(recorded) == 2, "one for guided steps, one for the others"

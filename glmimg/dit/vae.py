@@ -1,4 +1,4 @@
-"""Latents to pixels: the VAE's decoder."""
+"""From latents to pixels and back: the VAE's two halves."""
 
 from __future__ import annotations
 
@@ -17,14 +17,26 @@ def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> Image.Image:
     """Paint one picture.
 
     latents: [1, channels, height / 8, width / 8], normalised by the VAE's own mean and deviation
-    returns: an RGB picture
+    returns: an RGB picture, each value rounded to the nearest
     raises:  NotFinite (exit 1)
+    source:  diffusers, `VaeImageProcessor.postprocess`
     """
     latents = latents.to(vae.dtype)
     mean, deviation = latent_statistics(vae, latents)
     pixels = vae.decode(latents * deviation + mean, return_dict=False)[0]
     check_finite(pixels, "the decoded pixels")
-    return to_image(pixels)
+    unit = (pixels * 0.5 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).float().cpu().numpy()
+    return Image.fromarray((unit * 255).round().astype("uint8"))
+
+
+def encode_image(vae: AutoencoderKL, image: Image.Image, dtype: torch.dtype) -> torch.Tensor:
+    """The VAE's most likely latents of an RGB picture, normalised: [1, channels, height / 8, width / 8]."""
+    from diffusers.image_processor import VaeImageProcessor
+
+    pixels = VaeImageProcessor().preprocess(image).to(vae.device, dtype)
+    latents = vae.encode(pixels).latent_dist.mode()
+    mean, deviation = latent_statistics(vae, latents)
+    return (latents - mean) / deviation
 
 
 def latent_statistics(vae: AutoencoderKL, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,12 +46,3 @@ def latent_statistics(vae: AutoencoderKL, like: torch.Tensor) -> tuple[torch.Ten
         for values in (vae.config.latents_mean, vae.config.latents_std)
     )
     return mean, deviation
-
-
-def to_image(pixels: torch.Tensor) -> Image.Image:
-    """[1, 3, height, width] in -1..1 to 8-bit RGB, rounded to the nearest.
-
-    source: diffusers, `VaeImageProcessor.postprocess`
-    """
-    unit = (pixels * 0.5 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).float().cpu().numpy()
-    return Image.fromarray((unit * 255).round().astype("uint8"))
