@@ -6,14 +6,15 @@ It never tests for end-of-image, since the number of tokens is known, and never 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import DynamicCache
 
-from glmimg.ar.attention import unplanned_attention
 from glmimg.ar.kv_cache import KVCache
-from glmimg.ar.layers import TextPass, rotary_tables
+from glmimg.ar.layers import Rotary, TextPass, rotary_tables
 from glmimg.ar.prompt import ARPrompt
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class TextDecoder:
         count = tokens.shape[1]
         rotary = self.cos[:, index : index + count], self.sin[:, index : index + count]
         with unplanned_attention(tokens.device):
-            return self.forward(tokens, rotary, self.kv_cache)
+            return self.forward(tokens, rotary, self.kv_cache.open(count))
 
     def keep(self, count: int) -> None:
         """Let the first `count` tokens of the last reading stand."""
@@ -85,29 +86,45 @@ def prefill(
 
     returns: the logits of the first tokens, [rows, vocabulary]; a filled cache for each row
     """
-    text_model = model.model.language_model
     read: dict[int, tuple[torch.Tensor, DynamicCache]] = {}
     for prompt in prompts:
-        if id(prompt) in read:
-            continue
-        cache = DynamicCache(config=text_model.config)
-        with unplanned_attention(model.device):
-            output = text_model(
-                input_ids=prompt.input_ids,
-                attention_mask=prompt.attention_mask,
-                position_ids=prompt.prefill_positions,
-                past_key_values=cache,
-                use_cache=True,
-            )
-        read[id(prompt)] = model.lm_head(output.last_hidden_state[:, -1:])[:, -1], cache
-    logits = [read[id(prompt)][0] for prompt in prompts]
-    return torch.cat(logits), [read[id(prompt)][1] for prompt in prompts]
+        if id(prompt) not in read:
+            cache = DynamicCache(config=model.model.language_model.config)
+            hidden = read_prompt(model, prompt, cache)
+            read[id(prompt)] = model.lm_head(hidden[:, -1:])[:, -1], cache
+    logits, caches = zip(*(read[id(prompt)] for prompt in prompts), strict=True)
+    return torch.cat(logits), list(caches)
 
 
-def decode_rotary(
-    model: GlmImageForConditionalGeneration, prompts: Sequence[ARPrompt]
-) -> tuple[torch.Tensor, torch.Tensor]:
+def read_prompt(
+    model: GlmImageForConditionalGeneration, prompt: ARPrompt, cache: DynamicCache | None = None
+) -> torch.Tensor:
+    """Hidden states of a prompt, [1, length, width], by transformers' own forward pass; fills `cache`."""
+    with unplanned_attention(model.device):
+        output = model.model.language_model(
+            input_ids=prompt.input_ids,
+            attention_mask=prompt.attention_mask,
+            position_ids=prompt.prefill_positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        )
+    return output.last_hidden_state  # type: ignore[no-any-return]
+
+
+def decode_rotary(model: GlmImageForConditionalGeneration, prompts: Sequence[ARPrompt]) -> Rotary:
     """Rotary tables of every token to come, [rows, tokens, 1, rotary dim] each."""
     like = torch.empty(0, dtype=model.dtype, device=model.device)
     positions = torch.cat([prompt.decode_positions for prompt in prompts], dim=1)
     return rotary_tables(model.model.language_model, positions, like)
+
+
+def unplanned_attention(device: torch.device) -> AbstractContextManager[object]:
+    """Leave cuDNN out of attention on CUDA while passes of varying shape run.
+
+    torch prefers it in half precision, and it makes a plan for every number of keys it meets, which takes about
+    30 ms: more than the pass. Flash and memory-efficient attention take any shape at once. The DiT, whose shapes
+    stay, is not run in here: there cuDNN is the fastest.
+    """
+    if device.type != "cuda":
+        return nullcontext()
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])

@@ -8,13 +8,42 @@ padding and what is not yet written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
-from transformers import DynamicCache
+
+from glmimg.runtime.machine import free_bytes
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, GlmImageForConditionalGeneration
+
+Attend = Callable[[int, torch.Tensor, torch.Tensor, float], torch.Tensor]
+"""A cache during one pass: takes in new keys and values, returns what the queries gather, of their shape.
+
+Called with the layer's number, queries, [rows, heads, tokens, dim], keys and values, [rows, tokens, 2, key heads, dim],
+and the scale.
+"""
+
+MOST_ROWS = 32
+"""Rows beyond which a token costs hardly less. On the demo 8, 16, 32, 64 rows took 0.31, 0.27, 0.20, 0.18 of the time
+a picture takes alone."""
+
+SHARE_OF_FREE_MEMORY = 0.5
+"""The rest is for weights read meanwhile, activations and everybody else."""
+
+
+def rows_that_fit(model: GlmImageForConditionalGeneration, length: int) -> int:
+    """Rows of `length` tokens to draw at once, at least 1: as many as pay, as far as their keys and values fit."""
+    config = model.config.text_config
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * head_dim * model.dtype.itemsize
+    logits = 16 * 4 * config.vision_vocab_size  # and the copies that sampling makes of them
+    held = free_bytes(model.device) * SHARE_OF_FREE_MEMORY // (length * per_token + logits)
+    return max(1, min(MOST_ROWS, int(held)))
 
 
 class KVCache:
@@ -27,19 +56,26 @@ class KVCache:
     def __init__(self, prefilled: Sequence[DynamicCache], new_tokens: int) -> None:
         lengths = [cache.get_seq_length() for cache in prefilled]
         self.written = 0
-        like = prefilled[0].layers[0].keys
+        layers, like = prefilled[0].layers, prefilled[0].layers[0].keys
         _, heads, _, dim = like.shape
-        layers, capacity = len(prefilled[0].layers), max(lengths) + new_tokens
-        store = like.new_zeros(layers, 2, len(prefilled), heads, capacity, dim)
+        store = like.new_zeros(len(layers), 2, len(prefilled), heads, max(lengths) + new_tokens, dim)
         for row, (cache, length) in enumerate(zip(prefilled, lengths, strict=True)):
             for layer, source in enumerate(cache.layers):
                 store[layer, 0, row, :, :length] = source.keys[0]
                 store[layer, 1, row, :, :length] = source.values[0]
         self.spans = [(rows, length, store[:, :, rows]) for rows, length in _runs(lengths)]
 
-    def open(self, new: int) -> OpenCache:
-        """See `layers.Cache`. Several new tokens attend causally among themselves."""
-        return OpenCache([Span.of(store, rows, length + self.written, new) for rows, length, store in self.spans])
+    def open(self, new: int) -> Attend:
+        """Make ready for a pass over `new` tokens, which attend causally among themselves."""
+        spans = [Span.of(store, rows, length + self.written, new) for rows, length, store in self.spans]
+
+        def attend(layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
+            key_value = key_value.permute(2, 0, 3, 1, 4)
+            if len(spans) == 1:
+                return spans[0].attend(layer, query, key_value, scale)
+            return torch.cat([span.attend(layer, query[span.rows], key_value[:, span.rows], scale) for span in spans])
+
+        return attend
 
     def keep(self, tokens: int) -> None:
         """Let the first `tokens` of what the last pass wrote stand; the rest is written over."""
@@ -52,7 +88,7 @@ class Span:
 
     new:  each layer's place for new keys and values, [2, rows, heads, tokens, dim]
     seen: keys, then values, of one layer after the other, [rows, heads, tokens so far, dim]
-    mask: None if there is nothing to hide
+    mask: [1, 1, tokens, tokens so far] bool; None if there is nothing to hide
     """
 
     rows: slice
@@ -63,25 +99,18 @@ class Span:
     @classmethod
     def of(cls, store: torch.Tensor, rows: slice, start: int, new: int) -> Span:
         """store: [layers, 2, rows, heads, capacity, dim]; the pass writes places `start` and following."""
-        end = start + new
-        seen = store.narrow(4, 0, end).flatten(0, 1).unbind(0)
-        mask = causal_mask(new, end, store) if new > 1 else None
-        return cls(rows, store.narrow(4, start, new).unbind(0), seen, mask)
-
-
-class OpenCache:
-    """A `KVCache` during one pass."""
-
-    def __init__(self, spans: Sequence[Span]) -> None:
-        self.spans = spans
+        end, mask = start + new, None
+        if new > 1:
+            mask = torch.ones(1, 1, new, end, dtype=torch.bool, device=store.device).tril(start)
+        return cls(rows, store.narrow(4, start, new).unbind(0), store.narrow(4, 0, end).flatten(0, 1).unbind(0), mask)
 
     def attend(self, layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
-        """See `layers.Attend`."""
-        key_value = key_value.permute(2, 0, 3, 1, 4)
-        if len(self.spans) == 1:
-            return _look_back(self.spans[0], layer, query, key_value, scale)
-        parts = [_look_back(each, layer, query[each.rows], key_value[:, each.rows], scale) for each in self.spans]
-        return torch.cat(parts)
+        """Attention of the new tokens to everything up to themselves. key_value: [2, rows, heads, tokens, dim]"""
+        self.new[layer].copy_(key_value)
+        keys, values = self.seen[2 * layer : 2 * layer + 2]
+        if self.mask is not None:
+            return attend_under_mask(query, keys, values, self.mask, scale)
+        return scaled_dot_product_attention(query, keys, values, scale=scale, enable_gqa=True)
 
 
 class StaticKVCache:
@@ -97,11 +126,13 @@ class StaticKVCache:
 
     def __init__(self, like: DynamicCache, rows: int, capacity: int) -> None:
         self.rows, self.capacity = rows, capacity
-        self.keys, self.values = _allocate(like, rows, capacity)
-        device = self.keys[0].device
-        self.places = torch.arange(capacity, device=device)
-        self.position = torch.zeros(1, dtype=torch.int64, device=device)
-        self.visible = torch.ones(rows, 1, 1, capacity, dtype=torch.bool, device=device)
+        first = like.layers[0].keys
+        shape = rows, first.shape[1], capacity, first.shape[3]
+        # Zeros, not whatever lies there: hidden places are multiplied by 0, which would not undo a NaN.
+        self.keys, self.values = ([first.new_zeros(shape) for _ in like.layers] for _ in range(2))
+        self.places = torch.arange(capacity, device=first.device)
+        self.position = torch.zeros(1, dtype=torch.int64, device=first.device)
+        self.visible = torch.ones(rows, 1, 1, capacity, dtype=torch.bool, device=first.device)
 
     def fill(self, prefilled: Sequence[DynamicCache]) -> None:
         """Start anew from what each row's prompt left."""
@@ -114,44 +145,22 @@ class StaticKVCache:
                 self.values[layer][row, :, longest - length : longest] = source.values[0]
         self.position.fill_(longest)
 
-    def open(self, new: int) -> OpenStaticCache:
-        """See `layers.Cache`. Of static shape: nothing in it depends on how far writing has come."""
+    def open(self, new: int) -> Attend:
+        """As `KVCache.open`, of static shape: nothing in it depends on how far writing has come."""
         places = self.position + torch.arange(new, device=self.position.device)
-        return OpenStaticCache(self.keys, self.values, places, self.visible & (self.places <= places[:, None]))
+        mask = self.visible & (self.places <= places[:, None])
+
+        def attend(layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
+            key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
+            self.keys[layer].index_copy_(2, places, key)
+            self.values[layer].index_copy_(2, places, value)
+            return attend_under_mask(query, self.keys[layer], self.values[layer], mask, scale)
+
+        return attend
 
     def keep(self, tokens: int) -> None:
         """As `KVCache.keep`."""
         self.position += tokens
-
-
-class OpenStaticCache:
-    """A `StaticKVCache` during one pass. places: [tokens], of the new tokens; mask: [rows, 1, tokens, capacity] bool"""
-
-    def __init__(
-        self, keys: list[torch.Tensor], values: list[torch.Tensor], places: torch.Tensor, mask: torch.Tensor
-    ) -> None:
-        self.keys, self.values, self.places, self.mask = keys, values, places, mask
-
-    def attend(self, layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
-        """See `layers.Attend`."""
-        key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
-        self.keys[layer].index_copy_(2, self.places, key)
-        self.values[layer].index_copy_(2, self.places, value)
-        return attend_under_mask(query, self.keys[layer], self.values[layer], self.mask, scale)
-
-
-def _look_back(span: Span, layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
-    """Attention of the last tokens to everything up to themselves. key_value: [2, rows, heads, tokens, dim]"""
-    span.new[layer].copy_(key_value)
-    keys, values = span.seen[2 * layer : 2 * layer + 2]
-    if span.mask is not None:
-        return attend_under_mask(query, keys, values, span.mask, scale)
-    return scaled_dot_product_attention(query, keys, values, scale=scale, enable_gqa=True)
-
-
-def causal_mask(new: int, end: int, like: torch.Tensor) -> torch.Tensor:
-    """What the last `new` of `end` tokens may see: [1, 1, new, end] bool."""
-    return torch.ones(1, 1, new, end, dtype=torch.bool, device=like.device).tril(end - new)
 
 
 def attend_under_mask(
@@ -173,15 +182,6 @@ def attend_under_mask(
     mask = mask.expand(rows, 1, tokens, keys.shape[2]).repeat(1, 1, share, 1)
     gathered = scaled_dot_product_attention(packed, keys, values, attn_mask=mask, scale=scale)
     return gathered.reshape(rows, heads, tokens, dim)
-
-
-def _allocate(like: DynamicCache, rows: int, capacity: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Buffers for keys and values of each layer, [rows, key heads, capacity, dim].
-
-    Zeros, not whatever lies there: hidden places are multiplied by 0, which would not undo a NaN.
-    """
-    keys = [layer.keys.new_zeros(rows, layer.keys.shape[1], capacity, layer.keys.shape[3]) for layer in like.layers]
-    return keys, [torch.zeros_like(each) for each in keys]
 
 
 def _runs(lengths: Sequence[int]) -> list[tuple[slice, int]]:

@@ -15,13 +15,14 @@ the one transformers computes, whoever else is in the batch:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn import functional
+
+from glmimg.ar.kv_cache import Attend
 
 if TYPE_CHECKING:
     from transformers.models.glm_image.modeling_glm_image import (
@@ -39,31 +40,14 @@ Product = Callable[[torch.Tensor, torch.Tensor | None], Map]
 Rotary = tuple[torch.Tensor, torch.Tensor]
 """Cosine and signed sine, each [rows, tokens, 1, rotary dim]; see `rotary_tables`."""
 
+RunLayer = Callable[[torch.Tensor, int, Rotary, Attend], torch.Tensor]
+"""Runs the layer of a number over hidden states, [rows, tokens, width], or [tokens, width] of one row."""
 
 SMALL = 1 << 20
 """Weights of a product that takes about as long as calling it does; larger ones are not copied to be fused."""
 
 MEDIUM = 1 << 24
 """Weights of a product that compiled code multiplies itself, from a copy of half the size if that is exact."""
-
-
-class Attend(Protocol):
-    """A key-value cache as the layers see it during one pass."""
-
-    def attend(self, layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
-        """Take in new keys and values; return what the queries gather.
-
-        query:     [rows, heads, tokens, dim]
-        key_value: [rows, tokens, 2, key heads, dim]
-        returns:   the shape of `query`
-        """
-
-
-class Cache(Protocol):
-    """A key-value cache between passes."""
-
-    def open(self, new: int) -> Attend:
-        """Make ready for a pass over `new` tokens."""
 
 
 class TextPass:
@@ -85,85 +69,45 @@ class TextPass:
         self.stay = type(self.layers) is nn.ModuleList
         self.parts = list(self._take_apart()) if self.stay else None
 
-    def __call__(self, tokens: torch.Tensor, rotary: Rotary, cache: Cache) -> torch.Tensor:
+    def __call__(self, tokens: torch.Tensor, rotary: Rotary, attend: Attend) -> torch.Tensor:
         """tokens: [rows, tokens] int64. Returns the logits after each, [rows, tokens, vocabulary]."""
-        opened = cache.open(tokens.shape[1])
         hidden = self.embed(tokens)
         if self.rows == 1:  # a product of two matrices is called with less ado than one of batches
             hidden = hidden[0]
-        for number, layer in enumerate(self.parts or self._take_apart()):
-            hidden = run_layer(layer, number, hidden, rotary, opened)
+        for number, run_layer in enumerate(self.parts or self._take_apart()):
+            hidden = run_layer(hidden, number, rotary, attend)
         logits = self.head(self.norm(hidden))
         return logits[None] if self.rows == 1 else logits
 
-    def _take_apart(self) -> Iterable[Layer]:
-        return (Layer.of(layer, self.rows, self.product, fuse=self.stay) for layer in self.layers)
+    def _take_apart(self) -> Iterable[RunLayer]:
+        return (taken_apart(layer, self.rows, self.product, fuse=self.stay) for layer in self.layers)
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """What a decoder layer is made of, ready to be called."""
+def taken_apart(layer: GlmImageTextDecoderLayer, rows: int, product: Product, *, fuse: bool) -> RunLayer:
+    """A decoder layer for batches of so many rows, its parts ready to be called. It has to have its weights.
 
-    norm_read: Map
-    query_key_value: Map
-    output: Map
-    norm_attended: Map
-    norm_narrow: Map
-    gate_up: Map
-    activation: Map
-    down: Map
-    norm_widened: Map
-    rows: int
-    heads: int
-    key_heads: int
-    head_dim: int
-    scale: float
-
-    @classmethod
-    def of(cls, layer: GlmImageTextDecoderLayer, rows: int, product: Product, *, fuse: bool) -> Layer:
-        """Take a layer apart for batches of so many rows. It has to have its weights.
-
-        fuse: whether it will serve many passes, so that products are worth joining
-        """
-        attention, mlp = layer.self_attn, layer.mlp
-        return cls(
-            norm_read=normaliser(layer.input_layernorm),
-            query_key_value=side_by_side(
-                (attention.q_proj, attention.k_proj, attention.v_proj), rows, product, fuse=fuse
-            ),
-            output=projector(attention.o_proj, product),
-            norm_attended=normaliser(layer.post_self_attn_layernorm),
-            norm_narrow=normaliser(layer.post_attention_layernorm),
-            gate_up=projector(mlp.gate_up_proj, product),
-            activation=mlp.activation_fn,
-            down=projector(mlp.down_proj, product),
-            norm_widened=normaliser(layer.post_mlp_layernorm),
-            rows=rows,
-            heads=attention.config.num_attention_heads,
-            key_heads=attention.config.num_key_value_heads,
-            head_dim=attention.head_dim,
-            scale=attention.scaling,
-        )
-
-
-def run_layer(layer: Layer, number: int, hidden: torch.Tensor, rotary: Rotary, cache: Attend) -> torch.Tensor:
-    """One decoder layer on [rows, tokens, width], or [tokens, width] of a single row.
-
-    source: transformers, `GlmImageTextDecoderLayer.forward`
+    fuse:   whether it will serve many passes, so that products are worth joining
+    source: transformers, `GlmImageTextDecoderLayer.forward` and `GlmImageTextAttention.forward`
     """
-    hidden = hidden + layer.norm_attended(_attention(layer, number, layer.norm_read(hidden), rotary, cache))
-    gate, up = layer.gate_up(layer.norm_narrow(hidden)).chunk(2, dim=-1)
-    return hidden + layer.norm_widened(layer.down(up * layer.activation(gate)))
+    attention, mlp = layer.self_attn, layer.mlp
+    norm_read, norm_attended = normaliser(layer.input_layernorm), normaliser(layer.post_self_attn_layernorm)
+    norm_narrow, norm_widened = normaliser(layer.post_attention_layernorm), normaliser(layer.post_mlp_layernorm)
+    query_key_value = side_by_side((attention.q_proj, attention.k_proj, attention.v_proj), rows, product, fuse=fuse)
+    output, gate_up, down = (projector(each, product) for each in (attention.o_proj, mlp.gate_up_proj, mlp.down_proj))
+    activation, scale, dim = mlp.activation_fn, attention.scaling, attention.head_dim
+    heads, key_heads = attention.config.num_attention_heads, attention.config.num_key_value_heads
 
+    def run_layer(hidden: torch.Tensor, number: int, rotary: Rotary, attend: Attend) -> torch.Tensor:
+        states = query_key_value(norm_read(hidden)).view(rows, -1, heads + 2 * key_heads, dim)
+        apply_rotary(states[:, :, : heads + key_heads], rotary)
+        query, key_value = states.split_with_sizes((heads, 2 * key_heads), dim=2)
+        gathered = attend(number, query.transpose(1, 2), key_value.view(rows, -1, 2, key_heads, dim), scale)
+        gathered = gathered.transpose(1, 2).reshape(*hidden.shape[:-1], heads * dim)
+        hidden = hidden + norm_attended(output(gathered))
+        gate, up = gate_up(norm_narrow(hidden)).chunk(2, dim=-1)
+        return hidden + norm_widened(down(up * activation(gate)))
 
-def _attention(layer: Layer, number: int, hidden: torch.Tensor, rotary: Rotary, cache: Attend) -> torch.Tensor:
-    rows, heads, key_heads, dim = layer.rows, layer.heads, layer.key_heads, layer.head_dim
-    states = layer.query_key_value(hidden).view(rows, -1, heads + 2 * key_heads, dim)
-    apply_rotary(states[:, :, : heads + key_heads], rotary)
-    query, key_value = states.split_with_sizes((heads, 2 * key_heads), dim=2)
-    key_value = key_value.view(rows, -1, 2, key_heads, dim)
-    gathered = cache.attend(number, query.transpose(1, 2), key_value, layer.scale)
-    return layer.output(gathered.transpose(1, 2).reshape(*hidden.shape[:-1], heads * dim))
+    return run_layer
 
 
 def rotary_tables(text_model: GlmImageTextModel, positions: torch.Tensor, like: torch.Tensor) -> Rotary:
@@ -223,8 +167,8 @@ def side_by_side(modules: Sequence[nn.Module], rows: int, product: Product, *, f
 
     plain = [module for module in modules if type(module) is nn.Linear and is_plain(module)]
     weights: list[torch.Tensor] = [module.weight for module in plain]
-    small = sum(weight.numel() for weight in weights) <= SMALL and all(each.device.type == "cpu" for each in weights)
     biases: list[torch.Tensor] = [module.bias for module in plain if module.bias is not None]
+    small = sum(weight.numel() for weight in weights) <= SMALL and all(each.device.type == "cpu" for each in weights)
     if not fuse or not small or len(plain) < len(modules) or len(biases) not in (0, len(plain)):
         return one_after_the_other
     at_once = product(torch.cat(weights), torch.cat(biases) if biases else None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +17,9 @@ from glmimg.tokens.dump import Grid
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
 
+Grids = tuple[tuple[Role, GridShape], ...]
+"""What is written, in that order: preview, then target; an edit's target alone."""
+
 
 @dataclass(frozen=True)
 class ARPrompt:
@@ -26,7 +29,7 @@ class ARPrompt:
     attention_mask:    [1, length], int64
     prefill_positions: [3, 1, length]: time, row and column of each prompt token
     decode_positions:  [3, 1, tokens]: the same for every token to be written
-    grids:             (role, shape) in the order of writing: preview, then target; an edit's target alone
+    grids:             what is to be written
     sources:           the codes of the source pictures, in the order of the prompt
     """
 
@@ -34,7 +37,7 @@ class ARPrompt:
     attention_mask: torch.Tensor
     prefill_positions: torch.Tensor
     decode_positions: torch.Tensor
-    grids: tuple[tuple[Role, GridShape], ...]
+    grids: Grids
     sources: tuple[Grid, ...] = ()
 
     @property
@@ -46,6 +49,17 @@ class ARPrompt:
     def length(self) -> int:
         """Prompt and grids together, in tokens."""
         return self.input_ids.shape[1] + self.new_tokens
+
+    def followed_by(self, tokens: torch.Tensor) -> ARPrompt:
+        """The prompt with its first tokens already written. tokens: [count] int64"""
+        count = len(tokens)
+        return replace(
+            self,
+            input_ids=torch.cat([self.input_ids, tokens[None]], dim=1),
+            attention_mask=torch.nn.functional.pad(self.attention_mask, (0, count), value=1),
+            prefill_positions=torch.cat([self.prefill_positions, self.decode_positions[..., :count]], dim=-1),
+            decode_positions=self.decode_positions[..., count:],
+        )
 
 
 def build_prompt(
@@ -63,14 +77,17 @@ def build_prompt(
     raises: UsageError (exit 2) for text holding the tokenizer's own image markers
     source: the prompt form is `GlmImageProcessor`'s, prefill positions are `GlmImageModel.get_rope_index`'s
     """
-    check_markers(text, processor)
+    _check_markers(text, processor)
     inputs = _read(text, height_px, width_px, processor, sources).to(model.device)
-    grids = _grids(target_shape(height_px, width_px), edit=bool(sources))
-    codes: list[Grid] = []
+    target = target_shape(height_px, width_px)
+    # An edit has the sources before its eyes and writes no preview.
+    grids: Grids = (("target", target),) if sources else (("preview", preview_shape(target)), ("target", target))
+    input_ids, codes = inputs["input_ids"], []
     if encoder is not None and sources:
         refs = [source.ref for source in sources]
         codes = encoder.encode(refs, inputs["pixel_values"], inputs["image_grid_thw"][: len(sources)])
-    input_ids = _fill_in(inputs["input_ids"], codes, model.config.image_token_id)
+        flat = torch.tensor([code for grid in codes for code in grid.flat()], device=input_ids.device)
+        input_ids = input_ids.masked_scatter(input_ids == model.config.image_token_id, flat)
     positions, _ = model.model.get_rope_index(
         input_ids,
         image_grid_thw=inputs["image_grid_thw"],
@@ -99,20 +116,7 @@ def _read(text: str, height_px: int, width_px: int, processor: Any, sources: Seq
     return processor(**inputs)
 
 
-def _grids(target: GridShape, *, edit: bool) -> tuple[tuple[Role, GridShape], ...]:
-    """What is to be written: an edit has the sources before its eyes and writes no preview."""
-    return (("target", target),) if edit else (("preview", preview_shape(target)), ("target", target))
-
-
-def _fill_in(input_ids: torch.Tensor, sources: Sequence[Grid], placeholder: int) -> torch.Tensor:
-    """The codes of the sources in place of their placeholders. input_ids: [1, length]"""
-    if not sources:
-        return input_ids
-    codes = torch.tensor([code for grid in sources for code in grid.flat()], device=input_ids.device)
-    return input_ids.masked_scatter(input_ids == placeholder, codes)
-
-
-def grid_positions(start: int, shapes: list[GridShape]) -> torch.Tensor:
+def grid_positions(start: int, shapes: Sequence[GridShape]) -> torch.Tensor:
     """Position ids of grids written one after the other: [3, 1, cells].
 
     Time stands still within a grid, rows and columns count from where the grid starts, and the next
@@ -128,7 +132,7 @@ def grid_positions(start: int, shapes: list[GridShape]) -> torch.Tensor:
     return torch.cat(pieces, dim=-1)[:, None]
 
 
-def check_markers(text: str, processor: GlmImageProcessor) -> None:
+def _check_markers(text: str, processor: GlmImageProcessor) -> None:
     """Refuse prompts that would be read as pictures. Raises UsageError (exit 2)."""
     tokenizer = processor.tokenizer
     for marker in (tokenizer.image_token, tokenizer.bos_token, tokenizer.eos_token):

@@ -22,9 +22,6 @@ ENOUGH = 64
 EDGE = 1e-3
 """More than float32 can be wrong by when it sums the weights of 16,512 ids, one after the other."""
 
-LEAD = 1e-4
-"""More than two ways of computing p / q differ by, relatively."""
-
 
 class TokenSampler:
     """Draws codes for the rows of a batch, each row from its own random stream.
@@ -61,26 +58,13 @@ class TokenSampler:
         self.drawn += 1
         self.finite.look(logits, self.drawn)
         scores, noise = self.scores(logits), self.noise(logits)
-        if not _host_can_look(scores) or not self._few_may_win(scores):
-            return self._draw_from_all(scores, noise)
-        winners = race_of_likeliest(scores, noise, self.sampling, self.codebook_size)
-        for row, winner in enumerate(winners):
-            if winner is None:
-                winners[row] = int(self._draw_from_all(scores[row : row + 1], noise[row : row + 1]))
-        return torch.tensor(winners, dtype=torch.int64)
-
-    def _few_may_win(self, scores: torch.Tensor) -> bool:
-        """Whether the nucleus alone decides which ids may be drawn."""
-        top_k = self.sampling.top_k
-        return self.sampling.top_p < 1.0 and (top_k is None or not 0 < top_k < scores.shape[-1])
-
-    def _draw_from_all(self, scores: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """As `generate` draws: every id takes part in the race, refused ones with a probability of 0."""
         race = warp(scores, self.sampling).softmax(-1).div_(noise)[:, : self.codebook_size]
-        winners = race.argmax(-1)
-        if _host_can_look(race) and race.amax(-1).amin() > 0:
+        winners, leads = race.argmax(-1), race.amax(-1) > 0
+        if _host_can_look(race) and leads.all():
             return winners
-        return torch.where(race.amax(-1) > 0, winners, self._draw_valid_only(scores, noise))
+        # The nucleus of such a row holds no valid code at all: take the nucleus of the valid ones.
+        valid = warp(scores[:, : self.codebook_size], self.sampling).softmax(-1)
+        return torch.where(leads, winners, (valid / noise[:, : self.codebook_size]).argmax(-1))
 
     def noise(self, like: torch.Tensor) -> torch.Tensor:
         """The random numbers of the next token: Exp(1) of the shape of `like`, [rows, vocabulary], float32."""
@@ -107,77 +91,34 @@ class TokenSampler:
             law = torch.where(law.sum(-1, keepdim=True) > 0, law, valid)
         return law / law.sum(-1, keepdim=True)
 
-    def _draw_valid_only(self, scores: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """For rows whose nucleus holds no valid code at all: the nucleus of the valid ones."""
-        valid = warp(scores[:, : self.codebook_size], self.sampling).softmax(-1)
-        return (valid / noise[:, : self.codebook_size]).argmax(-1)
 
+class Recital:
+    """A sampler that says known tokens as they are, and draws the others.
 
-class Replay:
-    """A sampler that has already drawn its first tokens: it says them again, then goes on as if it had not stopped.
-
-    sampler: fresh, with the seeds of the first time
-    known:    [rows, count] int64, the tokens of the first time
+    known:        [rows, count] int64, the first tokens of each row
+    anew:         for each of them, whether it is drawn all the same
+    stream_moves: whether a known token uses up its random numbers, as it did when it was drawn
     """
 
-    def __init__(self, sampler: TokenSampler, known: torch.Tensor) -> None:
-        self.sampler = sampler
-        self.known = known
-        self.count = 0
+    def __init__(self, sampler: TokenSampler, known: torch.Tensor, anew: Sequence[bool], *, stream_moves: bool) -> None:
+        self.sampler, self.known, self.anew, self.stream_moves = sampler, known, anew, stream_moves
 
     def draw(self, logits: torch.Tensor) -> torch.Tensor:
-        """See `TokenSampler.draw`; the random stream moves on as it did the first time."""
-        self.count += 1
-        if self.count > self.known.shape[1]:
+        """See `TokenSampler.draw`."""
+        number = self.sampler.drawn
+        if number >= len(self.anew) or self.anew[number]:
             return self.sampler.draw(logits)
         self.sampler.drawn += 1
-        self.sampler.noise(logits)
-        return self.known[:, self.count - 1]
-
-
-def race_of_likeliest(
-    scores: torch.Tensor, noise: torch.Tensor, sampling: Sampling, codebook_size: int
-) -> list[int | None]:
-    """What each row draws, as far as the likeliest ids of a nucleus tell; None where that is not certain.
-
-    The arithmetic is not `generate`'s, so nothing is certain that rounding might turn: see `_winner`.
-    scores, noise: [rows, ids]
-    """
-    scores = scores / sampling.temperature if sampling.temperature != 1.0 else scores
-    weights, ids = scores.softmax(-1).topk(min(ENOUGH, scores.shape[-1]))
-    race = weights / noise.gather(-1, ids)
-    rows = zip(weights.tolist(), race.tolist(), ids.tolist(), strict=True)
-    return [_winner(*row, sampling.top_p, codebook_size) for row in rows]
-
-
-def _winner(
-    weights: Sequence[float], race: Sequence[float], ids: Sequence[int], top_p: float, codebook_size: int
-) -> int | None:
-    """The id of a nucleus that leads the race. weights: falling, of the likeliest ids
-
-    Not certain: a sum of weights within `EDGE` of top_p, ids of one weight on both sides of the edge, an edge
-    beyond the ids looked at, a lead of less than `LEAD`, no valid code in the nucleus.
-    """
-    before, last, best, second, winner = 0.0, 1.0, 0.0, 0.0, None
-    for weight, speed, token in zip(weights, race, ids, strict=True):
-        if abs(before - top_p) <= EDGE:
-            return None
-        if before > top_p:
-            return winner if weight < last and best - second > LEAD * best else None
-        if token < codebook_size and speed > second:
-            if speed > best:
-                winner, best, second = token, speed, best
-            else:
-                second = speed
-        before, last = before + weight, weight
-    return None
+        if self.stream_moves:
+            self.sampler.noise(logits)
+        return self.known[:, number]
 
 
 def warp(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
     """Temperature, top-k, nucleus, in the order of `generate`; refused ids become -inf.
 
-    scores:  [rows, ids], float32
-    source:  transformers, `TemperatureLogitsWarper`, `TopKLogitsWarper`, `TopPLogitsWarper`
+    scores: [rows, ids], float32
+    source: transformers, `TemperatureLogitsWarper`, `TopKLogitsWarper`, `TopPLogitsWarper`
     """
     if sampling.temperature != 1.0:
         scores = scores / sampling.temperature

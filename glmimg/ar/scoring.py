@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
 
-from glmimg.ar.attention import unplanned_attention
+from glmimg.ar.decode_loop import read_prompt
 from glmimg.ar.prompt import ARPrompt
 from glmimg.runtime.finite import check_finite
 from glmimg.tokens.dump import Grid
@@ -32,14 +33,7 @@ def score_grids(
     prompt: the one the grids were written for
     """
     ids = torch.tensor([token for grid in grids for token in grid.flat()], device=model.device)
-    text_model = model.model.language_model
-    with unplanned_attention(model.device):
-        hidden = text_model(
-            input_ids=torch.cat([prompt.input_ids, ids[None, :-1]], dim=1),
-            attention_mask=torch.nn.functional.pad(prompt.attention_mask, (0, len(ids) - 1), value=1),
-            position_ids=torch.cat([prompt.prefill_positions, prompt.decode_positions[..., :-1]], dim=-1),
-            use_cache=False,
-        ).last_hidden_state[0, -len(ids) :]
+    hidden = read_prompt(model, prompt.followed_by(ids[:-1]))[0, -len(ids) :]
     logprobs, entropies = [], []
     for start in range(0, len(ids), CHUNK):
         chunk = slice(start, start + CHUNK)
@@ -48,18 +42,9 @@ def score_grids(
         law = logits.log_softmax(-1)
         logprobs += law.gather(-1, ids[chunk, None])[:, 0].tolist()
         entropies += torch.special.entr(law.exp()).sum(-1).tolist()
-    scored, start = [], 0
-    for grid in grids:
-        end = start + grid.shape.cells
-        update = {
-            "logprobs": _fold(logprobs[start:end], grid.width),
-            "entropy": _fold(entropies[start:end], grid.width),
-        }
-        scored.append(grid.model_copy(update=update))
-        start = end
-    return scored
+    values = {"logprobs": iter(logprobs), "entropy": iter(entropies)}
+    return [grid.model_copy(update={name: _fold(each, grid) for name, each in values.items()}) for grid in grids]
 
 
-def _fold(values: Sequence[float], width: int) -> list[list[float]]:
-    rounded = [round(value, DIGITS) + 0.0 for value in values]
-    return [rounded[start : start + width] for start in range(0, len(rounded), width)]
+def _fold(values: Iterator[float], grid: Grid) -> list[list[float]]:
+    return [[round(value, DIGITS) + 0.0 for value in islice(values, grid.width)] for _ in range(grid.height)]

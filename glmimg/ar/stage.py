@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from glmimg import __version__
-from glmimg.ar.batch_size import rows_that_fit
 from glmimg.ar.decode_loop import Decoder, TextDecoder, write_tokens
+from glmimg.ar.drawing import Drawing
 from glmimg.ar.embedding import EmbeddingRows
 from glmimg.ar.guess import Guesser
 from glmimg.ar.jacobi import write_jacobi
-from glmimg.ar.prompt import ARPrompt, build_prompt
-from glmimg.ar.rework import REPORT_EVERY, encode_grids, redraw_grids
-from glmimg.ar.sampling import Replay, TokenSampler
+from glmimg.ar.kv_cache import rows_that_fit
+from glmimg.ar.prompt import ARPrompt, Grids, build_prompt
+from glmimg.ar.sampling import Recital, TokenSampler
 from glmimg.ar.scoring import score_grids
-from glmimg.ar.sources import SourceEncoder
+from glmimg.ar.sources import SourceEncoder, encode_picture
 from glmimg.ar.static_decoder import StaticDecoder, can_be_static
 from glmimg.ar.window import MAX_WINDOW, Window
 from glmimg.choice import ModelChoice
 from glmimg.errors import UsageError
-from glmimg.events import Loading, PreviewWritten, TokensWritten, Watch
-from glmimg.grid import GridShape, Role
-from glmimg.job import Job, Painting, Scene, Size
+from glmimg.events import Loading, PreviewWritten, Watch
+from glmimg.grid import preview_shape, target_shape
+from glmimg.job import Job, Sampling, Scene, Size
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.layout import Layout
@@ -128,9 +128,22 @@ class ARStage:
     def redraw(self, redraw: Redraw, watch: Watch) -> TokenDump:
         """Draw part of a dump anew. Raises as `write`."""
         job, (prompt,) = redraw.job, self._read_prompts([redraw.job.scene])
-        grids, stats = redraw_grids(self.model, prompt, self._sampler([job], prompt.grids), redraw, watch)
-        record = SamplingRecord(**job.sampling.model_dump(include={"temperature", "top_p", "top_k"}), method=REDRAW)
-        return self._dump(job.scene, job.sampling.seed, job.painting, grids, record, stats, prompt, redraw.parents)
+        ids = _flat(redraw.kept)
+        anew = [cell for mask in redraw.anew for row in mask for cell in row]
+        # What comes before the first redrawn cell is read with the prompt, in one pass; nothing after the last is read.
+        first, end = anew.index(True), len(anew) - anew[::-1].index(True)
+        known = torch.tensor([ids], device=self.model.device)
+        sampler = self._sampler([job], prompt.grids)
+        sampler.drawn = first
+        recital = Recital(sampler, known, anew, stream_moves=False)
+        decoder = TextDecoder(self.model, [prompt.followed_by(known[0, :first])], end - first)
+        drawing = Drawing(prompt.grids, 1, watch, start=first)
+        for _ in drawing.follow((token[:, None] for token in write_tokens(decoder, recital, end - first)), end):
+            pass
+        sampler.finite.check()
+        ids[first:end] = drawing.tokens()[0]
+        grids = Grid.several(prompt.grids, ids)
+        return self._dump(job, grids, drawing.stats(sum(anew)), prompt, method=REDRAW, parents=redraw.parents)
 
     @torch.inference_mode()
     def score(self, dump: TokenDump) -> TokenDump:
@@ -142,10 +155,16 @@ class ARStage:
     @torch.inference_mode()
     def encode(self, reading: Reading) -> TokenDump:
         """The dump of a picture's own codes."""
-        grids, stats = encode_grids(self.model, self.processor, reading)
+        started, target = time.perf_counter(), target_shape(reading.height, reading.width)
+        shapes: Grids = (("preview", preview_shape(target)), ("target", target))
+        grids = [encode_picture(self.model, self.processor, reading.image, role, shape) for role, shape in shapes]
+        seconds = round(time.perf_counter() - started, 3)
+        stats = Stats(seconds=seconds, tokens=sum(shape.cells for _, shape in shapes), forward_passes=len(grids))
         scene = Scene(prompt=reading.prompt, size=Size(reading.height, reading.width))
-        record = SamplingRecord(temperature=1.0, top_p=1.0, method=FROM_IMAGE)
-        return self._dump(scene, reading.seed, reading.painting, grids, record, stats, None, (reading.parent,))
+        job = Job(
+            scene=scene, sampling=Sampling(seed=reading.seed, temperature=1.0, top_p=1.0), painting=reading.painting
+        )
+        return self._dump(job, grids, stats, method=FROM_IMAGE, parents=(reading.parent,))
 
     def rows_that_fit(self, work: TokenWork) -> int:
         """How many works like this one to draw at once: as many as pay, and as memory holds."""
@@ -156,27 +175,19 @@ class ARStage:
     def _write(self, works: Sequence[TokenWork], prompts: Sequence[ARPrompt], watch: Watch) -> list[TokenDump]:
         jobs, grids = [work.job for work in works], _grids_until(prompts[0], works[0].until)
         new_tokens = sum(shape.cells for _, shape in grids)
-        first = grids[0][1].cells if len(grids) > 1 else 0
-        started = time.perf_counter()
-        pieces: list[torch.Tensor] = []
-
+        preview = grids[0][1].cells if len(grids) > 1 else 0
         sampler = self._sampler(jobs, grids)
+        drawing = Drawing(grids, len(jobs), watch)
 
-        def dumps(shapes: tuple[tuple[Role, GridShape], ...]) -> list[TokenDump]:
+        def dumps(shapes: Grids) -> list[TokenDump]:
             sampler.finite.check()
-            rows = torch.cat(pieces, dim=1).tolist()
-            seconds = round(time.perf_counter() - started, 3)
-            stats = Stats(seconds=seconds, tokens=len(rows[0]), forward_passes=len(pieces))
-            return [self._drawn(*each, shapes, stats) for each in zip(jobs, prompts, rows, strict=True)]
+            stats, rows = drawing.stats(drawing.count), drawing.tokens()
+            each = zip(jobs, prompts, rows, strict=True)
+            return [self._dump(job, Grid.several(shapes, ids), stats, prompt) for job, prompt, ids in each]
 
-        count = 0
-        begun = [_flat(work.begun) for work in works if work.begun is not None]
-        for piece in self._pieces(jobs, prompts, sampler, begun, new_tokens):
-            pieces.append(piece)
-            before, count = count, count + piece.shape[1]
-            if count // REPORT_EVERY > before // REPORT_EVERY or count == new_tokens:
-                watch(TokensWritten(count, grids, time.perf_counter() - started, len(jobs), len(pieces)))
-            if before < first <= count:
+        begun = [_flat(work.begun.grids) for work in works if work.begun is not None]
+        for before in drawing.follow(self._pieces(jobs, prompts, sampler, begun, new_tokens), new_tokens):
+            if before < preview <= drawing.count:
                 watch(PreviewWritten(tuple(dumps(grids[:1]))))
         return dumps(grids)
 
@@ -196,17 +207,18 @@ class ARStage:
             window = Window(sampling.ar_window or MAX_WINDOW)
             yield from write_jacobi(decoder, sampler, guesser, window, new_tokens, begun[0] if begun else ())
             return
-        replayed = Replay(sampler, torch.tensor(begun, device=self.model.device)) if begun else sampler
-        for token in write_tokens(self._decoder(prompts, new_tokens), replayed, new_tokens):
+        known = torch.tensor(begun, dtype=torch.int64, device=self.model.device)
+        recital = Recital(sampler, known, [False] * known.shape[-1], stream_moves=True)
+        for token in write_tokens(self._decoder(prompts, new_tokens), recital, new_tokens):
             yield token[:, None]
 
-    def _sampler(self, jobs: Sequence[Job], grids: Sequence[tuple[Role, GridShape]]) -> TokenSampler:
+    def _sampler(self, jobs: Sequence[Job], grids: Grids) -> TokenSampler:
         return TokenSampler(
             jobs[0].sampling,
             [torch.Generator(self.model.device).manual_seed(job.sampling.seed) for job in jobs],
             self.checkpoint.codebook_size,
             self.checkpoint.generation_config.get("suppress_tokens", ()),
-            partial(logits_of, grids),
+            partial(_logits_of, grids),
         )
 
     def _decoder(self, prompts: Sequence[ARPrompt], new_tokens: int) -> Decoder:
@@ -226,15 +238,17 @@ class ARStage:
         return self.static
 
     def _read_prompts(self, scenes: Sequence[Scene]) -> list[ARPrompt]:
-        """The prompts as the model reads them; equal scenes share one object."""
+        """The prompts as the model reads them; equal scenes share one object. Raises as `write`."""
         known: dict[Scene, ARPrompt] = {}
+        limit = self.model.config.text_config.max_position_embeddings
         for scene in scenes:
             if scene not in known:
                 sources = [self.shelf.get(ref) for ref in scene.sources]
-                known[scene] = build_prompt(
-                    scene.prompt, *scene.size, self.processor, self.model, sources, self.encoder
-                )
-                self.check_context(known[scene])
+                prompt = build_prompt(scene.prompt, *scene.size, self.processor, self.model, sources, self.encoder)
+                if prompt.length > limit:
+                    message = f"prompt and grids take {prompt.length} tokens, the model reads {limit}"
+                    raise UsageError(message, "Shorten the prompt or the size.")
+                known[scene] = prompt
         return [known[scene] for scene in scenes]
 
     def close(self) -> None:
@@ -246,56 +260,42 @@ class ARStage:
         self.static = None
         release_memory()
 
-    def check_context(self, prompt: ARPrompt) -> None:
-        """Raise UsageError (exit 2) if prompt and grids exceed what the model can read."""
-        limit = self.model.config.text_config.max_position_embeddings
-        if prompt.length > limit:
-            raise UsageError(
-                f"prompt and grids take {prompt.length} tokens, the model reads {limit}",
-                "Shorten the prompt or the size.",
-            )
-
-    def _drawn(
-        self, job: Job, prompt: ARPrompt, ids: Sequence[int], shapes: Sequence[tuple[Role, GridShape]], stats: Stats
-    ) -> TokenDump:
-        grids = Grid.several(shapes, ids)
-        record = SamplingRecord(**job.sampling.model_dump(by_alias=True, exclude={"seed"}))
-        return self._dump(job.scene, job.sampling.seed, job.painting, grids, record, stats, prompt)
-
     def _dump(
         self,
-        scene: Scene,
-        seed: int,
-        painting: Painting,
+        job: Job,
         grids: Sequence[Grid],
-        sampling: SamplingRecord,
         stats: Stats,
-        prompt: ARPrompt | None,
+        prompt: ARPrompt | None = None,
+        method: str | None = None,
         parents: Sequence[Parent] = (),
     ) -> TokenDump:
+        """The record of a drawing. method: how, where that was not the job's own way"""
+        scene, sampling = job.scene, job.sampling
+        record = SamplingRecord(**sampling.model_dump(by_alias=True, exclude={"seed"}))
+        if method is not None:
+            record = SamplingRecord(**sampling.model_dump(include={"temperature", "top_p", "top_k"}), method=method)
         sources = zip(scene.sources, prompt.sources if prompt else (), strict=True)
         return TokenDump(
             prompt=scene.prompt,
             height=scene.size.height,
             width=scene.size.width,
-            seed=seed,
+            seed=sampling.seed,
             grids=list(grids),
             sources=[Source(**ref.model_dump(), grid=grid) for ref, grid in sources],
             model=self.model_ref,
-            sampling=sampling,
+            sampling=record,
             stats=stats,
-            painting=painting,
+            painting=job.painting,
             parents=list(parents),
             glmimg=__version__,
         )
 
 
-def _grids_until(prompt: ARPrompt, until: Role) -> tuple[tuple[Role, GridShape], ...]:
-    roles = [role for role, _ in prompt.grids]
-    return prompt.grids[: 1 + roles.index(until)]
+def _grids_until(prompt: ARPrompt, until: str) -> Grids:
+    return prompt.grids[: 1 + [role for role, _ in prompt.grids].index(until)]  # type: ignore[arg-type]
 
 
-def logits_of(grids: Sequence[tuple[Role, GridShape]], number: int) -> str:
+def _logits_of(grids: Grids, number: int) -> str:
     """What the logits of a token are called, by its number from 1 over all grids."""
     for role, shape in grids:
         if number <= shape.cells:
@@ -304,5 +304,5 @@ def logits_of(grids: Sequence[tuple[Role, GridShape]], number: int) -> str:
     return "the logits of the last token"
 
 
-def _flat(dump: TokenDump) -> list[int]:
-    return [token for grid in dump.grids for token in grid.flat()]
+def _flat(grids: Sequence[Grid]) -> list[int]:
+    return [token for grid in grids for token in grid.flat()]

@@ -35,31 +35,27 @@ class StaticDecoder:
     first_logits: torch.Tensor
     cos: torch.Tensor
     sin: torch.Tensor
+    kv_cache: StaticKVCache
 
     def __init__(self, model: GlmImageForConditionalGeneration, *, compile: bool) -> None:
         self.model = model
         self.compile = compile
-        self.kv_cache: StaticKVCache | None = None
-        self.longest = 0
-        self.new_tokens = 0
-
-    def fits(self, rows: int, length: int, new_tokens: int) -> bool:
-        """Whether what was prepared serves a batch of this size."""
-        cache = self.kv_cache
-        return cache is not None and cache.rows == rows and length <= cache.capacity and new_tokens == self.new_tokens
+        self.prepared = (0, 0, 0)
+        """Rows, capacity and new tokens."""
 
     def start(self, prompts: Sequence[ARPrompt], new_tokens: int) -> None:
         """Read the prompts of a batch; prepare the pass if its shape is new."""
         self.first_logits, prefilled = prefill(self.model, prompts)
         cos, sin = (table[:, :new_tokens].contiguous() for table in decode_rotary(self.model, prompts))
-        longest = max(cache.get_seq_length() for cache in prefilled)
-        if self.fits(len(prompts), longest + new_tokens, new_tokens):
+        length = max(cache.get_seq_length() for cache in prefilled) + new_tokens
+        rows, capacity, tokens = self.prepared
+        if rows == len(prompts) and length <= capacity and new_tokens == tokens:
             self.cos.copy_(cos)
             self.sin.copy_(sin)
         else:
-            self.cos, self.sin, self.new_tokens = cos, sin, new_tokens
-            self._prepare(prefilled[0], len(prompts), longest + new_tokens)
-        assert self.kv_cache is not None
+            self.cos, self.sin = cos, sin
+            self.prepared = len(prompts), -(-length // LENGTH_STEP) * LENGTH_STEP, new_tokens
+            self._prepare(prefilled[0])
         self.kv_cache.fill(prefilled)
         self.index.zero_()
 
@@ -68,8 +64,8 @@ class StaticDecoder:
         self.tokens.copy_(tokens)
         return self.forward()
 
-    def _prepare(self, like: DynamicCache, rows: int, length: int) -> None:
-        capacity = -(-length // LENGTH_STEP) * LENGTH_STEP
+    def _prepare(self, like: DynamicCache) -> None:
+        rows, capacity, _ = self.prepared
         device = self.model.device
         self.kv_cache = StaticKVCache(like, rows, capacity)
         self.text_pass = TextPass(self.model, rows, compiled=self.compile)
@@ -83,9 +79,8 @@ class StaticDecoder:
 
     def _forward(self) -> torch.Tensor:
         """One token, read from and written to buffers: nothing in it depends on how far writing has come."""
-        assert self.kv_cache is not None
         rotary = self.cos.index_select(1, self.index), self.sin.index_select(1, self.index)
-        logits = self.text_pass(self.tokens, rotary, self.kv_cache)
+        logits = self.text_pass(self.tokens, rotary, self.kv_cache.open(1))
         self.kv_cache.keep(1)
         self.index += 1
         return logits
@@ -97,10 +92,10 @@ def can_be_static(model: GlmImageForConditionalGeneration) -> bool:
     The table of words lies on the host, but a written token is looked up among the visual rows on the device.
     """
     text_model = model.model.language_model
-    plain = all(is_known(module) and is_plain(module) for module in text_model.modules())
+    plain = all(_is_known(module) and is_plain(module) for module in text_model.modules())
     return plain and all(weight.device == model.device for weight in text_model.parameters())
 
 
-def is_known(module: torch.nn.Module) -> bool:
+def _is_known(module: torch.nn.Module) -> bool:
     """Whether a module computes with nothing but its own weights: a library's, or our own embedding."""
     return isinstance(module, EmbeddingRows) or type(module).__module__.startswith(("torch.nn.", "transformers."))

@@ -87,8 +87,8 @@ def predict_noise(
     """
     time = embed_time(transformer, timestep, conditioning.size)
     patches = transformer.image_projector(latents.to(transformer.dtype))
-    states = [(patches + branch.prior, branch.glyphs) for branch in branches]
-    states = run_blocks(Pass(states, branches, time, conditioning.rotary))
+    started = [(patches + branch.prior, branch.glyphs) for branch in branches]
+    states = run_blocks(Pass(started, branches, time, conditioning.rotary))
     projected = [transformer.proj_out(transformer.norm_out(hidden, time)) for hidden, _ in states]
     return [unpatchify(each, latents.shape, transformer.config.patch_size).float() for each in projected]
 

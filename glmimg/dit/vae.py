@@ -36,7 +36,7 @@ def encode_image(vae: AutoencoderKL, image: Image.Image, dtype: torch.dtype) -> 
     pixels = VaeImageProcessor().preprocess(image).to(vae.device, dtype)
     latents = vae.encode(pixels).latent_dist.mode()
     mean, deviation = latent_statistics(vae, latents)
-    return (latents - mean) / deviation
+    return (latents - mean) / deviation  # type: ignore[no-any-return]
 
 
 def latent_statistics(vae: AutoencoderKL, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

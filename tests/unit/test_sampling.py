@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from glmimg.ar.sampling import TokenSampler, _keep_nucleus_by_sorting, keep_nucleus, race_of_likeliest, warp
+from glmimg.ar.sampling import TokenSampler, _keep_nucleus_by_sorting, keep_nucleus, warp
 from glmimg.job import Sampling
 from tests.jobs import make_sampling
 
@@ -105,32 +105,3 @@ def test_the_law_written_out_is_the_law_drawn_from() -> None:
     assert abs(float(law.sum()) - 1) < 1e-6
     assert set(counts.nonzero().flatten().tolist()) <= set(law.nonzero().flatten().tolist())
     assert float((counts / 4000 - law).abs().max()) < 0.03
-
-
-@pytest.mark.parametrize("spread", [0.5, 3.0, 12.0])
-def test_what_the_likeliest_decide_is_what_all_would(spread: float) -> None:
-    """2,048 ids, flat laws to sharp ones, some ids no codes: a certain winner is the winner of the whole race."""
-    draw = sampler(make_sampling(temperature=0.7, top_p=0.9), [1, 2, 3], 2000)
-    logits = torch.Generator().manual_seed(4)
-    certain = 0
-    for _ in range(100):
-        scores = torch.randn(3, 2048, generator=logits) * spread
-        noise = draw.noise(scores)
-        winners = race_of_likeliest(scores, noise, draw.sampling, 2000)
-        for winner, expected in zip(winners, draw._draw_from_all(scores, noise).tolist(), strict=True):
-            assert winner in (None, expected)
-            certain += winner is not None
-    assert certain == 0 if spread < 1 else certain > 100
-
-
-def test_the_likeliest_do_not_decide_what_rounding_might_turn() -> None:
-    scores, noise = torch.tensor([[0.0, 0.0, -9.0]]), torch.ones(1, 3)
-    assert race_of_likeliest(scores, noise, make_sampling(top_p=0.9), 3) == [None], "two ids neck and neck"
-    noise[0, 1] = 2.0
-    assert race_of_likeliest(scores, noise, make_sampling(top_p=0.9), 3) == [0]
-    assert race_of_likeliest(scores, noise, make_sampling(top_p=0.5), 3) == [None], (
-        "the nucleus might end before the second"
-    )
-    assert race_of_likeliest(scores, noise, make_sampling(top_p=0.3), 3) == [None], (
-        "two ids of one weight across its edge"
-    )
