@@ -22,12 +22,20 @@ if TYPE_CHECKING:
 
 
 class Decoder(Protocol):
-    """The AR model after a prompt was read: tokens in, logits of the next ones out."""
+    """The AR model after a prompt was read: tokens in, logits of the next ones out. See `TextDecoder`."""
 
     first_logits: torch.Tensor
 
-    def step(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
-        """Read written tokens. See `TextDecoder.step`."""
+    def step(self, tokens: torch.Tensor, index: int) -> torch.Tensor: ...
+
+
+class WindowDecoder(Protocol):
+    """A decoder that reads several tokens at once, of which it may have to forget some. See `TextDecoder`."""
+
+    first_logits: torch.Tensor
+
+    def read(self, tokens: torch.Tensor, index: int) -> torch.Tensor: ...
+    def keep(self, count: int) -> None: ...
 
 
 class Sampler(Protocol):

@@ -7,6 +7,7 @@ what stands where, in codes of its own scale. Both are learnt while the grids ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from glmimg.grid import GridShape
 
@@ -25,12 +26,11 @@ class Guesser:
     def __init__(self, shapes: Sequence[GridShape]) -> None:
         self.shapes = list(shapes)
         self.seen: dict[tuple[int, ...], int] = {}
-        self.map: dict[int, int] = {}
+        self.map: dict[int | None, int] = {}
 
     def left_in_grid(self, place: int) -> int:
         """Cells from a place to the end of the grid it is in, itself included."""
-        grid, start = self._grid(place)
-        return start + grid.cells - place
+        return next(end for end in accumulate(shape.cells for shape in self.shapes) if place < end) - place
 
     def guess(self, finished: Sequence[int], drafts: Sequence[int], count: int) -> list[int]:
         """Drafts for the `count` places behind the finished tokens; the first ones are `drafts` as they are."""
@@ -43,55 +43,38 @@ class Guesser:
         """Take in that `told` follow the finished tokens."""
         known = list(finished)
         for token in told:
-            if (cell := self._preview_cell(len(known))) is not None:
-                self.map[known[cell]] = token
-            self.seen[self._neighbours(known)] = token
+            around, code = self._look(known)
+            self.seen[around] = token
+            if code is not None:
+                self.map[code] = token
             known.append(token)
 
     def _next(self, known: Sequence[int]) -> int:
         """What may follow: as between these neighbours before, as for this preview code, or an edge going on."""
-        around = self._neighbours(known)
-        if (token := self.seen.get(around)) is not None:
-            return token
-        cell = self._preview_cell(len(known))
-        if cell is not None and (token := self.map.get(known[cell])) is not None:
-            return token
+        around, code = self._look(known)
+        if around in self.seen:
+            return self.seen[around]
+        if code in self.map:
+            return self.map[code]
         _, left, corner, above, _ = around
         if NOTHING in (left, above):
             return max(left, above, 0)
         return left if above == corner else above
 
-    def _neighbours(self, known: Sequence[int]) -> tuple[int, int, int, int, int]:
-        """Where the grid of the next place starts, and the tokens left, above left, above and above right of it."""
-        place = len(known)
-        grid, start = self._grid(place)
-        row, column = divmod(place - start, grid.columns)
-        above = place - grid.columns
-        first, last = column == 0, column == grid.columns - 1
-        return (
-            start,
-            NOTHING if first else known[place - 1],
-            NOTHING if first or row == 0 else known[above - 1],
-            NOTHING if row == 0 else known[above],
-            NOTHING if last or row == 0 else known[above + 1],
-        )
+    def _look(self, known: Sequence[int]) -> tuple[tuple[int, ...], int | None]:
+        """What is known around the next place, and the preview's code there; None within the preview itself.
 
-    def _grid(self, place: int) -> tuple[GridShape, int]:
-        """The grid a place is in, and the place it starts at."""
-        start = 0
-        for shape in self.shapes:
-            if place < start + shape.cells:
-                return shape, start
-            start += shape.cells
-        raise IndexError(place)
+        Around it: where its grid starts, and the tokens left, above left, above and above right of it.
+        """
+        end = len(known) + self.left_in_grid(len(known))
+        grid, preview = self.shapes[0 if end == self.shapes[0].cells else -1], self.shapes[0]
+        start = end - grid.cells
+        row, column = divmod(len(known) - start, grid.columns)
 
-    def _preview_cell(self, place: int) -> int | None:
-        """The preview cell that covers the middle of a target cell; None within the preview itself."""
-        grid, start = self._grid(place)
-        if start == 0:
-            return None
-        preview = self.shapes[0]
-        row, column = divmod(place - start, grid.columns)
+        def at(row: int, column: int) -> int:
+            return known[start + row * grid.columns + column] if row >= 0 and 0 <= column < grid.columns else NOTHING
+
         above = (2 * row + 1) * preview.rows // (2 * grid.rows)
         left = (2 * column + 1) * preview.columns // (2 * grid.columns)
-        return above * preview.columns + left
+        code = known[above * preview.columns + left] if start else None
+        return (start, at(row, column - 1), at(row - 1, column - 1), at(row - 1, column), at(row - 1, column + 1)), code

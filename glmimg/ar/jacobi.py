@@ -10,37 +10,24 @@ What is added to the published scheme: a place keeps its random numbers (its exp
 pass to pass, so a draft changes only as far as its law does, and a window that settles stays settled.
 That changes nothing in the law of the tokens: the laws a place is judged by depend on the random
 numbers of places before it only, so given those, a draft still has the law q.
-source: Teng et al., "Accelerating auto-regressive text-to-image generation with training-free
-speculative Jacobi decoding", 2024; Leviathan et al., "Fast inference from transformers via
-speculative decoding", 2023.
+source: Teng et al., "Accelerating auto-regressive text-to-image generation with training-free speculative
+Jacobi decoding", 2024; Leviathan et al., "Fast inference from transformers via speculative decoding", 2023.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 
+from glmimg.ar.decode_loop import WindowDecoder
 from glmimg.ar.guess import Guesser
 from glmimg.ar.sampling import TokenSampler
 from glmimg.ar.window import Window
 
 OTHER_STREAM = 0x9E3779B97F4A7C15
 """Added to a seed for the random numbers of judging, which one-by-one drawing has no use for."""
-
-
-class WindowDecoder(Protocol):
-    """The AR model reading several tokens at once, of which it may have to forget some."""
-
-    first_logits: torch.Tensor
-
-    def read(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
-        """Logits after each of `tokens`, [1, count, vocabulary]; see `TextDecoder.read`."""
-
-    def keep(self, count: int) -> None:
-        """Let the first `count` tokens of the last reading stand."""
 
 
 @dataclass(frozen=True)

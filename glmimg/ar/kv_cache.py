@@ -63,7 +63,12 @@ class KVCache:
             for layer, source in enumerate(cache.layers):
                 store[layer, 0, row, :, :length] = source.keys[0]
                 store[layer, 1, row, :, :length] = source.values[0]
-        self.spans = [(rows, length, store[:, :, rows]) for rows, length in _runs(lengths)]
+        self.spans: list[tuple[slice, int, torch.Tensor]] = []
+        """Neighbouring rows of equal length, that length, and their share of the store."""
+        for length, run in groupby(range(len(lengths)), key=lengths.__getitem__):
+            first, *others = run
+            rows = slice(first, first + len(others) + 1)
+            self.spans.append((rows, length, store[:, :, rows]))
 
     def open(self, new: int) -> Attend:
         """Make ready for a pass over `new` tokens, which attend causally among themselves."""
@@ -182,13 +187,3 @@ def attend_under_mask(
     mask = mask.expand(rows, 1, tokens, keys.shape[2]).repeat(1, 1, share, 1)
     gathered = scaled_dot_product_attention(packed, keys, values, attn_mask=mask, scale=scale)
     return gathered.reshape(rows, heads, tokens, dim)
-
-
-def _runs(lengths: Sequence[int]) -> list[tuple[slice, int]]:
-    """Neighbouring rows of equal length, as (rows, length)."""
-    spans, start = [], 0
-    for length, run in groupby(lengths):
-        count = len(list(run))
-        spans.append((slice(start, start + count), length))
-        start += count
-    return spans

@@ -43,10 +43,9 @@ class TokenSampler:
         self.sampling = sampling
         self.generators = generators
         self.codebook_size = codebook_size
-        self.suppressed = list(suppressed)
+        self.suppressed = torch.tensor(list(suppressed), dtype=torch.int64, device=generators[0].device)
         self.finite = FiniteCheck(describe)
         self.drawn = 0
-        self._struck: torch.Tensor | None = None
 
     def draw(self, logits: torch.Tensor) -> torch.Tensor:
         """The next token of each row.
@@ -75,12 +74,8 @@ class TokenSampler:
 
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits as float32, [any, vocabulary], the suppressed ids at -inf."""
-        if not self.suppressed:
-            return logits.to(torch.float32)
-        if self._struck is None:
-            self._struck = torch.zeros(logits.shape[-1], dtype=torch.bool, device=logits.device)
-            self._struck[self.suppressed] = True
-        return logits.to(torch.float32).masked_fill(self._struck, -torch.inf)
+        scores = logits.to(torch.float32)
+        return scores.index_fill(-1, self.suppressed, -torch.inf) if len(self.suppressed) else scores
 
     def law(self, logits: torch.Tensor) -> torch.Tensor:
         """The distribution `draw` draws from, written out: [any, codebook_size], each row summing to 1."""
@@ -133,12 +128,22 @@ def warp(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:
 def keep_nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
     """Scores, [rows, ids], with all but the likeliest ids that weigh `top_p` together at -inf.
 
-    `generate` sorts every id. Where the host can look, the few likeliest are looked at first, and that
-    settles a row unless its edge is so close that `generate`'s sums might round to the other side.
+    `generate` sorts every id. Where the host can look, the few likeliest are looked at first: an id is in if those
+    before it, in falling order, weigh less than top_p. That settles a row unless `generate`'s sums might round to the
+    other side: a weight is within `EDGE` of top_p, ids of one score lie on both sides of the edge, or the edge is
+    beyond the ids looked at.
     """
     if not _host_can_look(scores):
         return _keep_nucleus_by_sorting(scores, top_p)
-    nucleus, settled = _keep_nucleus_of_likeliest(scores, top_p)
+    likeliest, order = scores.topk(min(ENOUGH, scores.shape[-1]))
+    weights = (likeliest - scores.logsumexp(-1, keepdim=True)).exp()
+    before = weights.cumsum(-1) - weights
+    kept = before < top_p
+    last = kept.sum(-1, keepdim=True) - 1
+    beyond = (last + 1).clamp(max=likeliest.shape[-1] - 1)
+    settled = (before - top_p).abs().amin(-1) > EDGE
+    settled &= (likeliest.gather(1, last) > likeliest.gather(1, beyond))[:, 0]
+    nucleus = torch.full_like(scores, -torch.inf).scatter_(1, order, likeliest.masked_fill(~kept, -torch.inf))
     for row in (~settled).nonzero().flatten().tolist():
         nucleus[row] = _keep_nucleus_by_sorting(scores[row : row + 1], top_p)[0]
     return nucleus
@@ -150,24 +155,6 @@ def _keep_nucleus_by_sorting(scores: torch.Tensor, top_p: float) -> torch.Tensor
     refused = ascending.softmax(-1).cumsum(-1) <= 1 - top_p
     refused[:, -1] = False
     return scores.masked_fill(refused.scatter(1, order, refused), -torch.inf)
-
-
-def _keep_nucleus_of_likeliest(scores: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """The nucleus as far as the likeliest ids tell, and for which rows they tell it for certain, [rows] bool.
-
-    An id is in if those before it, in falling order, weigh less than top_p. Not certain: a weight within
-    `EDGE` of top_p, ids of one score on both sides of the edge, an edge beyond the ids looked at.
-    """
-    likeliest, order = scores.topk(min(ENOUGH, scores.shape[-1]))
-    weights = (likeliest - scores.logsumexp(-1, keepdim=True)).exp()
-    before = weights.cumsum(-1) - weights
-    kept = before < top_p
-    last = kept.sum(-1, keepdim=True) - 1
-    beyond = (last + 1).clamp(max=likeliest.shape[-1] - 1)
-    settled = (before - top_p).abs().amin(-1) > EDGE
-    settled &= (likeliest.gather(1, last) > likeliest.gather(1, beyond))[:, 0]
-    nucleus = torch.full_like(scores, -torch.inf)
-    return nucleus.scatter_(1, order, likeliest.masked_fill(~kept, -torch.inf)), settled
 
 
 def _host_can_look(tensor: torch.Tensor) -> bool:

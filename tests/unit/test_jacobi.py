@@ -148,7 +148,7 @@ def test_guesses_come_from_neighbours_and_from_the_preview() -> None:
     guesser = Guesser([GridShape(2, 2), GridShape(4, 4)])
     preview = [1, 2, 3, 4]
     target = [11, 11, 12, 12, 11, 11, 12, 12, 13, 13, 14, 14, 13, 13, 14, 14]
-    assert [guesser._preview_cell(place) for place in range(4, 20)] == [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3]
+    assert [guesser._look(range(place))[1] for place in range(4, 20)] == [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3]
     guesser.learn([], preview)
     guesser.learn(preview, target[:12])
     assert guesser.guess([*preview, *target[:12]], [13], 4) == [13, 13, 14, 14], "the preview's codes say it"
