@@ -14,8 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import DynamicCache
 
 from glmimg.ar.kv_cache import KVCache
-from glmimg.ar.layers import Rotary, TextPass, rotary_tables
+from glmimg.ar.layers import TextPass, decode_rotary
 from glmimg.ar.prompt import ARPrompt
+from glmimg.ar.sampling import Recital, TokenSampler
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration
@@ -29,22 +30,7 @@ class Decoder(Protocol):
     def step(self, tokens: torch.Tensor, index: int) -> torch.Tensor: ...
 
 
-class WindowDecoder(Protocol):
-    """A decoder that reads several tokens at once, of which it may have to forget some. See `TextDecoder`."""
-
-    first_logits: torch.Tensor
-
-    def read(self, tokens: torch.Tensor, index: int) -> torch.Tensor: ...
-    def keep(self, count: int) -> None: ...
-
-
-class Sampler(Protocol):
-    """Chooses the next token of each row, [rows, vocabulary] to [rows]."""
-
-    def draw(self, logits: torch.Tensor) -> torch.Tensor: ...
-
-
-def write_tokens(decoder: Decoder, sampler: Sampler, new_tokens: int) -> Iterator[torch.Tensor]:
+def write_tokens(decoder: Decoder, sampler: TokenSampler | Recital, new_tokens: int) -> Iterator[torch.Tensor]:
     """Yield `new_tokens` visual tokens for every row of a batch, one [rows] int64 tensor at a time."""
     token = sampler.draw(decoder.first_logits)
     yield token
@@ -64,7 +50,7 @@ class TextDecoder:
         self.forward = TextPass(model, len(prompts))
         self.first_logits, prefilled = prefill(model, prompts)
         self.kv_cache = KVCache(prefilled, new_tokens)
-        self.cos, self.sin = decode_rotary(model, prompts)
+        self.cos, self.sin = decode_rotary(model, [prompt.decode_positions for prompt in prompts])
 
     def step(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
         """Read written tokens number `index` and following, [rows, count].
@@ -117,13 +103,6 @@ def read_prompt(
             use_cache=cache is not None,
         )
     return output.last_hidden_state  # type: ignore[no-any-return]
-
-
-def decode_rotary(model: GlmImageForConditionalGeneration, prompts: Sequence[ARPrompt]) -> Rotary:
-    """Rotary tables of every token to come, [rows, tokens, 1, rotary dim] each."""
-    like = torch.empty(0, dtype=model.dtype, device=model.device)
-    positions = torch.cat([prompt.decode_positions for prompt in prompts], dim=1)
-    return rotary_tables(model.model.language_model, positions, like)
 
 
 def unplanned_attention(device: torch.device) -> AbstractContextManager[object]:

@@ -8,7 +8,7 @@ just computed. At least one token a pass is finished, so with a window of 1 this
 
 What is added to the published scheme: a place keeps its random numbers (its exponential race) from
 pass to pass, so a draft changes only as far as its law does, and a window that settles stays settled.
-That changes nothing in the law of the tokens: the laws a place is judged by depend on the random
+That changes nothing in the law of the tokens: a place is judged by laws that depend on the random
 numbers of places before it only, so given those, a draft still has the law q.
 source: Teng et al., "Accelerating auto-regressive text-to-image generation with training-free speculative
 Jacobi decoding", 2024; Leviathan et al., "Fast inference from transformers via speculative decoding", 2023.
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from glmimg.ar.decode_loop import WindowDecoder
+from glmimg.ar.decode_loop import TextDecoder
 from glmimg.ar.guess import Guesser
 from glmimg.ar.sampling import TokenSampler
 from glmimg.ar.window import Window
@@ -45,7 +45,7 @@ class Drafts:
 
 
 def write_jacobi(
-    decoder: WindowDecoder,
+    decoder: TextDecoder,
     sampler: TokenSampler,
     guesser: Guesser,
     window: Window,
@@ -56,7 +56,8 @@ def write_jacobi(
 
     begun: tokens known from an earlier run of the same seed, which was stopped
     """
-    judge = _judge_stream(sampler.generators[0])
+    stream = sampler.generators[0]
+    judge = torch.Generator(stream.device).manual_seed((stream.initial_seed() + OTHER_STREAM) % (1 << 63))
     first = sampler.draw(decoder.first_logits)[:, None]
     if begun:
         first[:] = begun[0]
@@ -71,10 +72,13 @@ def write_jacobi(
         sampler.finite.look(logits, count + 1)
         laws = sampler.law(logits)
         done, following = judge_drafts(laws, drafts, judge)
-        told = _as_begun(done.tolist(), begun[count : count + len(done)])
-        if told != done.tolist():
-            done = torch.tensor(told, device=first.device)
-            following = replace(_no_drafts(sampler, first.device), noise=drafts.noise[len(told) :])
+        told = done.tolist()
+        for place, token in enumerate(begun[count : count + len(told)]):
+            if token != told[place]:  # it was another one the first time: nothing drafted behind it holds
+                told[place:] = [token]
+                done = torch.tensor(told, device=first.device)
+                following = replace(_no_drafts(sampler, first.device), noise=drafts.noise[len(told) :])
+                break
         drafts = following
         decoder.keep(len(told))
         guesser.learn(finished, told)
@@ -108,9 +112,7 @@ def _draw_rest(law: torch.Tensor, draft_law: torch.Tensor, judge: torch.Generato
     return (rest / torch.empty_like(rest).exponential_(1, generator=judge)).argmax()
 
 
-def _fill_up(
-    drafts: Drafts, size: int, guesses: Sequence[int], sampler: TokenSampler, decoder: WindowDecoder
-) -> Drafts:
+def _fill_up(drafts: Drafts, size: int, guesses: Sequence[int], sampler: TokenSampler, decoder: TextDecoder) -> Drafts:
     """`size - 1` drafts, guesses where none is left from the last pass, and `size` places' random numbers."""
     codebook, device = sampler.codebook_size, drafts.tokens.device
     noise = [drafts.noise]
@@ -125,15 +127,3 @@ def _fill_up(
 def _no_drafts(sampler: TokenSampler, device: torch.device) -> Drafts:
     nothing = torch.empty(0, sampler.codebook_size, device=device)
     return Drafts(torch.empty(0, dtype=torch.int64, device=device), nothing, nothing)
-
-
-def _judge_stream(generator: torch.Generator) -> torch.Generator:
-    return torch.Generator(generator.device).manual_seed((generator.initial_seed() + OTHER_STREAM) % (1 << 63))
-
-
-def _as_begun(tokens: list[int], begun: Sequence[int]) -> list[int]:
-    """The tokens up to the first that was another one the first time, and that one."""
-    for place, (token, known) in enumerate(zip(tokens, begun, strict=False)):
-        if token != known:
-            return [*tokens[:place], known]
-    return tokens

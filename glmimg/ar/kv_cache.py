@@ -9,7 +9,6 @@ padding and what is not yet written.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -63,8 +62,7 @@ class KVCache:
             for layer, source in enumerate(cache.layers):
                 store[layer, 0, row, :, :length] = source.keys[0]
                 store[layer, 1, row, :, :length] = source.values[0]
-        self.spans: list[tuple[slice, int, torch.Tensor]] = []
-        """Neighbouring rows of equal length, that length, and their share of the store."""
+        self.spans: list[tuple[slice, int, torch.Tensor]] = []  # rows of equal length, that length, their store
         for length, run in groupby(range(len(lengths)), key=lengths.__getitem__):
             first, *others = run
             rows = slice(first, first + len(others) + 1)
@@ -72,13 +70,12 @@ class KVCache:
 
     def open(self, new: int) -> Attend:
         """Make ready for a pass over `new` tokens, which attend causally among themselves."""
-        spans = [Span.of(store, rows, length + self.written, new) for rows, length, store in self.spans]
+        spans = [(rows, _look_back(store, length + self.written, new)) for rows, length, store in self.spans]
+        if len(spans) == 1:
+            return spans[0][1]
 
         def attend(layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
-            key_value = key_value.permute(2, 0, 3, 1, 4)
-            if len(spans) == 1:
-                return spans[0].attend(layer, query, key_value, scale)
-            return torch.cat([span.attend(layer, query[span.rows], key_value[:, span.rows], scale) for span in spans])
+            return torch.cat([each(layer, query[rows], key_value[rows], scale) for rows, each in spans])
 
         return attend
 
@@ -87,35 +84,24 @@ class KVCache:
         self.written += tokens
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Rows of equal length during one pass, every view of the buffers made once for all layers.
+def _look_back(store: torch.Tensor, start: int, new: int) -> Attend:
+    """Attention of tokens `start` and following to everything up to themselves, for rows of one length.
 
-    new:  each layer's place for new keys and values, [2, rows, heads, tokens, dim]
-    seen: keys, then values, of one layer after the other, [rows, heads, tokens so far, dim]
-    mask: [1, 1, tokens, tokens so far] bool; None if there is nothing to hide
+    store: [layers, 2, rows, heads, capacity, dim]. Every view of it is made once for all layers.
     """
+    end, mask = start + new, None
+    if new > 1:
+        mask = torch.ones(1, 1, new, end, dtype=torch.bool, device=store.device).tril(start)
+    written, seen = store.narrow(4, start, new).unbind(0), store.narrow(4, 0, end).flatten(0, 1).unbind(0)
 
-    rows: slice
-    new: tuple[torch.Tensor, ...]
-    seen: tuple[torch.Tensor, ...]
-    mask: torch.Tensor | None
-
-    @classmethod
-    def of(cls, store: torch.Tensor, rows: slice, start: int, new: int) -> Span:
-        """store: [layers, 2, rows, heads, capacity, dim]; the pass writes places `start` and following."""
-        end, mask = start + new, None
-        if new > 1:
-            mask = torch.ones(1, 1, new, end, dtype=torch.bool, device=store.device).tril(start)
-        return cls(rows, store.narrow(4, start, new).unbind(0), store.narrow(4, 0, end).flatten(0, 1).unbind(0), mask)
-
-    def attend(self, layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
-        """Attention of the new tokens to everything up to themselves. key_value: [2, rows, heads, tokens, dim]"""
-        self.new[layer].copy_(key_value)
-        keys, values = self.seen[2 * layer : 2 * layer + 2]
-        if self.mask is not None:
-            return attend_under_mask(query, keys, values, self.mask, scale)
+    def attend(layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
+        written[layer].copy_(key_value.permute(2, 0, 3, 1, 4))
+        keys, values = seen[2 * layer : 2 * layer + 2]
+        if mask is not None:
+            return attend_under_mask(query, keys, values, mask, scale)
         return scaled_dot_product_attention(query, keys, values, scale=scale, enable_gqa=True)
+
+    return attend
 
 
 class StaticKVCache:

@@ -8,8 +8,7 @@ the one transformers computes, whoever else is in the batch:
 - the mean of squares is divided and its epsilon added in one operation, which rounds at the same points;
 - queries, keys and values of small models come out of one product, where a probe shows that it rounds as three;
 - the rotary halves of queries and keys are rotated together and in place, the sign lying in the sine beforehand;
-- a matrix product over several rows is rounded differently than over one, so rows are multiplied
-  one by one, in one call (`called_product`).
+- a product over several rows rounds otherwise than over one, so rows are multiplied one by one, in one call.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ from torch import nn
 from torch.nn import functional
 
 from glmimg.ar.kv_cache import Attend
+from glmimg.runtime.device import Placement
 
 if TYPE_CHECKING:
     from transformers.models.glm_image.modeling_glm_image import (
         GlmImageForConditionalGeneration,
         GlmImageRMSNorm,
         GlmImageTextDecoderLayer,
-        GlmImageTextModel,
     )
 
 Map = Callable[[torch.Tensor], torch.Tensor]
@@ -38,7 +37,7 @@ Product = Callable[[torch.Tensor, torch.Tensor | None], Map]
 """Makes a linear layer of a weight and a bias."""
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
-"""Cosine and signed sine, each [rows, tokens, 1, rotary dim]; see `rotary_tables`."""
+"""Cosine and signed sine, each [rows, tokens, 1, rotary dim]; see `decode_rotary`."""
 
 RunLayer = Callable[[torch.Tensor, int, Rotary, Attend], torch.Tensor]
 """Runs the layer of a number over hidden states, [rows, tokens, width], or [tokens, width] of one row."""
@@ -48,6 +47,34 @@ SMALL = 1 << 20
 
 MEDIUM = 1 << 24
 """Weights of a product that compiled code multiplies itself, from a copy of half the size if that is exact."""
+
+
+class EmbeddingRows(nn.Module):
+    """Looks ids up in two tables: visual rows on the device, all rows, mostly words, in the checkpoint's file.
+
+    Rows stay in the file's precision where that is the narrower one, and widen as they are looked up, which
+    changes no value.
+    table:  [vocabulary, width], mapped from its file; only rows that are asked for are read
+    visual: ids below this number are what the model itself writes
+    """
+
+    def __init__(self, table: torch.Tensor, visual: int, placement: Placement) -> None:
+        super().__init__()
+        self.table = table
+        self.placement = placement
+        narrower = table.dtype if table.dtype.itemsize < placement.dtype.itemsize else placement.dtype
+        rows = table[:visual].to(placement.device, narrower)
+        self.visual = nn.Parameter(rows, requires_grad=False)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings of a prompt, [rows, length], or of written tokens, [rows, 1]: [..., width].
+
+        A single id a row is a written token, hence visual; looking at its value would stall the device.
+        """
+        if ids.shape[-1] == 1:
+            return functional.embedding(ids, self.visual).to(self.placement.dtype)
+        words = functional.embedding(ids.cpu(), self.table)
+        return words.to(self.placement.device, self.placement.dtype)
 
 
 class TextPass:
@@ -110,18 +137,16 @@ def taken_apart(layer: GlmImageTextDecoderLayer, rows: int, product: Product, *,
     return run_layer
 
 
-def rotary_tables(text_model: GlmImageTextModel, positions: torch.Tensor, like: torch.Tensor) -> Rotary:
-    """Cosines and signed sines of position ids.
+def decode_rotary(model: GlmImageForConditionalGeneration, positions: Sequence[torch.Tensor]) -> Rotary:
+    """Rotary tables of every token to come, [rows, tokens, 1, rotary dim] each.
 
-    positions: [3, rows, tokens]
-    like:      any tensor of the dtype and device wanted
-    returns:   [rows, tokens, 1, rotary dim] each, the first half of the sine negated, so that
-               rotate_half(x) * sin = swap_halves(x) * signed sine, to the bit
+    The first half of the sine is negated, so that rotate_half(x) * sin = swap_halves(x) * signed sine, to the bit.
+    positions: of each row, [3, 1, tokens]
     """
-    cos, sin = text_model.rotary_emb(like, position_ids=positions)
-    half = sin.shape[-1] // 2
-    signed = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
-    return cos[:, :, None], signed[:, :, None]
+    like = torch.empty(0, dtype=model.dtype, device=model.device)
+    cos, sin = model.model.language_model.rotary_emb(like, position_ids=torch.cat(list(positions), dim=1))
+    first, second = sin.chunk(2, dim=-1)
+    return cos[:, :, None], torch.cat((-first, second), dim=-1)[:, :, None]
 
 
 def apply_rotary(states: torch.Tensor, rotary: Rotary) -> None:
@@ -137,10 +162,8 @@ def apply_rotary(states: torch.Tensor, rotary: Rotary) -> None:
 def normaliser(norm: GlmImageRMSNorm) -> Map:
     """RMS norm over the last dimension, rounded as the module rounds."""
     weight = norm.weight
-    if weight.dtype != torch.float32 or not is_plain(norm):
+    if weight.dtype != torch.float32 or weight.device.type != "cpu" or not is_plain(norm):
         return norm  # type: ignore[no-any-return]
-    if weight.device.type != "cpu":
-        return partial(functional.rms_norm, normalized_shape=weight.shape, weight=weight, eps=norm.variance_epsilon)
     epsilon, width = torch.tensor(norm.variance_epsilon), torch.tensor(float(weight.numel()))
     return partial(rms_norm, weight=weight, epsilon=epsilon, width=width)
 

@@ -77,7 +77,10 @@ def build_prompt(
     raises: UsageError (exit 2) for text holding the tokenizer's own image markers
     source: the prompt form is `GlmImageProcessor`'s, prefill positions are `GlmImageModel.get_rope_index`'s
     """
-    _check_markers(text, processor)
+    tokenizer = processor.tokenizer
+    for marker in (tokenizer.image_token, tokenizer.bos_token, tokenizer.eos_token):
+        if marker in text:  # it would be read as a picture
+            raise UsageError(f"the prompt contains {marker!r}, a marker of the model itself", "Take it out.")
     inputs = _read(text, height_px, width_px, processor, sources).to(model.device)
     target = target_shape(height_px, width_px)
     # An edit has the sources before its eyes and writes no preview.
@@ -130,11 +133,3 @@ def grid_positions(start: int, shapes: Sequence[GridShape]) -> torch.Tensor:
         pieces.append(start + torch.stack([torch.zeros_like(rows), rows, columns]))
         start += max(shape)
     return torch.cat(pieces, dim=-1)[:, None]
-
-
-def _check_markers(text: str, processor: GlmImageProcessor) -> None:
-    """Refuse prompts that would be read as pictures. Raises UsageError (exit 2)."""
-    tokenizer = processor.tokenizer
-    for marker in (tokenizer.image_token, tokenizer.bos_token, tokenizer.eos_token):
-        if marker in text:
-            raise UsageError(f"the prompt contains {marker!r}, a marker of the model itself", "Take it out.")

@@ -58,12 +58,12 @@ class TokenSampler:
         self.finite.look(logits, self.drawn)
         scores, noise = self.scores(logits), self.noise(logits)
         race = warp(scores, self.sampling).softmax(-1).div_(noise)[:, : self.codebook_size]
-        winners, leads = race.argmax(-1), race.amax(-1) > 0
-        if _host_can_look(race) and leads.all():
+        lead, winners = race.max(-1)
+        if _host_can_look(race) and lead.amin() > 0:
             return winners
         # The nucleus of such a row holds no valid code at all: take the nucleus of the valid ones.
         valid = warp(scores[:, : self.codebook_size], self.sampling).softmax(-1)
-        return torch.where(leads, winners, (valid / noise[:, : self.codebook_size]).argmax(-1))
+        return torch.where(lead > 0, winners, (valid / noise[:, : self.codebook_size]).argmax(-1))
 
     def noise(self, like: torch.Tensor) -> torch.Tensor:
         """The random numbers of the next token: Exp(1) of the shape of `like`, [rows, vocabulary], float32."""

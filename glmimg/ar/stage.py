@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import torch
 
 from glmimg import __version__
 from glmimg.ar.decode_loop import Decoder, TextDecoder, write_tokens
 from glmimg.ar.drawing import Drawing
-from glmimg.ar.embedding import EmbeddingRows
 from glmimg.ar.guess import Guesser
 from glmimg.ar.jacobi import write_jacobi
 from glmimg.ar.kv_cache import rows_that_fit
+from glmimg.ar.layers import EmbeddingRows
 from glmimg.ar.prompt import ARPrompt, Grids, build_prompt
 from glmimg.ar.sampling import Recital, TokenSampler
 from glmimg.ar.scoring import score_grids
@@ -41,40 +41,12 @@ from glmimg.tokens.dump import Grid, ModelRef, Parent, SamplingRecord, Source, S
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
 
-EMBEDDING = "model.language_model.embed_tokens"
-VISION = ("model.visual", "model.vqmodel")
-"""What only source pictures need."""
-
 
 class ARStage:
     """The AR half of a checkpoint, ready to write dumps."""
 
     def __init__(
         self,
-        model: GlmImageForConditionalGeneration,
-        processor: GlmImageProcessor,
-        checkpoint: Checkpoint,
-        shelf: SourceShelf | None = None,
-        choice: ModelChoice = ModelChoice(),
-    ) -> None:
-        self.model = model
-        self.processor = processor
-        self.checkpoint = checkpoint
-        self.shelf = shelf or SourceShelf()
-        self.encoder = SourceEncoder(model)
-        self.choice = choice
-        self.static: StaticDecoder | None = None
-        self.model_ref = ModelRef(
-            id=checkpoint.id,
-            revision=checkpoint.revision,
-            codebook_size=checkpoint.codebook_size,
-            fingerprint=checkpoint.fingerprint(),
-            changes=choice.changes,
-        )
-
-    @classmethod
-    def load(
-        cls,
         checkpoint: Checkpoint,
         placement: Placement,
         watch: Watch,
@@ -83,33 +55,26 @@ class ARStage:
         layout: Layout = Layout(),
         *,
         with_vision: bool = True,
-    ) -> Self:
+    ) -> None:
         """Load processor and text model, with `with_vision` also vision encoder and VQ, for source pictures.
 
         shelf:  where the sources of edits are
         raises: ModelUnfit (exit 4), OutOfMemory (exit 5)
         """
-        quiet_libraries()
-        from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
-
         watch(Loading("AR model"))
-        processor = load_part(GlmImageProcessor, checkpoint, "processor")
-        part = "vision_language_encoder"
-        selection = Selection(
-            skip=() if with_vision else VISION,
-            replaced=(EMBEDDING,),
-            stack="model.language_model.layers",
-            resident=layout.resident,
-            quantize=layout.quantize,
-            with_stack=("lm_head",),
-        )
-        model = load_module(GlmImageForConditionalGeneration, checkpoint, part, placement, selection)
-        table = WeightFiles(checkpoint, part).map(f"{EMBEDDING}.weight")
-        rows = model.config.text_config.vision_vocab_size
-        model.model.language_model.embed_tokens = EmbeddingRows(table, rows, placement)
-        put_on(model, layout.loras)
+        self.processor, self.model = _load(checkpoint, placement, layout, with_vision=with_vision)
         watch(Loading("AR model", done=True))
-        return cls(model, processor, checkpoint, shelf, choice)
+        self.checkpoint, self.choice = checkpoint, choice
+        self.shelf = shelf or SourceShelf()
+        self.encoder = SourceEncoder(self.model)
+        self.static: StaticDecoder | None = None
+        self.model_ref = ModelRef(
+            id=checkpoint.id,
+            revision=checkpoint.revision,
+            codebook_size=checkpoint.codebook_size,
+            fingerprint=checkpoint.fingerprint(),
+            changes=choice.changes,
+        )
 
     @torch.inference_mode()
     def write(self, works: Sequence[TokenWork], watch: Watch) -> list[TokenDump]:
@@ -186,21 +151,16 @@ class ARStage:
             return [self._dump(job, Grid.several(shapes, ids), stats, prompt) for job, prompt, ids in each]
 
         begun = [_flat(work.begun.grids) for work in works if work.begun is not None]
-        for before in drawing.follow(self._pieces(jobs, prompts, sampler, begun, new_tokens), new_tokens):
+        for before in drawing.follow(self._pieces(prompts, sampler, begun, new_tokens), new_tokens):
             if before < preview <= drawing.count:
                 watch(PreviewWritten(tuple(dumps(grids[:1]))))
         return dumps(grids)
 
     def _pieces(
-        self,
-        jobs: Sequence[Job],
-        prompts: Sequence[ARPrompt],
-        sampler: TokenSampler,
-        begun: list[list[int]],
-        new_tokens: int,
+        self, prompts: Sequence[ARPrompt], sampler: TokenSampler, begun: list[list[int]], new_tokens: int
     ) -> Iterator[torch.Tensor]:
         """The tokens of every row, as many as each forward pass yields: [rows, count]."""
-        sampling = jobs[0].sampling
+        sampling = sampler.sampling
         if sampling.ar_method == "jacobi":
             decoder = TextDecoder(self.model, prompts, new_tokens + 1)
             guesser = Guesser([shape for _, shape in prompts[0].grids])
@@ -224,13 +184,11 @@ class ARStage:
     def _decoder(self, prompts: Sequence[ARPrompt], new_tokens: int) -> Decoder:
         """The plain decoder, or the one of static shape where that pays and works."""
         wanted = self.choice.compile
-        if getattr(self.model, "streamed_layers", None) is not None:
-            wanted = False  # a static pass needs every layer at once
-        elif wanted is None:
+        if wanted is None:
             # In fp32 the plain pass has the stock pipeline's tokens; in half precision every way rounds otherwise.
             is_half = self.model.dtype != torch.float32
             wanted = self.model.device.type == "cuda" and is_half and can_be_static(self.model)
-        if not wanted:
+        if not wanted or hasattr(self.model, "streamed_layers"):  # a static pass needs every layer at once
             return TextDecoder(self.model, prompts, new_tokens)
         if self.static is None:
             self.static = StaticDecoder(self.model, compile=bool(self.choice.compile))
@@ -253,9 +211,8 @@ class ARStage:
 
     def close(self) -> None:
         """Free the weights."""
-        streamed = getattr(self.model, "streamed_layers", None)
-        if streamed is not None:
-            streamed.close()
+        if hasattr(self.model, "streamed_layers"):
+            self.model.streamed_layers.close()
         del self.model, self.encoder
         self.static = None
         release_memory()
@@ -289,6 +246,30 @@ class ARStage:
             parents=list(parents),
             glmimg=__version__,
         )
+
+
+def _load(
+    checkpoint: Checkpoint, placement: Placement, layout: Layout, *, with_vision: bool
+) -> tuple[GlmImageProcessor, GlmImageForConditionalGeneration]:
+    quiet_libraries()
+    from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
+
+    processor = load_part(GlmImageProcessor, checkpoint, "processor")
+    part, embedding = "vision_language_encoder", "model.language_model.embed_tokens"
+    selection = Selection(
+        skip=() if with_vision else ("model.visual", "model.vqmodel"),
+        replaced=(embedding,),
+        stack="model.language_model.layers",
+        resident=layout.resident,
+        quantize=layout.quantize,
+        with_stack=("lm_head",),
+    )
+    model = load_module(GlmImageForConditionalGeneration, checkpoint, part, placement, selection)
+    table = WeightFiles(checkpoint, part).map(f"{embedding}.weight")
+    rows = model.config.text_config.vision_vocab_size
+    model.model.language_model.embed_tokens = EmbeddingRows(table, rows, placement)
+    put_on(model, layout.loras)
+    return processor, model
 
 
 def _grids_until(prompt: ARPrompt, until: str) -> Grids:

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from glmimg.ar.decode_loop import decode_rotary, prefill
-from glmimg.ar.embedding import EmbeddingRows
+from glmimg.ar.decode_loop import prefill
 from glmimg.ar.kv_cache import StaticKVCache
-from glmimg.ar.layers import TextPass, is_plain
+from glmimg.ar.layers import EmbeddingRows, TextPass, decode_rotary, is_plain
 from glmimg.ar.prompt import ARPrompt
 from glmimg.runtime.graph import capture
 
@@ -40,13 +39,13 @@ class StaticDecoder:
     def __init__(self, model: GlmImageForConditionalGeneration, *, compile: bool) -> None:
         self.model = model
         self.compile = compile
-        self.prepared = (0, 0, 0)
-        """Rows, capacity and new tokens."""
+        self.prepared = (0, 0, 0)  # rows, capacity, new tokens
 
     def start(self, prompts: Sequence[ARPrompt], new_tokens: int) -> None:
         """Read the prompts of a batch; prepare the pass if its shape is new."""
         self.first_logits, prefilled = prefill(self.model, prompts)
-        cos, sin = (table[:, :new_tokens].contiguous() for table in decode_rotary(self.model, prompts))
+        positions = [prompt.decode_positions[..., :new_tokens] for prompt in prompts]
+        cos, sin = (table.contiguous() for table in decode_rotary(self.model, positions))
         length = max(cache.get_seq_length() for cache in prefilled) + new_tokens
         rows, capacity, tokens = self.prepared
         if rows == len(prompts) and length <= capacity and new_tokens == tokens:

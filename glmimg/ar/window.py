@@ -10,8 +10,7 @@ MAX_WINDOW = 32
 """On the demo 16, 24, 32 places took 0.14, 0.11, 0.10 passes a token; on the CPU 24 and 32 took about the same time."""
 
 MEMORY = 0.94
-"""Weight of the past in the running mean of tokens a pass. Edges and flat regions take turns within a row: a mean
-that follows each would give up drafting at every edge."""
+"""Weight of the past in the running mean of tokens a pass: a mean of few passes would give up at every edge."""
 
 REACH = 4.0
 """Places looked at for each token a pass is expected to finish: what lies ahead settles meanwhile."""

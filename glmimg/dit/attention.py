@@ -6,8 +6,7 @@ without copying them, which is a good part of a block's time where matrices are 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,13 +20,8 @@ Rotary = tuple[torch.Tensor, torch.Tensor]
 """Cosines and signed sines of the patches' places, [patches, 1, head width] each, float32."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """What a row of a batch attends to besides its patches.
-
-    padding: places at the start that are nobody's
-    sources: keys and values of its source pictures in this block; None without sources
-    """
+class Row(NamedTuple):
+    """A row of a batch: how many places at its start are nobody's, and its source pictures' keys and values here."""
 
     padding: int
     sources: GlmImageLayerKVCache | None

@@ -60,9 +60,8 @@ def plain_runner(blocks: Iterable[Any]) -> BlockRunner:
 def one_batch_runner(blocks: Iterable[Any]) -> BlockRunner:
     """Two branches as rows of one batch: each block runs once a step instead of twice.
 
-    Linear layers take both rows at once. Attention stays apart: a row attends to its own glyphs and source pictures
-    alone, so rows of unlike length need no mask, which would rule out the fastest kernels. The blocks have to attend
-    by `Attend`. A branch alone goes the default way.
+    Linear layers take both rows at once. Attention, which has to be `Attend`, stays apart: a row attends to its own
+    glyphs and source pictures, so rows of unlike length need no mask, which would rule out the fastest kernels.
     """
     alone = plain_runner(blocks)
 

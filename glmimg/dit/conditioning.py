@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,14 @@ from glmimg.tokens.dump import Grid
 if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
     from diffusers.models.transformers.transformer_glm_image import GlmImageKVCache, GlmImageLayerKVCache
+    from transformers import ByT5Tokenizer, T5EncoderModel
+
+
+QUOTES = (r"'([^']*)'", r"“([^“”]*)”", r'"([^"]*)"', r"「([^「」]*)」")
+"""In the order diffusers looks for them, which is the order of the words' embeddings."""
+
+MAX_BYTES = 2048
+"""Longer quotations are cut (`max_sequence_length` of `GlmImagePipeline`)."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +47,13 @@ class Branch:
 class Conditioning:
     """Everything the DiT is told besides latents and time.
 
-    conditional:   with tokens and quoted words
-    unconditional: without either, and without sources; None when guidance is off
-    size:          [1, time width], embedding of target size and crop
-    rotary:        how the patches are rotated by their places
+    branches: the conditional one, told tokens and quoted words, and the unconditional one, told neither, nor sources;
+              the first alone when guidance is off
+    size:     [1, time width], embedding of target size and crop
+    rotary:   how the patches are rotated by their places
     """
 
-    conditional: Branch
-    unconditional: Branch | None
+    branches: tuple[Branch, ...]
     size: torch.Tensor
     rotary: Rotary
 
@@ -69,17 +77,13 @@ def prepare_conditioning(
     dropped:           rows of flags, one for each token: those cells get no prior even in the conditional branch
     """
     embedded = transformer.prior_token_embedding(upsample(grid.tokens).to(latents.device))
-    told = transformer.prior_projector(drop_prior(embedded, dropped))
-    unconditional = None
+    prior = transformer.prior_projector(drop_prior(embedded, dropped))
+    branches = [Branch(transformer.glyph_projector(glyphs), prior, sources)]
     if no_glyphs is not None:
         # Multiplied, not filled, by zero: negative zeros are part of what diffusers computes.
-        unconditional = Branch(transformer.glyph_projector(no_glyphs), transformer.prior_projector(embedded * 0.0))
-    return Conditioning(
-        conditional=Branch(transformer.glyph_projector(glyphs), told, sources),
-        unconditional=unconditional,
-        size=embed_size(transformer, size_px, latents),
-        rotary=rotary_of(transformer, latents),
-    )
+        no_prior = transformer.prior_projector(embedded * 0.0)
+        branches.append(Branch(transformer.glyph_projector(no_glyphs), no_prior))
+    return Conditioning(tuple(branches), embed_size(transformer, size_px, latents), rotary_of(transformer, latents))
 
 
 def upsample(cells: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -106,3 +110,26 @@ def embed_size(transformer: GlmImageTransformer2DModel, size_px: tuple[int, int]
     target = embed.condition_proj(torch.tensor(size_px, dtype=like.dtype, device=like.device)).view(1, -1)
     crop = embed.condition_proj(torch.zeros(2, dtype=like.dtype, device=like.device)).view(1, -1)
     return embed.condition_embedder(torch.cat([crop, target], dim=1).to(like.dtype))  # type: ignore[no-any-return]
+
+
+def quoted_texts(prompt: str) -> list[str]:
+    """The quoted texts of a prompt, by kind of quotation mark (diffusers, `GlmImagePipeline.get_glyph_texts`)."""
+    return [text for pattern in QUOTES for text in re.findall(pattern, prompt)]
+
+
+def embed_glyphs(prompt: str, tokenizer: ByT5Tokenizer, encoder: T5EncoderModel, dtype: torch.dtype) -> torch.Tensor:
+    """Embeddings of the quoted texts of a prompt, one after the other; of the empty text if there are none.
+
+    returns: [1, tokens, width of the encoder], in `dtype`
+    source:  diffusers, `GlmImagePipeline._get_glyph_embeds`
+    """
+    ids = tokenizer(quoted_texts(prompt) or [""], max_length=MAX_BYTES, truncation=True).input_ids
+    pad: int = tokenizer.pad_token_id
+    # An even number of texts gets a leading pad each, an odd number none: diffusers counts the texts
+    # where it seems to mean their bytes, and the same picture needs the same padding.
+    ids = [[pad] * ((len(ids) + 1) % 2) + text for text in ids]
+    longest = max(map(len, ids))
+    mask = torch.tensor([[1] * len(text) + [0] * (longest - len(text)) for text in ids], device=encoder.device)
+    padded = torch.tensor([text + [pad] * (longest - len(text)) for text in ids], device=encoder.device)
+    hidden: torch.Tensor = encoder(padded, attention_mask=mask).last_hidden_state
+    return hidden[mask.bool()].unsqueeze(0).to(dtype)

@@ -6,7 +6,6 @@ The blocks and the scheduler are diffusers'; the loop around them is ours.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,25 +13,10 @@ import torch.nn.functional as F
 
 from glmimg.dit.blocks import BlockRunner, Pass
 from glmimg.dit.conditioning import Branch, Conditioning
+from glmimg.job import Painting
 
 if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
-
-
-@dataclass(frozen=True)
-class Guidance:
-    """Classifier-free guidance.
-
-    scale:  >= 1
-    window: shares of the schedule, from 0 (noise) to 1, between which it works; None: everywhere
-    """
-
-    scale: float
-    window: tuple[float, float] | None = None
-
-    def works_at(self, index: int, steps: int) -> bool:
-        """Whether step `index` (from 0) of `steps` is guided."""
-        return self.window is None or self.window[0] <= index / steps < self.window[1]
 
 
 def denoise(
@@ -41,7 +25,7 @@ def denoise(
     timesteps: torch.Tensor,
     latents: torch.Tensor,
     conditioning: Conditioning,
-    guidance: Guidance,
+    painting: Painting,
     run_blocks: BlockRunner,
 ) -> Iterator[torch.Tensor]:
     """Yield the latents after each step.
@@ -49,13 +33,13 @@ def denoise(
     timesteps: [steps], from `set_timesteps`
     latents:   [1, channels, height, width], noise to start from
     """
+    start, end = painting.guidance_window or (0.0, 1.0)
     for index, timestep in enumerate(timesteps):
-        branches = [conditioning.conditional]
-        if conditioning.unconditional is not None and guidance.works_at(index, len(timesteps)):
-            branches.append(conditioning.unconditional)
+        guided = start <= index / len(timesteps) < end
+        branches = conditioning.branches if guided else conditioning.branches[:1]
         noise, *unguided = predict_noise(transformer, latents, branches, timestep, conditioning, run_blocks)
         if unguided:
-            noise = unguided[0] + guidance.scale * (noise - unguided[0])
+            noise = unguided[0] + painting.guidance * (noise - unguided[0])
         latents = scheduler.step(noise, timestep, latents, return_dict=False)[0]
         yield latents
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from glmimg.dit.attention import ATTEND
 from glmimg.runtime.checkpoint import Checkpoint
@@ -15,6 +16,8 @@ from glmimg.runtime.release import release_memory
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, GlmImageTransformer2DModel
     from transformers import ByT5Tokenizer, T5EncoderModel
+
+WITH_WEIGHTS = ("text_encoder", "transformer", "vae")
 
 
 class DecoderParts:
@@ -43,57 +46,21 @@ class DecoderParts:
         self.is_compiled = compile and layout.resident is None
         self.tokenizer: ByT5Tokenizer = load_part(ByT5Tokenizer, checkpoint, "tokenizer")
         self.scheduler: FlowMatchEulerDiscreteScheduler = load_part(Euler, checkpoint, "scheduler")
-        self._present: dict[str, Any] = {}
 
-    @property
+    @cached_property
     def text_encoder(self) -> T5EncoderModel:
         """The glyph encoder."""
-        return self._take("text_encoder")
-
-    @property
-    def transformer(self) -> GlmImageTransformer2DModel:
-        """The DiT."""
-        return self._take("transformer")
-
-    @property
-    def vae(self) -> AutoencoderKL:
-        """The VAE; without `with_encoder`, the half that paints."""
-        return self._take("vae")
-
-    def load_all(self) -> None:
-        """Load every part now, unless they take turns."""
-        if not self.layout.taking_turns:
-            for name in ("text_encoder", "transformer", "vae"):
-                self._take(name)
-
-    def latent_shape(self, height_px: int, width_px: int) -> tuple[int, int, int, int]:
-        """Shape of the latents of a picture, [1, channels, height, width]; needs no weights."""
-        scale = 2 ** (len(self.checkpoint.config("vae")["block_out_channels"]) - 1)
-        return 1, int(self.checkpoint.config("transformer")["in_channels"]), height_px // scale, width_px // scale
-
-    def close(self) -> None:
-        """Free the weights."""
-        for module in self._present.values():
-            if (streamed := getattr(module, "streamed_layers", None)) is not None:
-                streamed.close()
-        self._present.clear()
-
-    def _take(self, name: str) -> Any:
-        if name not in self._present:
-            if self.layout.taking_turns and self._present:
-                self.close()
-                release_memory()
-            self._present[name] = getattr(self, f"_load_{name}")()
-        return self._present[name]
-
-    def _load_text_encoder(self) -> T5EncoderModel:
         from transformers import T5EncoderModel
 
+        self._make_room()
         return load_module(T5EncoderModel, self.checkpoint, "text_encoder", self.placement)
 
-    def _load_transformer(self) -> GlmImageTransformer2DModel:
+    @cached_property
+    def transformer(self) -> GlmImageTransformer2DModel:
+        """The DiT."""
         from diffusers import GlmImageTransformer2DModel as DiT
 
+        self._make_room()
         layout = self.layout
         selection = Selection(stack="transformer_blocks", resident=layout.resident, quantize=layout.quantize)
         transformer = load_module(DiT, self.checkpoint, "transformer", self.placement, selection)
@@ -104,9 +71,12 @@ class DecoderParts:
             transformer.compile_repeated_blocks()
         return transformer
 
-    def _load_vae(self) -> AutoencoderKL:
+    @cached_property
+    def vae(self) -> AutoencoderKL:
+        """The VAE; without `with_encoder`, the half that paints."""
         from diffusers import AutoencoderKL
 
+        self._make_room()
         selection = Selection(skip=() if self.with_encoder else ("encoder",))
         vae = load_module(AutoencoderKL, self.checkpoint, "vae", self.placement, selection)
         if self.layout.vae_tiles:  # of at most 512 px, which bounds its working memory; smaller pictures stay whole
@@ -114,3 +84,27 @@ class DecoderParts:
             scale = 2 ** (len(vae.config.block_out_channels) - 1)
             vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_PX, TILE_PX // scale
         return vae
+
+    def load_all(self) -> None:
+        """Load every part now, unless they take turns."""
+        if not self.layout.taking_turns:
+            for name in WITH_WEIGHTS:
+                getattr(self, name)
+
+    def latent_shape(self, height_px: int, width_px: int) -> tuple[int, int, int, int]:
+        """Shape of the latents of a picture, [1, channels, height, width]; needs no weights."""
+        scale = 2 ** (len(self.checkpoint.config("vae")["block_out_channels"]) - 1)
+        return 1, int(self.checkpoint.config("transformer")["in_channels"]), height_px // scale, width_px // scale
+
+    def close(self) -> None:
+        """Free the weights."""
+        for name in WITH_WEIGHTS:
+            module = self.__dict__.pop(name, None)  # where `cached_property` keeps it
+            if hasattr(module, "streamed_layers"):
+                module.streamed_layers.close()
+        release_memory()
+
+    def _make_room(self) -> None:
+        """Before a part loads: where they take turns, the others go."""
+        if self.layout.taking_turns:
+            self.close()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from glmimg.dit.attention import rotary_of
-from glmimg.dit.conditioning import embed_size, upsample
+from glmimg.dit.blocks import Pass, plain_runner
+from glmimg.dit.conditioning import Branch, embed_size, upsample
 from glmimg.dit.denoise import embed_time
 from glmimg.dit.parts import DecoderParts
 from glmimg.dit.vae import encode_image
@@ -59,11 +60,9 @@ class SourceReader:
 
     def _write(self, kv_cache: GlmImageKVCache, source: Source, latents: torch.Tensor) -> None:
         dit = self.parts.transformer
-        rotary = rotary_of(dit, latents)
         prior = dit.prior_projector(dit.prior_token_embedding(upsample(source.grid.tokens).to(latents.device)))
-        hidden = dit.image_projector(latents.to(dit.dtype)) + prior
-        glyphs = dit.glyph_projector(latents.new_zeros(1, 0, dit.config.text_embed_dim))
+        branch = Branch(dit.glyph_projector(latents.new_zeros(1, 0, dit.config.text_embed_dim)), prior, kv_cache)
+        state = dit.image_projector(latents.to(dit.dtype)) + prior, branch.glyphs
         size = embed_size(dit, (source.height, source.width), latents)
         time = embed_time(dit, torch.tensor(CLEAN, device=latents.device), size)
-        for layer, block in enumerate(dit.transformer_blocks):
-            hidden, glyphs = block(hidden, glyphs, time, rotary, kv_cache=kv_cache[layer])
+        plain_runner(dit.transformer_blocks)(Pass([state], [branch], time, rotary_of(dit, latents)))

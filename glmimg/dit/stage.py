@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Self
 import torch
 
 from glmimg.dit.blocks import BlockRunner, captured_runner, one_batch_runner, plain_runner
-from glmimg.dit.conditioning import Conditioning, prepare_conditioning
-from glmimg.dit.denoise import Guidance, denoise
-from glmimg.dit.glyph import embed_glyphs
+from glmimg.dit.conditioning import Conditioning, embed_glyphs, prepare_conditioning
+from glmimg.dit.denoise import denoise
 from glmimg.dit.parts import DecoderParts
 from glmimg.dit.schedule import set_timesteps, switch_scheduler
 from glmimg.dit.sources import SourceReader
@@ -21,7 +20,6 @@ from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.finite import FiniteCheck
 from glmimg.runtime.layout import Layout
-from glmimg.runtime.release import release_memory
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump
 
@@ -69,9 +67,8 @@ class DiTStage:
         latents, conditioning = self._prepare(dump, painting)
         set_timesteps(self.parts.scheduler, painting.steps, conditioning.rotary[0].shape[0], latents.device)
         scheduler, timesteps = switch_scheduler(self.parts.scheduler, painting.scheduler)
-        guidance = Guidance(painting.guidance, painting.guidance_window)
         run_blocks = self._runner(painting, len(timesteps))
-        steps = denoise(self.parts.transformer, scheduler, timesteps, latents, conditioning, guidance, run_blocks)
+        steps = denoise(self.parts.transformer, scheduler, timesteps, latents, conditioning, painting, run_blocks)
         finite = FiniteCheck(lambda number: f"the latents after denoising step {number} of {len(timesteps)}")
         for number, latents in enumerate(steps, start=1):
             finite.look(latents, number)
@@ -114,4 +111,3 @@ class DiTStage:
     def close(self) -> None:
         """Free the weights."""
         self.parts.close()
-        release_memory()

@@ -44,17 +44,7 @@ class BlockStack(nn.Module):
 
 
 def cached_runner(transformer: GlmImageTransformer2DModel, threshold: float, steps: int) -> BlockRunner:
-    """The blocks as a whole for each branch, behind a cache of its own; see `cached_stack`."""
-    stacks = [cached_stack(transformer, threshold, steps) for _ in range(2)]
-
-    def run_blocks(step: Pass) -> Sequence[State]:
-        return [stack(*state, step.time, step.rotary) for stack, state in zip(stacks, step.states, strict=False)]
-
-    return run_blocks
-
-
-def cached_stack(transformer: GlmImageTransformer2DModel, threshold: float, steps: int) -> BlockStack:
-    """The DiT's blocks behind a cache of their own, good for one picture of `steps` passes.
+    """The blocks as a whole for each branch, behind a cache of its own, good for one picture of `steps` passes.
 
     threshold: relative change of the first block's residual under which the others are reused
     needs:     the extra `cache`
@@ -62,21 +52,26 @@ def cached_stack(transformer: GlmImageTransformer2DModel, threshold: float, step
     os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # it logs about itself when it is imported
     import cache_dit
 
-    stack = BlockStack(transformer.transformer_blocks)
-    adapter = cache_dit.BlockAdapter(
-        transformer=stack,
-        blocks=stack.transformer_blocks,
-        forward_pattern=cache_dit.ForwardPattern.Pattern_0,
-        check_forward_pattern=False,
-    )
-    config = cache_dit.DBCacheConfig(
-        Fn_compute_blocks=1,
-        Bn_compute_blocks=0,
-        residual_diff_threshold=threshold,
-        max_warmup_steps=min(WARM_UP_STEPS, steps),
-        max_continuous_cached_steps=CACHED_IN_A_ROW,
-        enable_separate_cfg=False,
-        num_inference_steps=steps,
-    )
-    cache_dit.enable_cache(adapter, cache_config=config)
-    return stack
+    stacks = [BlockStack(transformer.transformer_blocks) for _ in range(2)]
+    for stack in stacks:
+        adapter = cache_dit.BlockAdapter(
+            transformer=stack,
+            blocks=stack.transformer_blocks,
+            forward_pattern=cache_dit.ForwardPattern.Pattern_0,
+            check_forward_pattern=False,
+        )
+        config = cache_dit.DBCacheConfig(
+            Fn_compute_blocks=1,
+            Bn_compute_blocks=0,
+            residual_diff_threshold=threshold,
+            max_warmup_steps=min(WARM_UP_STEPS, steps),
+            max_continuous_cached_steps=CACHED_IN_A_ROW,
+            enable_separate_cfg=False,
+            num_inference_steps=steps,
+        )
+        cache_dit.enable_cache(adapter, cache_config=config)
+
+    def run_blocks(step: Pass) -> Sequence[State]:
+        return [stack(*state, step.time, step.rotary) for stack, state in zip(stacks, step.states, strict=False)]
+
+    return run_blocks

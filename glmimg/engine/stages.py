@@ -228,7 +228,7 @@ class CheckpointStages:
         from glmimg.ar.stage import ARStage
 
         self.checkpoint.check("ar")
-        return ARStage.load(
+        return ARStage(
             self.checkpoint,
             self._placements["ar"],
             watch,

@@ -127,7 +127,7 @@ def against_generate(bench: Bench) -> dict[str, Any]:
 
 def compiled(bench: Bench) -> dict[str, Any]:
     """The compiled pass, warm, against `generate`; compiling is not counted, but said."""
-    warm = ARStage(bench.stage.model, bench.stage.processor, bench.checkpoint, choice=ModelChoice(compile=True))
+    warm = ARStage(bench.checkpoint, place(ModelChoice()), unwatched, choice=ModelChoice(compile=True))
     job = bench.jobs()[0]
     started = time.perf_counter()
     write(warm, job)
@@ -193,7 +193,7 @@ def on_random_weights(bench: Bench) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         sizes = Sizes(hidden=192, layers=5, ffn=384)
         checkpoint = resolve(str(build_checkpoint(Path(folder), sizes)))
-        stage = ARStage.load(checkpoint, place(ModelChoice(model=folder)), unwatched)
+        stage = ARStage(checkpoint, place(ModelChoice(model=folder)), unwatched)
         return against_entropy(replace(bench, checkpoint=checkpoint, stage=stage))
 
 
@@ -235,7 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--only", default=",".join(KINDS))
     said = parser.parse_args(arguments)
     checkpoint = resolve(said.model)
-    stage = ARStage.load(checkpoint, place(ModelChoice(model=said.model)), unwatched)
+    stage = ARStage(checkpoint, place(ModelChoice(model=said.model)), unwatched)
     height, width = parse_size(said.size)
     bench = Bench(checkpoint, stage, height, width, said.runs)
     kinds = (against_generate, compiled, batch, rows, jacobi, against_entropy, on_random_weights)

@@ -51,13 +51,11 @@ def random_parts(folder: Path, placement: Placement) -> DecoderParts:
     vae = known.config("vae") | {"latents_mean": [0.0] * 16, "latents_std": [1.0] * 16}
     with placement.device:
         torch.set_default_dtype(placement.dtype)
-        parts._present = {
-            "text_encoder": T5EncoderModel(T5Config(**known.config("text_encoder"))),
-            "transformer": GlmImageTransformer2DModel.from_config(known.config("transformer")),
-            "vae": AutoencoderKL.from_config(vae),
-        }
+        parts.text_encoder = T5EncoderModel(T5Config(**known.config("text_encoder")))
+        parts.transformer = GlmImageTransformer2DModel.from_config(known.config("transformer"))
+        parts.vae = AutoencoderKL.from_config(vae)
         torch.set_default_dtype(torch.float32)
-    for module in parts._present.values():
+    for module in (parts.text_encoder, parts.transformer, parts.vae):
         module.eval().requires_grad_(False)
     return parts
 
@@ -87,10 +85,9 @@ def stock(parts: DecoderParts, dump: TokenDump, steps: int) -> Callable[[], Any]
 
     from glmimg.dit.conditioning import upsample
 
-    present = parts._present
     pipeline = GlmImagePipeline(
-        tokenizer=parts.tokenizer, processor=None, text_encoder=present["text_encoder"],
-        vision_language_encoder=None, vae=present["vae"], transformer=present["transformer"],
+        tokenizer=parts.tokenizer, processor=None, text_encoder=parts.text_encoder,
+        vision_language_encoder=None, vae=parts.vae, transformer=parts.transformer,
         scheduler=parts.scheduler,
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)

@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     said = parser.parse_args(arguments)
     checkpoint = resolve(said.model)
     height, width = parse_size(said.size)
-    stage = ARStage.load(checkpoint, place(ModelChoice(model=said.model)), unwatched)
+    stage = ARStage(checkpoint, place(ModelChoice(model=said.model)), unwatched)
     prompts = held_out_prompts(said.pictures)
     figures: dict[str, Any] = {"size": said.size, "model": checkpoint.fingerprint(), **FREE}
     for number, method in enumerate(METHODS):

@@ -58,7 +58,7 @@ def unwatched(event: Event) -> None:
 def write(checkpoint: Checkpoint, placement: Placement, jobs: list[Job], way: str) -> tuple[list[TokenDump], int]:
     """A dump of each job, and the bytes of the weights that wrote them."""
     layout = Layout(quantize=way)
-    with closing(ARStage.load(checkpoint, placement, unwatched, layout=layout, with_vision=False)) as stage:
+    with closing(ARStage(checkpoint, placement, unwatched, layout=layout, with_vision=False)) as stage:
         size = sum(map(bytes_of, stage.model.parameters()))
         batches = [jobs[start : start + 10] for start in range(0, len(jobs), 10)]
         return [dump for batch in batches for dump in stage.write([TokenWork(job) for job in batch], unwatched)], size
@@ -89,7 +89,7 @@ def paint(
 
 def fp32_bytes(checkpoint: Checkpoint, placement: Placement) -> int:
     """What the same weights take in full precision."""
-    with closing(ARStage.load(checkpoint, placement, unwatched, with_vision=False)) as stage:
+    with closing(ARStage(checkpoint, placement, unwatched, with_vision=False)) as stage:
         return 4 * sum(weight.numel() for weight in stage.model.parameters())
 
 

@@ -26,7 +26,7 @@ PROMPTS = ["a red circle", "x", "a blue square on a green background", "a red ci
 
 @pytest.fixture(scope="module")
 def stage(tiny: Path) -> ARStage:
-    return ARStage.load(Checkpoint("tiny", tiny), place(ModelChoice()), unwatched)
+    return ARStage(Checkpoint("tiny", tiny), place(ModelChoice()), unwatched)
 
 
 def job(prompt: str, seed: int, sampling: Sampling = SAMPLING) -> Job:

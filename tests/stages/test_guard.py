@@ -31,7 +31,7 @@ def love_what_is_forbidden(model: Any) -> None:
 def stage(tmp_path_factory: pytest.TempPathFactory) -> ARStage:
     sizes = Sizes(codebook=CODEBOOK, vision_vocab=VOCABULARY, hidden=16, layers=1, ffn=16, suppress=False)
     folder = build_checkpoint(tmp_path_factory.mktemp("spoilt"), sizes, love_what_is_forbidden)
-    return ARStage.load(Checkpoint("spoilt", folder), place(ModelChoice()), unwatched)
+    return ARStage(Checkpoint("spoilt", folder), place(ModelChoice()), unwatched)
 
 
 def job(seed: int) -> Job:

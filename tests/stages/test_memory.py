@@ -75,7 +75,7 @@ def test_converted_layers_take_turns_in_the_same_memory(tiny: Path, tmp_path: Pa
     store_as(folder, "bfloat16")
     plain, streamed = (draw(folder, memory, [job()])[0].picture.image for memory in ("stage", "stream"))
     assert np.array_equal(np.asarray(plain), np.asarray(streamed))
-    stage = ARStage.load(Checkpoint("bf16", folder), HOST, lambda event: None, layout=Layout(resident=0))
+    stage = ARStage(Checkpoint("bf16", folder), HOST, lambda event: None, layout=Layout(resident=0))
     layers: Any = stage.model.streamed_layers
     places = set()
     for index in (0, 1, 0, 1, 1, 0):
@@ -87,7 +87,7 @@ def test_converted_layers_take_turns_in_the_same_memory(tiny: Path, tmp_path: Pa
 
 def test_only_what_a_prompt_needs_is_loaded(tiny: Path) -> None:
     checkpoint = Checkpoint("tiny", tiny)
-    ar = ARStage.load(checkpoint, HOST, lambda event: None, with_vision=False)
+    ar = ARStage(checkpoint, HOST, lambda event: None, with_vision=False)
     assert not hasattr(ar.model.model, "visual")
     assert not hasattr(ar.model.model, "vqmodel")
     rows = ar.model.model.language_model.embed_tokens.visual

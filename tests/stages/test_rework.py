@@ -36,7 +36,7 @@ def job(prompt: str = "a red circle", seed: int = 3) -> Job:
 
 @pytest.fixture(scope="module")
 def stage(tiny: Path) -> Iterator[ARStage]:
-    stage = ARStage.load(Checkpoint("tiny", tiny), place(ModelChoice()), unwatched)
+    stage = ARStage(Checkpoint("tiny", tiny), place(ModelChoice()), unwatched)
     yield stage
     stage.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glmimg.dit.glyph import quoted_texts
+from glmimg.dit.conditioning import quoted_texts
 
 
 @pytest.mark.parametrize(

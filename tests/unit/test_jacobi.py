@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from glmimg.ar import jacobi
+from glmimg.ar.decode_loop import TextDecoder, write_tokens
 from glmimg.ar.guess import Guesser
 from glmimg.ar.jacobi import write_jacobi
 from glmimg.ar.sampling import TokenSampler
@@ -20,7 +21,7 @@ SHAPES = [GridShape(20, 50), GridShape(300, 330)]
 """100,000 tokens in two grids."""
 
 
-class Chain:
+class Chain(TextDecoder):
     """A model of which every law is known: the next token depends on the last two, by a table."""
 
     def __init__(self, table: torch.Tensor) -> None:
@@ -92,8 +93,6 @@ def test_the_count_would_see_a_wrong_rule(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_window_of_one_is_one_by_one_drawing() -> None:
-    from glmimg.ar.decode_loop import write_tokens
-
     logits = table(1.0)
     tokens, passes = run(Chain(logits), [GridShape(10, 20)], limit=1)
     assert passes == 200
@@ -148,7 +147,8 @@ def test_guesses_come_from_neighbours_and_from_the_preview() -> None:
     guesser = Guesser([GridShape(2, 2), GridShape(4, 4)])
     preview = [1, 2, 3, 4]
     target = [11, 11, 12, 12, 11, 11, 12, 12, 13, 13, 14, 14, 13, 13, 14, 14]
-    assert [guesser._look(range(place))[1] for place in range(4, 20)] == [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3]
+    cells = [guesser._look(range(place))[1] for place in range(4, 20)]
+    assert cells == [0, 0, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 2, 2, 3, 3]
     guesser.learn([], preview)
     guesser.learn(preview, target[:12])
     assert guesser.guess([*preview, *target[:12]], [13], 4) == [13, 13, 14, 14], "the preview's codes say it"
