@@ -126,9 +126,8 @@ class ARStage:
         seconds = round(time.perf_counter() - started, 3)
         stats = Stats(seconds=seconds, tokens=sum(shape.cells for _, shape in shapes), forward_passes=len(grids))
         scene = Scene(prompt=reading.prompt, size=Size(reading.height, reading.width))
-        job = Job(
-            scene=scene, sampling=Sampling(seed=reading.seed, temperature=1.0, top_p=1.0), painting=reading.painting
-        )
+        sampling = Sampling(seed=reading.seed, temperature=1.0, top_p=1.0)
+        job = Job(scene=scene, sampling=sampling, painting=reading.painting)
         return self._dump(job, grids, stats, method=FROM_IMAGE, parents=(reading.parent,))
 
     def rows_that_fit(self, work: TokenWork) -> int:

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from diffusers.models.transformers.transformer_glm_image import GlmImageKVCache
 
-CLEAN = 1.0
-"""The scheduler's name for the model's timestep 0, at which sources are read: they hold no noise."""
-
 
 class SourceReader:
     """Encodes each distinct source once with the VAE, and lets the DiT read the sources of a picture."""
@@ -64,5 +61,6 @@ class SourceReader:
         branch = Branch(dit.glyph_projector(latents.new_zeros(1, 0, dit.config.text_embed_dim)), prior, kv_cache)
         state = dit.image_projector(latents.to(dit.dtype)) + prior, branch.glyphs
         size = embed_size(dit, (source.height, source.width), latents)
-        time = embed_time(dit, torch.tensor(CLEAN, device=latents.device), size)
+        clean = torch.tensor(1.0, device=latents.device)  # the scheduler's name for the model's timestep 0: no noise
+        time = embed_time(dit, clean, size)
         plain_runner(dit.transformer_blocks)(Pass([state], [branch], time, rotary_of(dit, latents)))
