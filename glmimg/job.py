@@ -6,12 +6,14 @@ Every knob of the two stages is declared here and nowhere else; those of the mod
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
 from glmimg.errors import SizeError, UsageError
-from glmimg.grid import CELL_PX, GridShape, check_size, target_shape
+from glmimg.grid import CELL_PX, GridShape, check_size, nearest_side, target_shape
 from glmimg.knob import Knob, Settings
 
 MAX_STEPS = 1000
@@ -43,13 +45,18 @@ class Size(NamedTuple):
 
 
 def parse_size(text: str) -> Size:
-    """`WxH` in pixels. Raises SizeError (exit 2)."""
-    width, cross, height = text.lower().replace("×", "x").partition("x")
-    sides = width.strip(), height.strip()
-    if not cross or not all(side.isascii() and side.isdecimal() and len(side) <= 9 for side in sides):
-        raise SizeError(f"size {text!r} is not of the form WIDTHxHEIGHT", "For example --size 1152x768.")
-    check_size(int(height), int(width))
-    return Size(int(height), int(width))
+    """`WxH` in pixels, `N` for a square, or `W:H` for about a megapixel of this shape. Raises SizeError (exit 2)."""
+    given = re.fullmatch(r"([0-9]{1,9})(?:\s*([x:])\s*([0-9]{1,9}))?", text.strip().lower().replace("×", "x"))
+    if given is None:
+        raise SizeError(f"size {text!r} is not of the form WIDTHxHEIGHT", "For example --size 1152x768, or 16:9.")
+    width, mark, height = given.groups()
+    if mark == ":" and int(width) and int(height):
+        shape = math.sqrt(int(width) / int(height))
+        size = Size(nearest_side(round(1024 / shape)), nearest_side(round(1024 * shape)))
+    else:
+        size = Size(int(height or width), int(width))
+    check_size(*size)
+    return size
 
 
 def parse_window(text: str) -> tuple[float, float]:
@@ -115,7 +122,7 @@ class Scene(Settings):
         Size,
         BeforeValidator(_size),
         AfterValidator(_possible),
-        Knob("Size in pixels, multiples of 32.", short="-s", metavar="WxH", default="the model's"),
+        Knob("Size in pixels, multiples of 32; 16:9 is a megapixel.", short="-s", metavar="WxH", default="the model's"),
     ]
     sources: tuple[SourceRef, ...] = ()
 
@@ -123,7 +130,7 @@ class Scene(Settings):
 class Sampling(Settings):
     """How stage 1 draws tokens from its logits."""
 
-    seed: Annotated[Seed, Knob("Seed of both stages.", metavar="N", default="random, reported")]
+    seed: Annotated[Seed, Knob("Seed of both stages; -1 is random.", metavar="N", default="random, reported")]
     temperature: Annotated[
         float, Field(gt=0, le=100), Knob("Temperature of stage 1.", metavar="X", default="the model's")
     ]

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from glmimg.errors import UsageError
-from glmimg.job import DroppedCells, Painting, Sampling, Scene
+from glmimg.job import DroppedCells, Painting, Sampling, Scene, random_seed
 from glmimg.knob import Declared, Settings, knobs
 
 Layer = Mapping[str, Any]
@@ -102,6 +102,8 @@ def _is_set(variable: str) -> bool:
 def _checked(model: type[Settings], values: dict[str, Any], *, variables: bool) -> dict[str, Any]:
     if not values:
         return {}
+    if values.get("seed") in (-1, "-1"):  # as other programs of this kind have it
+        values = {**values, "seed": random_seed()}
     try:
         return partial(model).model_validate(values, strict=False).given()
     except ValidationError as error:

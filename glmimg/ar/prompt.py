@@ -12,6 +12,7 @@ from glmimg.ar.sources import SourceEncoder
 from glmimg.errors import UsageError
 from glmimg.grid import GridShape, Role, preview_shape, target_shape
 from glmimg.sources import PreparedSource
+from glmimg.text import excerpt
 from glmimg.tokens.dump import Grid
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def build_prompt(
     tokenizer = processor.tokenizer
     for marker in (tokenizer.image_token, tokenizer.bos_token, tokenizer.eos_token):
         if marker in text:  # it would be read as a picture
-            raise UsageError(f"the prompt contains {marker!r}, a marker of the model itself", "Take it out.")
+            raise UsageError(f"the prompt {excerpt(text, 60)!r} has {marker}, a marker of the model", "Take it out.")
     inputs = _read(text, height_px, width_px, processor, sources).to(model.device)
     target = target_shape(height_px, width_px)
     # An edit has the sources before its eyes and writes no preview.

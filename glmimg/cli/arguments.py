@@ -131,7 +131,7 @@ Pick = Annotated[
     typer.Option(
         "--pick",
         metavar="N,N,...",
-        help="Candidates to finish, numbered as on the sheet; else a terminal is request.",
+        help="Candidates to finish, numbered as on the sheet; else a terminal is asked.",
         rich_help_panel=DRAW,
     ),
 ]

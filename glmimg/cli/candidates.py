@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -20,6 +19,7 @@ from glmimg.engine.stages import Scope
 from glmimg.errors import UsageError
 from glmimg.grid import Role
 from glmimg.job import Job
+from glmimg.text import shell_words
 from glmimg.tokens.dump import TokenDump
 
 
@@ -109,7 +109,7 @@ def ask_which(run: Run, jobs: Sequence[Job]) -> list[int]:
     seed = jobs[0].sampling.seed
     command = [*sys.argv[1:], *([] if "seed" in run.request.flags else ["--seed", str(seed)])]
     run.console.note(
-        f"seeds {seed} to {jobs[-1].sampling.seed}; finish some later: glmimg {shlex.join(command)} --pick 1,2"
+        f"seeds {seed} to {jobs[-1].sampling.seed}; finish some later: glmimg {shell_words(*command)} --pick 1,2"
     )
     if not (sys.stdin.isatty() and run.console.err.is_terminal):
         return []

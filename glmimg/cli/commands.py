@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -9,6 +10,7 @@ import typer.main
 from typer.core import TyperCommand, TyperGroup
 
 from glmimg.errors import UsageError
+from glmimg.text import shell_words
 
 PANELS = {
     "Draw": {
@@ -59,15 +61,43 @@ MOVED = {
 """Options of the first edition that became commands: where they stood, and what to type now."""
 
 
+GUESSED = {
+    **dict.fromkeys(("--width", "--height", "-W", "-H"), "--size WIDTHxHEIGHT, such as --size 1152x768"),
+    **dict.fromkeys(("--output", "--output-path"), "--out PATH (-o)"),
+    **dict.fromkeys(("--num-inference-steps", "--num_inference_steps"), "--steps N"),
+    **dict.fromkeys(("--guidance-scale", "--cfg-scale", "--cfg"), "--guidance X"),
+    "--batch-size": "--count N (-n); glmimg batch draws lists",
+    "--input": "--image PATH (-i)",
+}
+"""Options of other programs of this kind, and what they are called here."""
+
+
 class Command(TyperCommand):
-    """A command whose rare options stand on a help page of their own, and which knows what it no longer does."""
+    """A command that knows what it no longer does, what its options are called elsewhere, and a prompt with a dash."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        for word in args[: args.index("--")] if "--" in args else args:
-            commands, instead = MOVED.get(word.partition("=")[0], ("", ""))
-            if self.name in commands.split():
-                raise UsageError(f"{word.partition('=')[0]} is a command of its own now", f"Use: {instead}")
-        return super().parse_args(ctx, args)
+        own = {flag: parameter for parameter in self.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+        end = args.index("--") if "--" in args else len(args)
+        words, dashed = [], []
+        for before, word in zip(["", *args], args[:end], strict=False):
+            flag = word.partition("=")[0]
+            if before in own and not getattr(own[before], "is_flag", False):
+                words.append(word)  # the value of an option, whatever it looks like
+            elif word.startswith("-") and any(map(str.isspace, flag)):
+                dashed.append(word)  # no option has a space in it: a prompt that begins with a dash
+            else:
+                self._refuse(flag, own)
+                words.append(word)
+        rest = args[end + 1 :]
+        return super().parse_args(ctx, [*words, "--", *dashed, *rest] if dashed or rest else words)
+
+    def _refuse(self, flag: str, own: Mapping[str, Any]) -> None:
+        """Name what became of an option, or what it is called here. Raises UsageError (exit 2)."""
+        commands, instead = MOVED.get(flag, ("", ""))
+        if self.name in commands.split():
+            raise UsageError(f"{flag} is a command of its own now", f"Use: {instead}")
+        if flag in GUESSED and flag not in own:
+            raise UsageError(f"{self.name} has no option {flag}", f"Use {GUESSED[flag]}.")
 
 
 def show_all_options(ctx: typer.Context, wanted: bool) -> None:
@@ -93,7 +123,7 @@ class LazyCommand(TyperCommand):
 
 
 class LazyGroup(TyperGroup):
-    """A group with all of `COMMANDS`, which imports the one it is request to run."""
+    """A group with all of `COMMANDS`, which imports the one it is asked to run."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -102,6 +132,16 @@ class LazyGroup(TyperGroup):
                 self.add_command(LazyCommand(name, help=text, rich_help_panel=panel))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command that a command line names, loaded. Unknown names fail here, near ones are proposed."""
+        """The command that a command line names, loaded. Unknown names fail here, near ones are proposed.
+
+        `help` and `help NAME` show help pages. Raises UsageError (exit 2) for a prompt without a command.
+        """
+        if args[0] == "help":
+            args = [*(args[1:2] or []), "--help"]
+        if args[0] == "--help":
+            typer.echo(ctx.get_help())
+            raise typer.Exit
+        if any(map(str.isspace, args[0])):
+            raise UsageError(f"there is no command {args[0]!r}", f"To draw it: glmimg t2i {shell_words(*args)}")
         name, command, rest = super().resolve_command(ctx, args)
         return name, command.load() if isinstance(command, LazyCommand) else command, rest

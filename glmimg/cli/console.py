@@ -11,12 +11,19 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from glmimg.errors import GlmimgError
+from glmimg.text import printable
 
 if TYPE_CHECKING:
     import rich.console
     from rich.console import RenderableType
     from rich.progress import Progress, ProgressColumn
 
+
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+"""Names and prompts are never markup: `[bold]` and `:smile:` stand for themselves."""
+
+LINES = "\n\t"
+"""What lays out text of several lines; a line that goes on is set in, so that none passes for one of ours."""
 
 PIPE_WIDTH = 10_000
 """Columns of a table that no terminal shows: nothing is cut or wrapped for a pipe."""
@@ -40,20 +47,23 @@ class Console:
     def err(self) -> rich.console.Console:
         from rich.console import Console as RichConsole
 
-        return RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        return RichConsole(stderr=True, soft_wrap=True, **PLAIN)
 
     @cached_property
     def out(self) -> rich.console.Console:
         from rich.console import Console as RichConsole
 
-        console = RichConsole(highlight=False, soft_wrap=True)
+        console = RichConsole(soft_wrap=True, **PLAIN)
         if not console.is_terminal:
             console.width = PIPE_WIDTH
         return console
 
     def result(self, text: str, fields: Mapping[str, Any]) -> None:
         """One result: `text` for people and pipes, or `fields` as a line of JSON."""
-        self._write(_json_line(fields, sys.stdout.encoding) if self.json else text)
+        line = _json_line(fields, sys.stdout.encoding) if self.json else text
+        with self._without_bar():
+            sys.stdout.write(f"{printable(line, keep=LINES) if sys.stdout.isatty() else line}\n")
+            sys.stdout.flush()
 
     def show(self, renderable: RenderableType) -> None:
         """A table or panel on standard output, wrapped between words on a terminal only."""
@@ -76,27 +86,23 @@ class Console:
     def note(self, text: str) -> None:
         """Something worth knowing, on standard error."""
         if not self.quiet:
-            self.err.print(text, style="dim", markup=False)
+            self.err.print(printable(text), style="dim")
 
     def urgent(self, text: str) -> None:
         """A note that may be written from a signal handler, where no other writing may be interrupted."""
         if not self.quiet:
-            os.write(2, f"\n{text}\n".encode())
+            os.write(2, f"\n{printable(text)}\n".encode())
 
     def error(self, error: GlmimgError) -> None:
         """What went wrong and what to do, on standard error."""
-        self.err.print(f"error: {error.message}", style="bold red", markup=False)
+        message = printable(error.message, keep=LINES).replace("\n", "\n  ").replace("\n    ", "\n  ")
+        self.err.print(f"error: {message}", style="bold red")
         if error.hint:
-            self.err.print(f"  {error.hint}", markup=False)
+            self.err.print(f"  {printable(error.hint)}")
 
     @property
     def shows_progress(self) -> bool:
         return not self.quiet and self.err.is_terminal
-
-    def _write(self, line: str) -> None:
-        with self._without_bar():
-            sys.stdout.write(line + "\n")
-            sys.stdout.flush()
 
     @contextmanager
     def _without_bar(self) -> Iterator[None]:

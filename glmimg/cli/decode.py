@@ -76,15 +76,20 @@ def place_pictures(
     run: Run, paintings: Sequence[tuple[Path, TokenDump, Painting]], vary: int, grid: Role
 ) -> list[PaintOrder]:
     """An order for each painting; without --out the picture goes beside its dump. Raises OutputError (exit 2)."""
-    from glmimg.cli.outputs import STANDARD_OUTPUT, NameFields, check_outputs, name_outputs, split_suffix
+    from glmimg.cli.outputs import (
+        STANDARD_OUTPUT,
+        NameFields,
+        check_outputs,
+        check_standard_output,
+        name_outputs,
+        split_suffix,
+    )
     from glmimg.engine.orders import PaintOrder
-    from glmimg.errors import UsageError
 
     output = run.output
     paths: list[Path | None]
     if output.out == STANDARD_OUTPUT:
-        if output.as_json or len(paintings) > 1:
-            raise UsageError("--out - takes one picture, and no --json", "Write to files instead.")
+        check_standard_output(output, len(paintings))
         paths = [None]
     elif output.out is None:
         ending = ".png" if grid == "target" else ".preview.png"

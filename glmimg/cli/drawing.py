@@ -23,8 +23,8 @@ def draw_jobs(run: Run, jobs: Sequence[Job]) -> None:
 
     raises: OutputError (exit 2) before anything loads; else as `Desk.draw`
     """
-    orders = place_orders(jobs, run.output)
     drafts = place_drafts(jobs, run.output)
+    orders = place_orders(jobs, run.output, others=[draft.path for draft in drafts])
     report_seeds(jobs, run.console)
     with run.desk(Scope.of(jobs), keep_both=bool(drafts)) as desk:
         paintings = draw_with_drafts(desk, orders, drafts) if drafts else desk.draw(orders)
@@ -32,13 +32,17 @@ def draw_jobs(run: Run, jobs: Sequence[Job]) -> None:
             report_picture(painted, order.dump_path, run.console, metadata=desk.metadata)
 
 
-def place_orders(jobs: Sequence[Job], output: Output, *, first_index: int = 1) -> list[Order]:
-    """Give each job its two paths, `{index}` counting from `first_index`. Raises OutputError, UsageError (exit 2)."""
+def place_orders(
+    jobs: Sequence[Job], output: Output, *, first_index: int = 1, others: Sequence[Path] = ()
+) -> list[Order]:
+    """Give each job its two paths, `{index}` counting from `first_index`; none is one of `others`.
+
+    raises: OutputError, UsageError (exit 2)
+    """
     names = outputs.NameFields.of(jobs, first_index)
     pictures: Sequence[Path | None]
     if output.out == outputs.STANDARD_OUTPUT:
-        if output.as_json or len(jobs) > 1:
-            raise UsageError("--out - takes one picture, and no --json", "Write to files instead.")
+        outputs.check_standard_output(output, len(jobs))
         pictures = [None]
     else:
         pictures = outputs.name_outputs(output.out, names, ".png")
@@ -47,7 +51,8 @@ def place_orders(jobs: Sequence[Job], output: Output, *, first_index: int = 1) -
         dumps = outputs.name_outputs(output.tokens_out, names, ".tokens.json")
     elif not output.no_tokens:
         dumps = [path and outputs.dump_path_beside(path) if not outputs.is_device(path) else None for path in pictures]
-    outputs.check_outputs([path for path in [*pictures, *dumps] if path is not None], force=output.force)
+    written = [path for path in [*pictures, *dumps] if path is not None]
+    outputs.check_outputs(written, force=output.force, others=others)
     return [Order(*each) for each in zip(jobs, dumps, pictures, strict=True)]
 
 

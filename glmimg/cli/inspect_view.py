@@ -15,8 +15,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from glmimg.text import excerpt
 from glmimg.tokens.compare import Comparison, GridDifference, facts
-from glmimg.tokens.guard import excerpt
 from glmimg.tokens.palette import ColourGrid, change_colours, code_colour, code_colours, heat_colours
 from glmimg.tokens.statistics import DumpStatistics, GridStatistics, Patch
 

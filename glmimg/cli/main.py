@@ -48,7 +48,7 @@ def top_level(
 
 
 def main() -> NoReturn:
-    """Run a command line; never returns, never lets a traceback out unless request with -v."""
+    """Run a command line; never returns, never lets a traceback out unless asked for with -v."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some reads every installed package
     streams.prepare()
     console = Console(verbose=bool({"-v", "--verbose"} & set(sys.argv)))

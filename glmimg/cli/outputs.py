@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import string
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ from pathlib import Path
 
 from glmimg.choice import Output
 from glmimg.engine.naming import slug
-from glmimg.errors import OutputError
+from glmimg.errors import OutputError, UsageError
 from glmimg.job import Job
 
 STANDARD_OUTPUT = "-"
 FIELDS = ("seed", "index", "prompt")
-MAX_NAME = 255
-"""Characters a file system gives a name at most."""
+_FORM = re.compile(r"[<>^]?0?[0-9]{0,2}d?(\.[0-9]{1,2})?")
+"""How a field may be laid out: `{index:03}`, `{prompt:.40}`."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,14 @@ class NameFields:
     @classmethod
     def of(cls, jobs: Sequence[Job], first_index: int = 1) -> list[NameFields]:
         return [cls(job.scene.prompt, job.sampling.seed, index) for index, job in enumerate(jobs, start=first_index)]
+
+
+def check_standard_output(output: Output, pictures: int) -> None:
+    """Whether standard output takes what is drawn: one picture, into a pipe or a file. Raises UsageError (exit 2)."""
+    if output.as_json or pictures > 1:
+        raise UsageError("--out - takes one picture, and no --json", "Write to files instead.")
+    if sys.stdout.isatty():
+        raise UsageError("--out - would pour a picture's bytes over the terminal", "Send it on: ... -o - > out.png")
 
 
 def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) -> list[Path]:
@@ -86,33 +95,36 @@ def split_suffix(path: Path) -> tuple[str, str]:
     return path.stem, path.suffix
 
 
-def check_outputs(paths: Sequence[Path], *, force: bool) -> None:
-    """Refuse outputs that cannot or must not be written, before anything loads.
+def check_outputs(paths: Sequence[Path], *, force: bool, others: Sequence[Path] = ()) -> None:
+    """Refuse outputs that cannot or must not be written, before anything loads; make the folders they go to.
 
-    raises: OutputError (exit 2): the folder is missing or not writable, the path is a folder, or it
-            exists and `force` is off
+    others: what the command writes beside them, checked elsewhere: no two outputs may be one file
+    raises: OutputError (exit 2): the folder is not writable, the path is a folder, or it exists and `force` is off
     """
-    for path, count in Counter(paths).items():
-        if count > 1:
-            raise OutputError(f"{path} would be written {count} times", "Give each output a name of its own.")
-    for path in paths:
-        try:
+    try:
+        for real, count in Counter(path.resolve() for path in [*paths, *others] if not is_device(path)).items():
+            if count > 1:
+                raise OutputError(f"{real} would be written {count} times", "Give each output a name of its own.")
+        for path in paths:
             _check_output(path, force)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be used: {error.strerror}", "Choose another name.") from error
+        for folder in {path.parent for path in paths}:
+            folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError) as error:  # resolving a circle of links ends with either
+        reason = getattr(error, "strerror", None) or str(error)
+        raise OutputError(f"{paths[0]} cannot be used: {reason}", "Choose another name.") from error
 
 
 def _check_output(path: Path, force: bool) -> None:
-    folder = path.parent
+    folder = next(each for each in path.parents if os.path.lexists(each))
     if path.is_dir():
         raise OutputError(f"{path} is a folder", "Give the name of a file.")
     if not folder.is_dir():
-        raise OutputError(f"the folder {folder} does not exist", f"Make it first: mkdir -p {folder}")
+        raise OutputError(f"{folder} is not a folder", "Choose another place.")
     if path.exists() and not path.is_file():
         return
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"the folder {folder} is not writable", "Choose another place.")
-    if path.exists() and not force:
+    if os.path.lexists(path) and not force:
         raise OutputError(f"{path} exists already", "Overwrite it with --force, or choose another name.")
 
 
@@ -127,11 +139,11 @@ def _parse(pattern: str) -> list[tuple[str, str | None, str | None, str | None]]
         parts = list(string.Formatter().parse(pattern))
     except ValueError as error:
         raise OutputError(f"--out {pattern}: {error}", "Write {{ and }} for braces.") from error
-    for _text, field, form, _conversion in parts:
+    for _text, field, form, conversion in parts:
         if field is not None and field not in FIELDS:
             raise OutputError(f"--out {pattern}: unknown field {{{field}}}", "There are {seed}, {index} and {prompt}.")
-        if any(int(number) > MAX_NAME for number in re.findall(r"[0-9]+", form or "")):
-            raise OutputError(f"--out {pattern}: names end at {MAX_NAME} characters", "For example {index:03}.")
+        if conversion or not _FORM.fullmatch(form or ""):
+            raise OutputError(f"--out {pattern}: {{{field}:{form}}} is no plain field", "For example {index:03}.")
     return parts
 
 

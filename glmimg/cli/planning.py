@@ -41,7 +41,7 @@ PicturesPerHour = Annotated[
 ]
 Gpu = Annotated[
     str | None,
-    typer.Option("--gpu", metavar="NAME", help="The cluster's card, such as H100.", rich_help_panel=CLUSTER),
+    typer.Option("--gpu", metavar="NAME", help="A card by its name, such as H100 or 4090.", rich_help_panel=CLUSTER),
 ]
 Measured = Annotated[
     str | None,
@@ -75,6 +75,7 @@ def plan(
       glmimg models plan --model demo
       glmimg models plan --pictures-per-hour 600 --gpu H100 --size 1024x1024
     """
+    from glmimg.engine.rates import find_card
     from glmimg.errors import OutOfMemory, UsageError
     from glmimg.runtime.device import check_names
     from glmimg.runtime.machine import parse_bytes
@@ -89,15 +90,15 @@ def plan(
         wanted = Wanted(pictures_per_hour, size_px, count, guided, choice.rows)
         show_workers(wanted, find_seconds(wanted, gpu, measured, is_sized="size" in given), console)
         return
-    if gpu or measured or choice.rows:
-        raise UsageError("--gpu, --measured and --ar-batch go with --pictures-per-hour", "For example 600.")
+    if measured or choice.rows or (gpu and vram):
+        raise UsageError("--measured and --ar-batch go with --pictures-per-hour, --gpu or --vram", "Say one of them.")
     device, dtype, quantize = choice.device, choice.dtype, choice.quantize
-    if vram is None:
+    if vram is None and gpu is None:
         proposal = propose_here(
             checkpoint, size_px, device=device, dtype=dtype, steps=count, guided=guided, quantize=quantize
         )
     else:
-        amount = parse_bytes(vram, "--vram")
+        amount = parse_bytes(vram, "--vram") if vram else int(find_card(gpu or "").memory)
         precision = "bf16" if dtype == "auto" else dtype
         proposal = propose(checkpoint, size_px, amount, dtype=precision, steps=count, guided=guided, quantize=quantize)
     if console.json:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from glmimg.events import Event, JobStarted, Loading, Noted, Saved, StepDone, TokensWritten
+from glmimg.text import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -51,7 +52,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
             case StepDone(number, total):
                 self._line(f"{self.job}: denoising", total, number, f"step {number}")
             case Saved(path):
-                self._line(f"saved {path}", 1, 1)
+                self._line(f"saved {printable(path)}", 1, 1)
                 self._forget()
 
     def _line(self, text: str, total: int | None, done: int, detail: str = "") -> None:
@@ -88,9 +89,9 @@ def _bar(console: Console) -> Progress:
 
     return console.bar(
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
+        TextColumn("{task.fields[detail]}", markup=False),
         TimeRemainingColumn(compact=True),
     )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from glmimg.errors import BadPrompts
+from glmimg.cli.console import Console
+from glmimg.errors import BadPrompts, UsageError
 from glmimg.job import check_prompt
+from glmimg.text import shell_words
 
 STANDARD_INPUT = "-"
+LISTS = (".txt", ".csv", ".jsonl", ".json", ".yaml", ".yml")
+"""Endings of files that list prompts or jobs."""
+
 MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -20,10 +26,27 @@ def read_prompts(arguments: Sequence[str], file: str | None) -> list[str]:
     """
     prompts: list[str] = []
     for argument in arguments:
-        prompts += _lines(STANDARD_INPUT) if argument == STANDARD_INPUT else [check_prompt(argument)]
+        prompts += _lines(STANDARD_INPUT) if argument == STANDARD_INPUT else [_one(argument)]
     if file is not None:
         prompts += _lines(file)
     return prompts
+
+
+def note_single_words(prompts: Sequence[str], console: Console) -> None:
+    """Say how to draw one picture where several prompts look like the words of one."""
+    if len(prompts) > 2 and not any(map(str.isspace, "".join(prompts))) and len({*prompts}) == len(prompts):
+        one = shell_words(" ".join(prompts))
+        console.note(f"{len(prompts)} prompts of a word each; quote them to draw one: glmimg t2i {one}")
+
+
+def _one(argument: str) -> str:
+    """A prompt from the line. Raises UsageError (exit 2) for none, and for the name of a list."""
+    if argument.lower().endswith(LISTS) and os.path.isfile(argument):  # noqa: PTH113 (never raises)
+        use = "glmimg batch" if argument.lower().endswith(LISTS[1:]) else "--prompts"
+        raise UsageError(
+            f"{argument} is a file, not a prompt", f"Draw what it lists: {use} {shell_words(argument)} (-f is --force)"
+        )
+    return check_prompt(argument)
 
 
 def _lines(file: str) -> list[str]:

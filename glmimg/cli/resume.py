@@ -47,6 +47,7 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
 def check_begun(dump: TokenDump, path: Path) -> None:
     """Refuse a dump there is nothing left to do for. Raises BadDump (exit 3)."""
     from glmimg.errors import BadDump
+    from glmimg.text import shell_words
 
     if dump.has_target:
-        raise BadDump(path, "already has its target grid", f"Paint it: glmimg decode {path}")
+        raise BadDump(path, "already has its target grid", f"Paint it: glmimg decode {shell_words(path)}")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """One command, from what was request to the engine that does it."""
+    """One command, from what was asked for to the engine that does it."""
 
     request: Request
     choice: ModelChoice
@@ -47,7 +47,7 @@ class Run:
         model: ModelRef | None = None,
         loaded: ModelChoice | None = None,
     ) -> Run:
-        """Check what was request, and resolve what to draw with; nothing loads.
+        """Check what was asked for, and resolve what to draw with; nothing loads.
 
         prompts: those of a command that needs one, which a preset may hold instead
         model:  the one a picture or dump was made with, where a command starts from one

@@ -11,6 +11,7 @@ from glmimg.errors import UsageError
 from glmimg.job import SourceRef
 from glmimg.sources import PreparedSource
 from glmimg.sources.prepare import WHITE
+from glmimg.text import shell_words
 
 
 def gather_sources(run: Run) -> list[SourceRef]:
@@ -36,7 +37,7 @@ def _take_again(run: Run, picture: Path, ref: SourceRef) -> PreparedSource:
     """A source as it was prepared then, unless flags or another model say otherwise."""
     settings, bounds = run.request.settings(Sources), run.checkpoint.source_bounds
     background = check_background(settings.background)
-    found = run.shelf.find(ref, picture, f"Point to it again: glmimg replay {picture} --source PATH")
+    found = run.shelf.find(ref, picture, f"Point to it again: glmimg replay {shell_words(picture)} --source PATH")
     if bounds.admit(ref.height, ref.width) and settings.fit is None and background is None:
         return found
     return run.shelf.take(Path(found.ref.path), bounds, settings.fit or ref.fit or "pad", background or ref.background)

@@ -21,7 +21,7 @@ def t2i(request: Request, prompts: a.Prompts = None, prompt_file: a.PromptFile =
     """
     from glmimg.cli.coprocess import draw_as_they_come
     from glmimg.cli.drawing import draw_jobs
-    from glmimg.cli.prompts import STANDARD_INPUT, read_prompts
+    from glmimg.cli.prompts import STANDARD_INPUT, note_single_words, read_prompts
     from glmimg.cli.run import Run
 
     as_they_come = prompt_file == STANDARD_INPUT
@@ -30,4 +30,5 @@ def t2i(request: Request, prompts: a.Prompts = None, prompt_file: a.PromptFile =
     if as_they_come:
         draw_as_they_come(run, texts, count)
     else:
+        note_single_words(texts, run.console)
         draw_jobs(run, run.jobs(texts, count))

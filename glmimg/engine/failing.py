@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from glmimg.errors import Interrupted, OutOfMemory, WriteError
+from glmimg.text import shell_words
 
 
 @contextmanager
@@ -46,4 +46,4 @@ def is_out_of_memory(error: BaseException) -> bool:
 def _resume_hint(kept: Sequence[Path]) -> str:
     if not kept:
         return ""
-    return f"Finished token dumps are kept; paint them as they were meant: glmimg decode {shlex.join(map(str, kept))}"
+    return f"Finished token dumps are kept; paint them as they were meant: glmimg decode {shell_words(*kept)}"

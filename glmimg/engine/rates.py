@@ -133,6 +133,6 @@ def find_card(name: str) -> Card:
     """A card by its name, or by one that holds it, such as "NVIDIA H100 80GB HBM3". Raises UsageError (exit 2)."""
     folded = name.upper().replace("-", " ")
     for known, card in CARDS.items():
-        if known in folded or known.replace(" ", "") in folded.replace(" ", ""):
+        if known in folded or known.replace(" ", "") in folded.replace(" ", "") or known.split()[-1] == folded:
             return card
     raise UsageError(f"no figures are known for the card {name!r}", f"There are: {', '.join(CARDS)}.")

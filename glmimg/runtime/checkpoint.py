@@ -18,6 +18,7 @@ from glmimg.errors import ModelUnfit
 from glmimg.grid import CELL_PX
 from glmimg.runtime.precompressed import method_of, missing_reader
 from glmimg.sources.fitting import SourceBounds
+from glmimg.text import shell_words
 
 Half = Literal["ar", "dit"]
 
@@ -210,8 +211,10 @@ class Checkpoint:
 
     def unfit(self, reason: str) -> ModelUnfit:
         """The error for a checkpoint with this fault."""
-        fix = f"glmimg models pull {self.id}" if self.revision else "Fetch the checkpoint again"
-        return ModelUnfit(f"model {self.id}: {reason}", f"{fix}; glmimg models check {self.folder} lists every fault.")
+        fix = f"glmimg models pull {shell_words(self.id)}" if self.revision else "Fetch the checkpoint again"
+        return ModelUnfit(
+            f"model {self.id}: {reason}", f"{fix}; glmimg models check {shell_words(self.folder)} lists every fault."
+        )
 
     def _value(self, part: str, *keys: str) -> Any:
         value: Any = self.config(part)

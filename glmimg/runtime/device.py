@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,8 @@ class Placement:
 def check_names(choice: ModelChoice) -> None:
     """Refuse what this machine or any cannot do, without importing torch. Raises UsageError (exit 2)."""
     for device in choice.device.split(","):
-        kind, _, index = device.partition(":")
-        if device != "auto" and (kind not in DEVICE_KINDS or (index and not index.isdecimal())):
+        kind, colon, index = device.partition(":")
+        if device != "auto" and (kind not in DEVICE_KINDS or (colon and not re.fullmatch("[0-9]{1,3}", index))):
             raise UsageError(f"--device {device}: no such device", f"Use auto, {', '.join(DEVICE_KINDS)} or cuda:1.")
     if choice.device.count(",") > 1:
         raise UsageError(f"--device {choice.device}: more than two", "One for each stage, such as cuda:0,cuda:1.")

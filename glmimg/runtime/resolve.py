@@ -8,6 +8,7 @@ from pathlib import Path
 
 from glmimg.errors import ModelMissing, UsageError
 from glmimg.runtime.checkpoint import FILE_PATTERNS, Checkpoint
+from glmimg.text import shell_words
 
 DEFAULT_MODEL = "zai-org/GLM-Image"
 DEMO = "demo"
@@ -28,7 +29,7 @@ def resolve(model: str | None = None, revision: str | None = None) -> Checkpoint
         from glmimg.demo import demo_path
 
         return Checkpoint(DEMO, demo_path())
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))  # noqa: PTH111 (Path's own raises for a user there is not)
     if folder.is_dir():
         return Checkpoint(name, folder)
     if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
@@ -53,11 +54,12 @@ def _cached(hub_id: str, revision: str | None) -> Checkpoint:
         folder = snapshot_download(hub_id, revision=revision, allow_patterns=FILE_PATTERNS, local_files_only=True)
     except (FileNotFoundError, IsADirectoryError, ValueError) as error:
         size = f" ({KNOWN_SIZES[hub_id]})" if hub_id in KNOWN_SIZES else ""
-        at = f" --revision {revision}" if revision else ""
+        at = f" --revision {shell_words(revision)}" if revision else ""
         # Only the IncompleteSnapshotError of huggingface_hub >= 1.22 says where the part lies.
         there, lacking = ("only partly", "the rest") if hasattr(error, "snapshot_path") else ("not", "it")
         raise ModelMissing(
             f"model {hub_id}{size} is {there} on this machine",
-            f"Fetch {lacking}: glmimg models pull {hub_id}{at}   Or try --model demo, which needs no download.",
+            f"Fetch {lacking}: glmimg models pull {shell_words(hub_id)}{at}   "
+            "Or try --model demo, which needs no download.",
         ) from error
     return Checkpoint(hub_id, Path(folder), Path(folder).name)

@@ -16,6 +16,7 @@ from glmimg.pictures import PNG, opened
 from glmimg.sources.fitting import SourceBounds
 from glmimg.sources.opening import hash_file
 from glmimg.sources.prepare import WHITE, PreparedSource, prepare_again, prepare_source
+from glmimg.text import shell_words
 from glmimg.tokens.dump import Source, TokenDump
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class SourceShelf:
 
     def find_all(self, dump: TokenDump, beside: Path) -> None:
         """Make every source of a dump ready for `get`, embedded or from its file. Raises as `find`, BadInput."""
-        hint = f"Point to it again: glmimg decode {beside} --source PATH"
+        hint = f"Point to it again: glmimg decode {shell_words(beside)} --source PATH"
         for source in dump.sources:
             if source.embedded is not None:
                 self._embedded[identity(source.ref)] = PreparedSource(source.ref, unpack(source, beside))

@@ -9,8 +9,9 @@ from pydantic_core import from_json
 
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadDump
+from glmimg.text import excerpt
 from glmimg.tokens.dump import FORMAT, VERSION, TokenDump, count_given_keys
-from glmimg.tokens.guard import MAX_BYTES, check_bounds, check_text, count_keys, excerpt
+from glmimg.tokens.guard import MAX_BYTES, check_bounds, check_text, count_keys
 
 
 def read_dump(path: Path) -> TokenDump:

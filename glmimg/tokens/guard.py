@@ -20,9 +20,6 @@ MAX_VALUES = 400_000
 MAX_COLONS = 50_000
 """A dump has some dozens of keys; prompts may hold more colons."""
 
-MAX_EXCERPT = 200
-"""Characters of foreign text (keys, messages) that an error message repeats."""
-
 _QUOTE_COLON = re.compile(rb'"[ \t\r\n]*:')
 
 
@@ -58,9 +55,3 @@ def count_keys(raw: bytes) -> int:
     A quotation mark that no backslash precedes ends a string, and only a key's end stands before a colon.
     """
     return sum(raw[match.start() - 1] != ord("\\") for match in _QUOTE_COLON.finditer(raw))
-
-
-def excerpt(text: str, length: int = MAX_EXCERPT) -> str:
-    """Foreign text as a single line fit for a terminal: cut, and without control characters."""
-    cut = text if len(text) <= length else text[:length] + "..."
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in cut)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from glmimg.errors import BadDump
 from glmimg.grid import CELL_PX, Role
+from glmimg.text import shell_words
 from glmimg.tokens.dump import TokenDump
 
 
@@ -17,7 +18,8 @@ def check_has_grid(dump: TokenDump, path: Path | str, role: Role) -> None:
         raise BadDump(
             path,
             "holds a preview grid only",
-            f"Go on from it: glmimg tokens --resume {path}   Or paint the draft: glmimg decode {path} --grid preview",
+            f"Go on from it: glmimg resume {shell_words(path)}   "
+            f"Or paint the draft: glmimg decode {shell_words(path)} --grid preview",
         )
     raise BadDump(path, f"holds no {role} grid", "Paint its target: leave out --grid.")
 

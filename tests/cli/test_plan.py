@@ -123,7 +123,8 @@ def test_a_rate_needs_workers(glmimg: Run, tmp_path: Path) -> None:
     [
         (["--pictures-per-hour", "600"], 2, "needs --gpu or --measured"),
         (["--pictures-per-hour", "600", "--gpu", "Voodoo 2"], 2, "no figures are known for the card"),
-        (["--gpu", "H100"], 2, "go with --pictures-per-hour"),
+        (["--measured", "nowhere"], 2, "go with --pictures-per-hour"),
+        (["--gpu", "Voodoo 2"], 2, "no figures are known for the card"),
         (["--pictures-per-hour", "600", "--measured", "nowhere"], 3, "holds no measured times"),
     ],
 )

@@ -71,7 +71,7 @@ def test_a_dump_may_stop_after_its_preview() -> None:
     assert not dump.has_target
     with pytest.raises(BadDump, match="preview grid only") as caught:
         check_has_grid(dump, "x", "target")
-    assert "--resume x" in caught.value.hint
+    assert "glmimg resume x" in caught.value.hint
     assert as_target(dump, "preview").target.tokens == dump.grids[0].tokens
 
 

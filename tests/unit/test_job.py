@@ -18,10 +18,28 @@ def test_sizes_are_width_by_height() -> None:
     assert parse_size("64X32") == (32, 64)
     assert parse_size("64×32") == (32, 64)
     assert str(parse_size("64x32")) == "64x32"
+    assert str(parse_size("64")) == "64x64"
+    assert str(parse_size("16:9")) == "1376x768"
+    assert str(parse_size("1 : 1")) == "1024x1024"
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "64", "64x", "x64", "64x64x64", "6.4x64", "-64x64", "axb", "９６x64", "1" * 5000 + "x32"]
+    "text",
+    [
+        "",
+        "x",
+        "64:",
+        "6:5:4",
+        "0:1",
+        "64x",
+        "x64",
+        "64x64x64",
+        "6.4x64",
+        "-64x64",
+        "axb",
+        "９６x64",
+        "1" * 5000 + "x32",
+    ],
 )
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(SizeError) as caught:

@@ -51,8 +51,15 @@ def test_outputs_are_checked(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         check_outputs([there], force=False)
     check_outputs([there], force=True)
-    with pytest.raises(OutputError, match="does not exist"):
-        check_outputs([tmp_path / "no" / "x.png"], force=False)
+    check_outputs([tmp_path / "new" / "deep" / "x.png"], force=False)
+    assert (tmp_path / "new" / "deep").is_dir()
+    with pytest.raises(OutputError, match="is not a folder"):
+        check_outputs([there / "x.png"], force=False)
+    with pytest.raises(OutputError, match="2 times"):
+        check_outputs([tmp_path / "b"], force=True, others=[tmp_path / "new" / ".." / "b"])
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match="exists already"):
+        check_outputs([tmp_path / "dangling"], force=False)
     with pytest.raises(OutputError, match="is a folder"):
         check_outputs([tmp_path], force=True)
     with pytest.raises(OutputError, match="cannot be used"):

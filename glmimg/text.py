@@ -1,0 +1,53 @@
+"""Foreign text - names of files, prompts, what other programs wrote - made fit for a terminal and for a shell."""
+
+from __future__ import annotations
+
+import shlex
+import unicodedata
+from pathlib import Path
+
+MAX_EXCERPT = 200
+"""Characters of foreign text (keys, messages) that an error message repeats."""
+
+UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
+"""Unicode categories that drive a terminal or break a line: control characters, lone surrogates, separators."""
+
+BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Marks that show the text after them in another order than it has."""
+
+
+def printable(text: object, *, keep: str = "") -> str:
+    r"""Text as a terminal may show it: what would drive the terminal stands there as Python writes it, such as `\x1b`.
+
+    keep: control characters that are meant
+    """
+    return "".join(
+        char
+        if char in keep or (unicodedata.category(char) not in UNSAFE and char not in BIDIRECTIONAL)
+        else char.encode("unicode_escape").decode()
+        for char in str(text)
+    )
+
+
+def excerpt(text: str, length: int = MAX_EXCERPT) -> str:
+    """Foreign text as a single line fit for a terminal, cut where it is long."""
+    return printable(text if len(text) <= length else text[:length] + "...")
+
+
+def shell_words(*words: str | Path) -> str:
+    """Words as a shell reads them back, whatever is in them: those with control characters as bash's `$'...'`."""
+    return " ".join(map(_shell_word, map(str, words)))
+
+
+def _shell_word(word: str) -> str:
+    if printable(word) == word:
+        return shlex.quote(word)
+    escaped = "".join(
+        char if char.isprintable() and char not in "\\'" else "".join(f"\\{byte:03o}" for byte in _bytes(char))
+        for char in word
+    )
+    return f"$'{escaped}'"
+
+
+def _bytes(char: str) -> bytes:
+    return char.encode("utf-8", "surrogateescape")
