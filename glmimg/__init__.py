@@ -6,6 +6,7 @@ nothing heavy; torch comes with the first picture.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,37 +18,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Model": "glmimg.api",
-    "load": "glmimg.api",
-    "GlmimgError": "glmimg.errors",
-    "Picture": "glmimg.image_io",
-    "Provenance": "glmimg.image_io",
-    "read_provenance": "glmimg.image_io",
-    "TokenDump": "glmimg.tokens.dump",
-    "read_dump": "glmimg.tokens.dump_file",
-    "write_dump": "glmimg.tokens.dump_file",
-}
+__all__ = ["GlmimgError", "Model", "Picture", "Provenance", "TokenDump", "load"]
+__all__ += ["read_dump", "read_provenance", "write_dump"]
 
-__all__ = [
-    "GlmimgError",
-    "Model",
-    "Picture",
-    "Provenance",
-    "TokenDump",
-    "load",
-    "read_dump",
-    "read_provenance",
-    "write_dump",
-]
+_HOMES = ("errors", "tokens.dump", "tokens.dump_file", "image_io", "api")
+"""The modules of those names, the light ones first."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module 'glmimg' has no attribute {name!r}")
-    import importlib
-
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    homes = (import_module(f"glmimg.{home}") for home in _HOMES)
+    return next(vars(home)[name] for home in homes if name in vars(home))
 
 
 def __dir__() -> list[str]:

@@ -10,56 +10,35 @@ from glmimg.job import Fit
 from glmimg.knob import MODEL, OUTPUT, SOURCES, Knob, Settings
 
 
-def _rows(value: Any) -> Any:
-    """`auto` is None; a number from the command line comes as text."""
-    if value == "auto":
-        return None
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-
 def _several(value: Any) -> Any:
     """A YAML list where a tuple is meant, or one value where there could be several."""
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 Several = Annotated[tuple[str, ...], BeforeValidator(_several)]
+Dtype = Literal["auto", "fp32", "bf16", "fp16"]
+Memory = Literal["auto", "resident", "stage", "offload", "stream"]
+Rows = Annotated[int, Field(ge=1, le=4096)]
 
 
 class ModelChoice(Settings):
     """Which model to load, and how it lies on the machine."""
 
-    model: Annotated[
-        str,
-        Knob(
-            "A hub id, a directory, or demo.",
-            MODEL,
-            short="-m",
-            metavar="MODEL",
-            default="zai-org/GLM-Image",
-        ),
-    ] = ""
-    revision: Annotated[str | None, Knob("Revision of a hub model.", MODEL, metavar="REV", rare=True)] = None
-    device: Annotated[
-        str, Knob("auto, cpu, cuda, mps, xpu; or one a stage: cuda:0,cuda:1.", MODEL, metavar="DEVICE")
-    ] = "auto"
-    dtype: Annotated[
-        Literal["auto", "fp32", "bf16", "fp16"],
-        Knob("auto (fp32 on the CPU, else bf16), fp32, bf16, fp16.", MODEL, metavar="DTYPE"),
-    ] = "auto"
-    memory: Annotated[
-        Literal["auto", "resident", "stage", "offload", "stream"],
-        Knob("auto, resident, stage, offload, stream.", MODEL, metavar="HOW"),
-    ] = "auto"
-    quantize: Annotated[str, Knob("none, int8, fp8, int4, nf4, or ar=int4,dit=int8.", MODEL, metavar="WAY")] = "none"
-    lora: Annotated[Several, Knob("An adapter, PATH_OR_HUB[:SCALE]; repeatable.", MODEL, metavar="LORA")] = ()
+    model: Annotated[str, Knob("A hub id, a directory, or demo.", MODEL, "MODEL", "zai-org/GLM-Image", short="-m")] = ""
+    revision: Annotated[str | None, Knob("Revision of a hub model.", MODEL, "REV", rare=True)] = None
+    device: Annotated[str, Knob("auto, cpu, cuda, mps, xpu; or one a stage: cuda:0,cuda:1.", MODEL, "DEVICE")] = "auto"
+    dtype: Annotated[Dtype, Knob("auto (fp32 on the CPU, else bf16), fp32, bf16, fp16.", MODEL, "DTYPE")] = "auto"
+    memory: Annotated[Memory, Knob("auto, resident, stage, offload, stream.", MODEL, "HOW")] = "auto"
+    quantize: Annotated[str, Knob("none, int8, fp8, int4, nf4, or ar=int4,dit=int8.", MODEL, "WAY")] = "none"
+    lora: Annotated[Several, Knob("An adapter, PATH_OR_HUB[:SCALE]; repeatable.", MODEL, "LORA")] = ()
     compile: Annotated[
         bool | None,
         Knob("Compile the passes; --no-compile gives up CUDA graphs too.", MODEL, negated=True, rare=True),
     ] = None
     ar_batch: Annotated[
-        Annotated[int, Field(ge=1, le=4096)] | None,
-        BeforeValidator(_rows),
-        Knob("Token grids drawn at once: auto, or a number.", MODEL, metavar="N", default="auto", rare=True),
+        Rows | None,
+        BeforeValidator(lambda value: None if value == "auto" else value),
+        Knob("Token grids drawn at once: auto, or a number.", MODEL, "N", "auto", rare=True),
     ] = None
 
     @property
@@ -79,21 +58,15 @@ class Sources(Settings):
     """Which source pictures a command reads, and how they are prepared."""
 
     image: Annotated[
-        Several,
-        Knob("A source picture; repeatable, in order.", SOURCES, short="-i", metavar="PATH", env=False),
+        Several, Knob("A source picture; repeatable, in order.", SOURCES, "PATH", short="-i", env=False)
     ] = ()
-    fit: Annotated[
-        Fit | None, Knob("What to do with one longer than 4:1: pad or crop.", SOURCES, metavar="WAY", default="pad")
-    ] = None
+    fit: Annotated[Fit | None, Knob("What to do with one longer than 4:1: pad or crop.", SOURCES, "WAY", "pad")] = None
     background: Annotated[
         str | None,
-        Knob(
-            "Colour under transparent and around padded pixels.", SOURCES, metavar="COLOUR", default="white", rare=True
-        ),
+        Knob("Colour under transparent and around padded pixels.", SOURCES, "COLOUR", "white", rare=True),
     ] = None
     source: Annotated[
-        Several,
-        Knob("Where a source is now that has moved; repeatable.", SOURCES, metavar="PATH", env=False, rare=True),
+        Several, Knob("Where a source is now that has moved; repeatable.", SOURCES, "PATH", env=False, rare=True)
     ] = ()
 
 
@@ -102,20 +75,13 @@ class Output(Settings):
 
     out: Annotated[
         str | None,
-        Knob(
-            "Where to; {seed}, {index}, {prompt} are filled in; - is stdout.",
-            OUTPUT,
-            short="-o",
-            metavar="PATH",
-            env=False,
-        ),
+        Knob("Where to; {seed}, {index}, {prompt} are filled in; - is stdout.", OUTPUT, "PATH", short="-o", env=False),
     ] = None
-    tokens_out: Annotated[
-        str | None, Knob("Where the dump goes.", OUTPUT, metavar="PATH", default="beside the picture", rare=True)
-    ] = None
+    tokens_out: Annotated[str | None, Knob("Where the dump goes.", OUTPUT, "PATH", "beside the picture", rare=True)] = (
+        None
+    )
     preview_out: Annotated[
-        str | None,
-        Knob("Paint the preview as a draft while the target is written.", OUTPUT, metavar="PATH", rare=True),
+        str | None, Knob("Paint the preview as a draft while the target is written.", OUTPUT, "PATH", rare=True)
     ] = None
     no_tokens: Annotated[bool, Knob("Keep no token dump.", OUTPUT, rare=True)] = False
     no_metadata: Annotated[bool, Knob("Leave out of the picture how it was made.", OUTPUT, rare=True)] = False

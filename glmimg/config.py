@@ -18,7 +18,7 @@ VARIABLE = "GLMIMG_CONFIG"
 
 
 def config_path() -> Path:
-    """Where the config file is, or would be: $GLMIMG_CONFIG, else `config.yaml` in the platform's place for such."""
+    """Where the config file is, or would be: $GLMIMG_CONFIG, else `config.yaml` where the platform keeps such."""
     if named := os.environ.get(VARIABLE):
         return Path(named)
     from platformdirs import user_config_path

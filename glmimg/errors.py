@@ -1,7 +1,6 @@
 """Every error a user can meet: what happened, on which input, and what to do about it.
 
-An error carries its exit status (design of the command line) and a hint. Only `glmimg.cli.main`
-prints one and leaves the process; everything below raises.
+Only `glmimg.cli.main` prints one and leaves the process with its exit code; everything below raises.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ class GlmimgError(Exception):
     """A failure while running. Base of every error glmimg raises on purpose.
 
     message: one sentence, what happened and to which input
-    hint:    what to do next, an imperative sentence or a command; empty if there is nothing to do
+    hint:    what to do next, a sentence or a command; empty if there is nothing to do
     """
 
     exit_code = 1
@@ -79,10 +78,7 @@ class BadPrompts(BadInput):
 
 
 class BadJobs(BadInput):
-    """A list of jobs with lines no job can be made of, or with none at all (exit 3).
-
-    lines: (number, what is wrong), every bad line of the list
-    """
+    """A list of jobs without any, or with bad lines (exit 3). lines: (number, what is wrong) of each bad one."""
 
     def __init__(self, path: Path | str, lines: Sequence[tuple[int, str]]) -> None:
         listed = "".join(f"\n  line {number}: {reason}" for number, reason in lines)
@@ -129,10 +125,7 @@ class ClusterUnavailable(GlmimgError):
 
 
 class OutOfMemory(GlmimgError):
-    """The device or the host ran out of memory (exit 5).
-
-    is_planned: it was foreseen, nothing was tried
-    """
+    """The device or the host ran out of memory (exit 5). is_planned: it was foreseen, nothing was tried."""
 
     exit_code = 5
 

@@ -32,10 +32,8 @@ class GridShape(NamedTuple):
 
 
 def target_shape(height_px: int, width_px: int) -> GridShape:
-    """Shape of the target grid of a picture.
+    """Shape of the target grid of a picture. Raises as `check_size`.
 
-    height_px, width_px: multiples of 32, each >= 32
-    raises: SizeError (exit 2, names the nearest size that works)
     source: transformers, `GlmImageProcessor._get_target_shape`
     """
     check_size(height_px, width_px)
@@ -53,10 +51,8 @@ def preview_shape(target: GridShape) -> GridShape:
     ratio = target.rows / target.columns
     shape = GridShape(int(math.sqrt(ratio) * PREVIEW_SIDE), int(math.sqrt(1 / ratio) * PREVIEW_SIDE))
     if min(shape) < 1:
-        raise SizeError(
-            f"size {_wxh(target.rows * CELL_PX, target.columns * CELL_PX)} is too narrow: its preview would be empty",
-            "Keep the aspect ratio under 256:1.",
-        )
+        size = f"{target.columns * CELL_PX}x{target.rows * CELL_PX}"
+        raise SizeError(f"size {size} is too narrow: its preview would be empty", "Keep the aspect ratio under 256:1.")
     return shape
 
 
@@ -65,25 +61,17 @@ def check_size(height_px: int, width_px: int) -> None:
 
     raises: SizeError (exit 2) for sides under 32 px or no multiple of 32, and for more than 4096x4096 px in all
     """
+    size = f"size {width_px}x{height_px}"
     if min(height_px, width_px) < 1:
-        raise SizeError(f"size {_wxh(height_px, width_px)}: both sides must be positive", "Try --size 1024x1024.")
-    near = (nearest_side(height_px), nearest_side(width_px))
-    if near != (height_px, width_px):
-        raise SizeError(
-            f"size {_wxh(height_px, width_px)}: both sides must be multiples of {CELL_PX}",
-            f"The nearest size that works is --size {_wxh(*near)}.",
-        )
+        raise SizeError(f"{size}: both sides must be positive", "Try --size 1024x1024.")
+    if height_px % CELL_PX or width_px % CELL_PX:
+        nearest = f"The nearest size that works is --size {nearest_side(width_px)}x{nearest_side(height_px)}."
+        raise SizeError(f"{size}: both sides must be multiples of {CELL_PX}", nearest)
     if (height_px // CELL_PX) * (width_px // CELL_PX) > MAX_CELLS:
-        raise SizeError(
-            f"size {_wxh(height_px, width_px)} is larger than any GLM-Image draws",
-            "The model was made for 1024x1024 to 2048x2048; the limit is 4096x4096 pixels in all.",
-        )
+        limit = "The model was made for 1024x1024 to 2048x2048; the limit is 4096x4096 pixels in all."
+        raise SizeError(f"{size} is larger than any GLM-Image draws", limit)
 
 
 def nearest_side(side_px: int) -> int:
     """The multiple of 32 nearest to a side in pixels, at least 32."""
     return max(CELL_PX, (side_px + CELL_PX // 2) // CELL_PX * CELL_PX)
-
-
-def _wxh(height_px: int, width_px: int) -> str:
-    return f"{width_px}x{height_px}"

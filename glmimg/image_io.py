@@ -31,11 +31,10 @@ PROVENANCE_CHUNK = "glmimg"
 class Provenance(BaseModel):
     """How a picture was made: enough to make it again, bit for bit on the same machine.
 
-    versions: of glmimg, torch, transformers and diffusers
-    beyond:   what made the picture besides the job, so that the job alone would not make it again; empty for nothing
-    grid:     which grid of the dump was painted; a draft shows the preview of the job's picture
-    changes:  what made stage 2 another than the checkpoint's, as `ModelRef.changes` says of stage 1
-    choice:   how the model was loaded; None in pictures of the first edition
+    beyond:  what made the picture besides the job, so that the job alone would not make it again; empty for nothing
+    grid:    which grid of the dump was painted; a draft shows the preview of the job's picture
+    changes: what made stage 2 another than the checkpoint's, as `ModelRef.changes` says of stage 1
+    choice:  how the model was loaded; None in pictures of the first edition
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,25 +97,8 @@ def encode_png(picture: Picture, *, metadata: bool = True) -> bytes:
     return buffer.getvalue()
 
 
-def read_rgb(path: Path) -> Image:
-    """A picture file as RGB pixels, upright, transparent parts on white.
-
-    raises: BadImage (exit 3): no picture, damaged, or too large to be one
-    """
-    from PIL import Image as pillow
-    from PIL import ImageOps
-
-    with opened(path) as image:
-        upright = ImageOps.exif_transpose(image).convert("RGBA")
-    return pillow.alpha_composite(pillow.new("RGBA", upright.size, "white"), upright).convert("RGB")
-
-
 def read_provenance(path: Path, data: bytes | None = None) -> Provenance:
-    """How a PNG of glmimg was made.
-
-    data:   the bytes of the file, where they were read already
-    raises: BadImage (exit 3): no picture, or one without (valid) glmimg metadata
-    """
+    """How a PNG of glmimg (or the bytes read of it) was made. Raises BadImage (exit 3), also without valid metadata."""
     with opened(path, data, formats=PNG) as image:
         image.load()
         text = getattr(image, "text", {})

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
 from glmimg.errors import SizeError, UsageError
 from glmimg.grid import CELL_PX, GridShape, check_size, nearest_side, target_shape
-from glmimg.knob import Knob, Settings
+from glmimg.knob import DRAW, Knob, Settings
 
 MAX_STEPS = 1000
 """More denoising steps than the training schedule of the model has timesteps make no sense."""
@@ -63,7 +65,7 @@ def parse_window(text: str) -> tuple[float, float]:
     """`FROM,TO`, both from 0 to 1, the smaller first. Raises UsageError (exit 2)."""
     hint = "For example --guidance-window 0.1,0.8: guidance from 10 % to 80 % of the schedule."
     try:
-        start, end = (float(each) for each in text.split(","))
+        start, end = map(float, text.split(","))
     except ValueError as error:
         raise UsageError(f"--guidance-window {text!r} is not of the form FROM,TO", hint) from error
     if not 0 <= start < end <= 1:
@@ -71,24 +73,31 @@ def parse_window(text: str) -> tuple[float, float]:
     return start, end
 
 
-def _size(value: Any) -> Any:
-    return parse_size(value) if isinstance(value, str) else value
+@contextmanager
+def size_as_value() -> Iterator[None]:
+    """Sizes in metadata are checked by pydantic, which knows errors of values only."""
+    try:
+        yield
+    except SizeError as error:
+        raise ValueError(error.message) from error
 
 
 def _possible(size: Size) -> Size:
-    """For sizes that come as two numbers, in metadata."""
-    try:
+    with size_as_value():
         check_size(*size)
-    except SizeError as error:
-        raise ValueError(error.message) from error
     return size
 
 
-def _window(value: Any) -> Any:
-    return parse_window(value) if isinstance(value, str) else value
+def _read_by(parse: Callable[[str], Any]) -> BeforeValidator:
+    return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
+Name = Annotated[str, Field(max_length=4096)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Side = Annotated[int, Field(ge=CELL_PX, le=1 << 16, multiple_of=CELL_PX)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Positive = Annotated[int, Field(ge=1)]
+Threshold = Annotated[float, Field(gt=0, le=1)]
 Fit = Literal["pad", "crop"]
 Method = Literal["sequential", "jacobi"]
 Scheduler = Literal["euler", "heun", "unipc", "dpm"]
@@ -97,19 +106,18 @@ Scheduler = Literal["euler", "heun", "unipc", "dpm"]
 class SourceRef(BaseModel):
     """A source picture of an edit: which file it is, and how it becomes the picture both stages read.
 
-    path:          as it was given
     sha256:        of the file's bytes
-    height, width: of the prepared picture in pixels, multiples of 32; the file's own may be others
+    height, width: of the prepared picture in pixels, which is what both stages see; the file's own may be others
     fit:           how an aspect the model cannot read was changed; None if it needed no change
     background:    colour under transparent and around padded pixels, `#rrggbb`
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    path: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    height: Annotated[int, Field(ge=CELL_PX, multiple_of=CELL_PX)]
-    width: Annotated[int, Field(ge=CELL_PX, multiple_of=CELL_PX)]
+    path: Name
+    sha256: Sha256
+    height: Side
+    width: Side
     fit: Fit | None = None
     background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = "#ffffff"
 
@@ -120,9 +128,9 @@ class Scene(Settings):
     prompt: str
     size: Annotated[
         Size,
-        BeforeValidator(_size),
+        _read_by(parse_size),
         AfterValidator(_possible),
-        Knob("Size in pixels, multiples of 32; 16:9 is a megapixel.", short="-s", metavar="WxH", default="the model's"),
+        Knob("Size in pixels, multiples of 32; 16:9 is a megapixel.", DRAW, "WxH", "the model's", short="-s"),
     ]
     sources: tuple[SourceRef, ...] = ()
 
@@ -130,33 +138,26 @@ class Scene(Settings):
 class Sampling(Settings):
     """How stage 1 draws tokens from its logits."""
 
-    seed: Annotated[Seed, Knob("Seed of both stages; -1 is random.", metavar="N", default="random, reported")]
-    temperature: Annotated[
-        float, Field(gt=0, le=100), Knob("Temperature of stage 1.", metavar="X", default="the model's")
-    ]
-    top_p: Annotated[float, Field(gt=0, le=1), Knob("Nucleus sampling of stage 1.", metavar="X", default="the model's")]
+    seed: Annotated[Seed, Knob("Seed of both stages; -1 is random.", DRAW, "N", "random, reported")]
+    temperature: Annotated[float, Field(gt=0, le=100), Knob("Temperature of stage 1.", DRAW, "X", "the model's")]
+    top_p: Annotated[float, Field(gt=0, le=1), Knob("Nucleus sampling of stage 1.", DRAW, "X", "the model's")]
     top_k: Annotated[
-        Annotated[int, Field(ge=1)] | None,
-        Knob("Sample among the K likeliest codes.", metavar="K", default="the model's", rare=True),
+        Positive | None, Knob("Sample among the K likeliest codes.", DRAW, "K", "the model's", rare=True)
     ] = None
     ar_method: Annotated[
         Method,
         Field(alias="method"),
-        Knob("sequential, or jacobi: several tokens a pass.", metavar="METHOD", rare=True),
+        Knob("sequential, or jacobi: several tokens a pass.", DRAW, "METHOD", rare=True),
     ] = "sequential"
     ar_window: Annotated[
-        Annotated[int, Field(ge=1)] | None,
+        Positive | None,
         Field(alias="window"),
-        Knob("Tokens jacobi drafts a pass at most; it takes fewer by itself.", metavar="N", rare=True),
+        Knob("Tokens jacobi drafts a pass at most; it takes fewer by itself.", DRAW, "N", rare=True),
     ] = None
 
 
 class DroppedCells(BaseModel):
-    """Cells of a target grid that are painted as if they had no token.
-
-    region: the box or mask file that was asked for
-    cells:  rows of flags, one for each token
-    """
+    """Cells of a target grid, row by row, that are painted as if they had no token, and how they were selected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -172,33 +173,28 @@ class Painting(Settings):
     cache:     residual threshold under which cache-dit reuses blocks of the step before; None computes all
     """
 
-    dit_seed: Annotated[Seed, Knob("Another seed for stage 2.", metavar="N", default="--seed", rare=True)]
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS), Knob("Denoising steps.", metavar="N", default="50")]
-    guidance: Annotated[
-        float,
-        Field(ge=1, le=100),
-        Knob("Guidance scale; 1 turns guidance off.", metavar="X", default="1.5"),
-    ]
+    dit_seed: Annotated[Seed, Knob("Another seed for stage 2.", DRAW, "N", "--seed", rare=True)]
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS), Knob("Denoising steps.", DRAW, "N", "50")]
+    guidance: Annotated[float, Field(ge=1, le=100), Knob("Guidance scale; 1 turns guidance off.", DRAW, "X", "1.5")]
     guidance_window: Annotated[
         tuple[float, float] | None,
-        BeforeValidator(_window),
-        Knob("Guide only between these shares of the schedule, such as 0.1,0.8.", metavar="FROM,TO", rare=True),
+        _read_by(parse_window),
+        Knob("Guide only between these shares of the schedule, such as 0.1,0.8.", DRAW, "FROM,TO", rare=True),
     ] = None
-    scheduler: Annotated[Scheduler, Knob("euler, heun, unipc or dpm.", metavar="NAME")] = "euler"
+    scheduler: Annotated[Scheduler, Knob("euler, heun, unipc or dpm.", DRAW, "NAME")] = "euler"
     cache: Annotated[
-        Annotated[float, Field(gt=0, le=1)] | None,
-        Knob("Reuse blocks that change by less than X; needs cache-dit.", metavar="X", rare=True),
+        Threshold | None, Knob("Reuse blocks that change by less than X; needs cache-dit.", DRAW, "X", rare=True)
     ] = None
     guidance_batch: Annotated[
-        bool,
-        Knob("Both branches of guidance in one batch: more memory, other rounding.", negated=True, rare=True),
+        bool, Knob("Both branches of guidance in one batch: more memory, other rounding.", negated=True, rare=True)
     ] = False
     drop: Annotated[
         DroppedCells | None,
         Field(exclude_if=lambda value: value is None),
         Knob(
             "Paint this part without its tokens: a box in pixels, or a picture that is white there.",
-            metavar="BOX|MASK",
+            DRAW,
+            "BOX|MASK",
             rare=True,
         ),
     ] = None

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Source: TypeAlias = "str | Path | Image"
 
 
 class ModelKeywords(TypedDict, total=False):
@@ -21,6 +28,7 @@ class ModelKeywords(TypedDict, total=False):
 class PaintingKeywords(TypedDict, total=False):
     """How a dump is painted."""
 
+    preset: str
     dit_seed: int
     steps: int
     guidance: float
@@ -32,8 +40,10 @@ class PaintingKeywords(TypedDict, total=False):
 
 
 class JobKeywords(TypedDict, total=False):
-    """What is drawn, and how."""
+    """What is drawn, and how; sources are those of an edit."""
 
+    sources: Source | Sequence[Source]
+    preset: str
     size: str
     seed: int
     temperature: float

@@ -6,7 +6,6 @@ and its row in the documentation all come from here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,21 +22,20 @@ class Knob:
 
     help:    one sentence for the help page
     panel:   the part of the help page it stands in
-    flag:    where it is not --name-of-the-field
-    short:   a one-letter flag, such as "-s"
     metavar: what its value looks like
     default: what happens where nobody says anything, if the field's own default does not tell
-    negated: the flag that turns a switch off again, if it has one
+    flag:    where it is not --name-of-the-field; short: a one-letter one, such as "-s"
+    negated: whether --no-... turns a switch off again
     env:     whether an environment variable sets it
     rare:    whether only --help-all shows it
     """
 
     help: str
     panel: str = DRAW
-    flag: str | None = None
-    short: str | None = None
     metavar: str | None = None
     default: str | None = None
+    flag: str | None = None
+    short: str | None = None
     negated: bool = False
     env: bool = True
     rare: bool = False
@@ -74,13 +72,13 @@ class Declared:
 @cache
 def knobs(model: type[Settings]) -> tuple[Declared, ...]:
     """Every knob of a model, in the order of its fields."""
-    return tuple(_declared(model))
-
-
-def _declared(model: type[Settings]) -> Iterator[Declared]:
-    for name, field in model.model_fields.items():
-        knob = next((each for each in field.metadata if isinstance(each, Knob)), None)
-        if knob is not None:
-            limits = tuple(each for each in field.metadata if each is not knob)
-            default = None if field.is_required() else field.get_default(call_default_factory=True)
-            yield Declared(name, knob, field.annotation, limits, default)
+    return tuple(
+        Declared(
+            *(name, knob, field.annotation),
+            limits=tuple(each for each in field.metadata if each is not knob),
+            default=None if field.is_required() else field.default,
+        )
+        for name, field in model.model_fields.items()
+        for knob in field.metadata
+        if isinstance(knob, Knob)
+    )

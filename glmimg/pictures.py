@@ -6,12 +6,15 @@ Pillow decodes by itself are listed.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -29,27 +32,74 @@ FORMATS = (
 PNG = ("PNG",)
 """What glmimg writes, and so the only format whose metadata it reads."""
 
+METADATA_FAULTS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, struct.error)
+"""What Pillow's parsers raise for damaged EXIF blocks and profiles."""
+
 MAX_BYTES = 1 << 30
 """Larger than any picture within Pillow's pixel limit, but for uncompressed ones of 64 bits a pixel."""
 
 
 @contextmanager
 def opened(path: Path | str, data: bytes | None = None, *, formats: Sequence[str] = FORMATS) -> Iterator[Image]:
-    """A picture file, opened by Pillow; its pixels are decoded when they are used.
+    """A picture file (or the bytes read of it), opened by Pillow; its pixels are decoded when they are used.
 
-    data:    the bytes of the file, where they were read already
-    formats: those that are read
-    raises:  BadImage (exit 3), also for what goes wrong inside the context: no regular file, no picture, a damaged
-             or a too large one
+    raises: BadImage (exit 3), also for what goes wrong inside the context: no regular file, no picture of these
+            formats, a damaged or a too large one
     """
     file: IO[bytes] = open_regular(Path(path)) if data is None else io.BytesIO(data)
-    with file, _damage_named(path), decoded(path, file, formats) as image:
+    with file, _damage_named(path), _decoded(path, file, formats) as image:
         yield image
 
 
+@dataclass(frozen=True)
+class OpenedPicture:
+    """A decoded picture file.
+
+    image:  in whatever mode the file has, turned as its EXIF orientation says
+    sha256: of the file's bytes
+    notes:  what of the file was left out, such as "first frame of 12"
+    """
+
+    image: Image
+    sha256: str
+    notes: tuple[str, ...]
+
+
+def open_picture(path: Path) -> OpenedPicture:
+    """Read and decode a picture file whole. Raises BadImage (exit 3), also for what is no regular file."""
+    sha256 = hash_file(path)
+    with opened(path) as image:
+        image.load()
+        upright, turned = _turn_upright(image)
+        return OpenedPicture(upright, sha256, tuple(filter(None, (_frame_note(image), turned))))
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a regular file's bytes, as 64 hex digits. Raises BadImage (exit 3)."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _turn_upright(image: Image) -> tuple[Image, str]:
+    from PIL import ImageOps
+
+    try:
+        return ImageOps.exif_transpose(image), ""
+    except METADATA_FAULTS:
+        return image.copy(), "its EXIF block is damaged, taken as it lies"
+
+
+def _frame_note(image: Image) -> str:
+    """Say that there is more in the file. Counting visits every frame, so it comes last."""
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+    except METADATA_FAULTS:
+        return "first frame; those after it are damaged"
+    return "" if frames < 2 else f"first {'page' if image.format == 'TIFF' else 'frame'} of {frames}"
+
+
 @contextmanager
-def decoded(path: Path | str, file: IO[bytes], formats: Sequence[str] = FORMATS) -> Iterator[Image]:
-    """What Pillow makes of an open file. Raises BadImage (exit 3) for no picture of these formats."""
+def _decoded(path: Path | str, file: IO[bytes], formats: Sequence[str]) -> Iterator[Image]:
     from PIL import Image as pillow
     from PIL import UnidentifiedImageError
 
@@ -75,11 +125,8 @@ def _damage_named(path: Path | str) -> Iterator[None]:
         raise
     except pillow.DecompressionBombError as error:
         limit = 2 * (pillow.MAX_IMAGE_PIXELS or 0) // 1_000_000
-        raise BadImage(
-            path,
-            f"unpacks to more than {limit} million pixels, Pillow's limit against decompression bombs",
-            "If it is a real picture, scale it down first.",
-        ) from error
+        reason = f"unpacks to more than {limit} million pixels, Pillow's limit against decompression bombs"
+        raise BadImage(path, reason, "If it is a real picture, scale it down first.") from error
     except MemoryError as error:
         raise BadImage(path, "does not fit into memory", "Scale it down first.") from error
     except Exception as error:  # a decoder may stumble over a damaged file in any way
@@ -104,22 +151,21 @@ def open_regular(path: Path) -> io.BufferedReader:
 
 
 def _unreadable(status: os.stat_result) -> str:
-    if stat.S_ISDIR(status.st_mode):
-        return "is a folder, not a picture"
-    if not stat.S_ISREG(status.st_mode):
-        return "is a pipe or a device, not a picture file"
-    if status.st_size == 0:
-        return "is empty"
-    if status.st_size > MAX_BYTES:
-        return f"is over {MAX_BYTES >> 30} GiB, no picture we can read is that large"
-    return ""
+    reasons = {
+        "is a folder, not a picture": stat.S_ISDIR(status.st_mode),
+        "is a pipe or a device, not a picture file": not stat.S_ISREG(status.st_mode),
+        "is empty": status.st_size == 0,
+        f"is over {MAX_BYTES >> 30} GiB, no picture we can read is that large": status.st_size > MAX_BYTES,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), "")
 
 
 def _no_picture(path: Path | str, file: IO[bytes]) -> BadImage:
     file.seek(0)
     head = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    reason = "is not a picture in a format that is read"
     if b"<svg" in head:
-        return BadImage(path, "is an SVG, a drawing without pixels", "Convert it to PNG first.")
-    if head.startswith((b"%!ps", b"%pdf", b"\xc5\xd0\xd3\xc6")):
-        return BadImage(path, "is not a picture but PostScript or PDF, which are programs", "Convert it to PNG first.")
-    return BadImage(path, "is not a picture in a format that is read", "Convert it to PNG, JPEG or WebP first.")
+        reason = "is an SVG, a drawing without pixels"
+    elif head.startswith((b"%!ps", b"%pdf", b"\xc5\xd0\xd3\xc6")):
+        reason = "is not a picture but PostScript or PDF, which are programs"
+    return BadImage(path, reason, "Convert it to PNG, JPEG or WebP first.")

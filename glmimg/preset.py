@@ -21,11 +21,7 @@ PLACE = "{prompt}"
 
 @dataclass(frozen=True)
 class Preset:
-    """Knobs of a job under a name.
-
-    template: text with `{prompt}` in it, into which the prompt is put
-    values:   the knobs it says, by name
-    """
+    """Knobs of a job, by name, and a template: text with `{prompt}` in it, into which the prompt is put."""
 
     description: str
     template: str | None
@@ -50,22 +46,27 @@ class PresetStack:
 
 
 def load_stack(names: Sequence[str]) -> PresetStack:
-    """The named presets. `default` is not among them: it stands in for the checkpoint. Raises BadPreset (exit 3)."""
+    """The named presets, without `default`, which stands in for the checkpoint. Raises as `load_preset`."""
     return PresetStack(tuple(load_preset(name) for name in names))
 
 
 def load_preset(name: str) -> Preset:
-    """A preset by its name or by the path of a YAML file.
-
-    raises: BadPreset (exit 3): unknown name (with near ones), unreadable file, unknown key, wrong type
-    """
-    return _parse(_find(name))
+    """A preset by its name or by the path of a YAML file. Raises BadPreset (exit 3)."""
+    path, hint = _find(name), "See: glmimg presets default"
+    values = read_mapping(path, _form().model_fields, BadPreset)
+    try:
+        given = _form().model_validate(values).given()
+    except (ValidationError, UsageError) as error:
+        raise BadPreset(path, problem_of(error), hint) from error
+    template = given.pop("template", None)
+    if template is not None and PLACE not in template:
+        raise BadPreset(path, f"template: the template has no {PLACE} in it", hint)
+    return Preset(given.pop("description"), template, given)
 
 
 def list_presets() -> dict[str, Preset]:
     """The shipped presets by name, `default` first."""
-    names = sorted(_shipped(), key=lambda name: (name != "default", name))
-    return {name: load_preset(name) for name in names}
+    return {name: load_preset(name) for name in sorted(_shipped(), key=lambda name: (name != "default", name))}
 
 
 def read_preset_text(name: str) -> str:
@@ -136,15 +137,3 @@ def read_mapping(path: Path, known: Collection[str], refuse: type[BadInput]) -> 
         hint = f"Did you mean {near[0]}?" if near else f"It may hold: {', '.join(known)}."
         raise refuse(path, f"unknown key {unknown[0]!r}", hint)
     return values
-
-
-def _parse(path: Path) -> Preset:
-    values = read_mapping(path, _form().model_fields, BadPreset)
-    try:
-        given = _form().model_validate(values).given()
-    except (ValidationError, UsageError) as error:
-        raise BadPreset(path, problem_of(error), "See: glmimg presets default") from error
-    template = given.pop("template", None)
-    if template is not None and PLACE not in template:
-        raise BadPreset(path, f"template: the template has no {PLACE} in it", "See: glmimg presets default")
-    return Preset(given.pop("description"), template, given)

@@ -1,13 +1,13 @@
-"""What somebody given, layer by layer, until the knobs of a job or of a choice are complete.
+"""What somebody said, layer by layer, until the knobs of a job or of a choice are complete.
 
-A layer is a mapping from knob names to values that were given; `None` is not given. Layers come from flags, the
+A layer is a mapping from knob names to the values that were given; `None` is not given. Layers come from flags, the
 environment, a line of a job list, presets, the config file, and a picture or dump that is used again.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -66,8 +66,8 @@ def precedence(
 ) -> dict[str, Any]:
     """What holds: flag > environment > job line > preset > config file.
 
-    file: what the picture or dump says that a command starts from. Then flag > preset > file, and environment and
-          config fill only what it leaves unsaid.
+    file: what the picture or dump says that a command starts from. Then flag > preset > file; environment and
+          config file fill only what it leaves unsaid.
     """
     if file is None:
         return merge(flags, environment, line, preset, config)
@@ -76,41 +76,36 @@ def precedence(
 
 def merge(*layers: Layer) -> dict[str, Any]:
     """One layer of many; the first that says something about a knob is believed."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for name, value in layer.items():
-            if value is not None:
-                merged.setdefault(name, value)
-    return merged
+    names = dict.fromkeys(name for layer in layers for name in layer)
+    first = {name: next((layer[name] for layer in layers if layer.get(name) is not None), None) for name in names}
+    return {name: value for name, value in first.items() if value is not None}
 
 
-def check_values(model: type[Settings], values: Layer) -> dict[str, Any]:
-    """What flags or keywords say about one model, checked. Raises UsageError, SizeError (exit 2), naming the option."""
-    return _checked(model, {name: value for name, value in values.items() if value is not None}, variables=False)
+def check_values(values: Layer, *models: type[Settings]) -> dict[str, Any]:
+    """What flags or keywords say about some models, checked. Raises UsageError, SizeError (exit 2), naming the flag."""
+    return _checked(values, models, lambda declared: declared.flag)
 
 
-def read_environment(model: type[Settings]) -> dict[str, Any]:
-    """What GLMIMG_... variables say about one model's knobs. Raises as `check_values`, naming the variable."""
-    found = {each.name: os.environ[each.variable] for each in knobs(model) if each.knob.env and _is_set(each.variable)}
-    return _checked(model, found, variables=True)
+def read_environment(*models: type[Settings]) -> dict[str, Any]:
+    """What GLMIMG_... variables say about some models' knobs. Raises as `check_values`, naming the variable."""
+    declared = [each for model in models for each in knobs(model) if each.knob.env]
+    found = {each.name: os.environ.get(each.variable) or None for each in declared}
+    return _checked(found, models, lambda declared: declared.variable)
 
 
-def _is_set(variable: str) -> bool:
-    return bool(os.environ.get(variable))
-
-
-def _checked(model: type[Settings], values: dict[str, Any], *, variables: bool) -> dict[str, Any]:
-    if not values:
+def _checked(values: Layer, models: tuple[type[Settings], ...], call: Callable[[Declared], str]) -> dict[str, Any]:
+    given = merge(values)
+    if not given:
         return {}
     if values.get("seed") in (-1, "-1"):  # as other programs of this kind have it
         values = {**values, "seed": random_seed()}
     try:
-        return partial(model).model_validate(values, strict=False).given()
+        return partial(*models).model_validate(given, strict=False).given()
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        declared = next(each for each in knobs(model) if each.name == problem["loc"][0])
-        name = declared.variable if variables else declared.flag
-        raise UsageError(f"{name} {values[declared.name]}: {what_is_wrong(problem)}", "See --help.") from error
+        declared = next(each for model in models for each in knobs(model) if each.name == problem["loc"][0])
+        wrong = f"{call(declared)} {given[declared.name]}: {what_is_wrong(problem)}"
+        raise UsageError(wrong, "See --help.") from error
 
 
 def problem_of(error: ValidationError | UsageError) -> str:
@@ -124,23 +119,20 @@ def problem_of(error: ValidationError | UsageError) -> str:
 
 def what_is_wrong(problem: Any) -> str:
     """A problem pydantic found with one value, in words."""
-    context = problem.get("ctx", {})
     match problem["type"]:
         case "literal_error":
-            return f"there is no such value; there are {context['expected'].replace(chr(39), '')}"
-        case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
-            return str(problem["msg"]).replace("Input should be", "it should be")
-        case "float_parsing" | "int_parsing" | "int_from_float" | "bool_parsing":
-            return "this is no number" if "bool" not in problem["type"] else "say 1 or 0"
-    return str(problem["msg"]).removeprefix("Value error, ")
+            return f"there is no such value; there are {problem['ctx']['expected'].replace(chr(39), '')}"
+        case "float_parsing" | "int_parsing" | "int_from_float":
+            return "this is no number"
+        case "bool_parsing":
+            return "say 1 or 0"
+    return str(problem["msg"]).removeprefix("Value error, ").replace("Input should be", "it should be")
 
 
 def layer_of(*parts: Settings) -> dict[str, Any]:
     """Parts of a job that was drawn before, as a layer: a second seed only where there was one."""
-    given: dict[str, Any] = {}
-    for part in parts:
-        given |= {each.name: getattr(part, each.name) for each in knobs(type(part))}
-        given |= {"prompt": part.prompt} if isinstance(part, Scene) else {}
+    given = {each.name: getattr(part, each.name) for part in parts for each in knobs(type(part))}
+    given |= next(({"prompt": part.prompt} for part in parts if isinstance(part, Scene)), {})
     if given.get("dit_seed") == given.get("seed"):
         given.pop("dit_seed", None)
     return given

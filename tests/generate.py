@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 from glmimg.choice import ModelChoice, Output, Sources
 from glmimg.job import Painting, Sampling, Scene
 from glmimg.knob import Declared, Settings, knobs
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import SCHEMA
 
 PACKAGE = Path(__file__).parents[1] / "glmimg"
 
@@ -18,7 +21,14 @@ HEAD = '''"""The knobs as typed keywords, for editors and type checkers. Generat
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Source: TypeAlias = "str | Path | Image"
 '''
 
 
@@ -30,18 +40,22 @@ Generated from the commands themselves: `python -m tests.generate`. Options mark
 
 def keywords() -> str:
     """glmimg/keywords.py."""
-    classes = {
+    classes: dict[str, tuple[tuple[type[Settings], ...], str]] = {
         "ModelKeywords": ((ModelChoice,), "How a model is loaded."),
         "PaintingKeywords": ((Painting,), "How a dump is painted."),
-        "JobKeywords": ((Scene, Sampling, Painting), "What is drawn, and how."),
+        "JobKeywords": ((Scene, Sampling, Painting), "What is drawn, and how; sources are those of an edit."),
     }
     return HEAD + "".join(keyword_class(name, *each) for name, each in classes.items())
 
 
 def keyword_class(name: str, models: tuple[type[Settings], ...], text: str) -> str:
-    """A TypedDict of the knobs of some models."""
+    """A TypedDict of the knobs of some models, and what goes by keyword beside them."""
     declared = [each for model in models for each in knobs(model) if each.name != "model"]
     lines = [f"    {each.name}: {type_text(each)}\n" for each in declared]
+    if name != "ModelKeywords":
+        lines.insert(0, "    preset: str\n")
+    if name == "JobKeywords":
+        lines.insert(0, "    sources: Source | Sequence[Source]\n")
     return f'\n\nclass {name}(TypedDict, total=False):\n    """{text}"""\n\n' + "".join(lines)
 
 
@@ -69,6 +83,14 @@ def plain(kind: Any) -> str:
     if get_origin(kind) is tuple and get_args(kind)[1:] == (...,):
         return "list[str]"
     return kind.__name__ if kind in (int, float, bool, str) else "str"
+
+
+def schema() -> str:
+    """The JSON Schema (draft 2020-12) of a dump. Rows that fit the size, and ids the codebook, it cannot say."""
+    made = TokenDump.model_json_schema()
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "glmimg token dump"}
+    head["required"] = ["format", "version", *made["required"]]
+    return json.dumps(head, indent=1, ensure_ascii=False) + "\n"
 
 
 def commands() -> str:
@@ -121,4 +143,5 @@ VARIABLES = {
 
 if __name__ == "__main__":
     (PACKAGE / "keywords.py").write_text(keywords())
+    SCHEMA.write_text(schema())
     (PACKAGE.parent / "docs" / "commands.md").write_text(commands())

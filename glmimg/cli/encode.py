@@ -23,8 +23,8 @@ def encode(request: Request, picture: a.AnyPicture, prompt: a.NewPrompt = None) 
     from glmimg.engine.complete import complete_painting
     from glmimg.engine.stages import Scope
     from glmimg.grid import CELL_PX, nearest_side, preview_shape, target_shape
-    from glmimg.image_io import read_rgb
     from glmimg.job import Size
+    from glmimg.sources.colour import read_rgb
     from glmimg.tokens import change
 
     run, given = Run.open(request), request.job()

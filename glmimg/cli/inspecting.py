@@ -153,9 +153,9 @@ def list_dumps(paths: Sequence[Path], console: Console) -> None:
 
 def publish_schema(console: Console) -> None:
     """The JSON Schema of a dump, on standard output."""
-    from glmimg.tokens.schema import read_schema
+    from glmimg.tokens.dump_file import SCHEMA
 
-    console.raw(read_schema().encode())
+    console.raw(SCHEMA.read_bytes())
 
 
 def tokens_digest(dump: TokenDump) -> str:

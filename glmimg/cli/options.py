@@ -81,14 +81,9 @@ class Request:
     def _given(self, models: tuple[type[Settings], ...]) -> tuple[Layer, Layer, Layer]:
         from glmimg.config import read_config
 
-        flags: dict[str, Any] = {}
-        environment: dict[str, Any] = {}
-        for model in models:
-            own = {each.name for each in knobs(model)}
-            flags |= check_values(model, {name: value for name, value in self.flags.items() if name in own})
-            environment |= read_environment(model)
         names = {each.name for model in models for each in knobs(model)}
-        return flags, environment, {name: value for name, value in read_config().items() if name in names}
+        flags, config = ({name: layer[name] for name in names & layer.keys()} for layer in (self.flags, read_config()))
+        return check_values(flags, *models), read_environment(*models), config
 
 
 @dataclass(frozen=True)

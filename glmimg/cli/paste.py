@@ -31,17 +31,16 @@ def paste(
     from glmimg.tokens import change
     from glmimg.tokens.dump_file import read_dump, write_dump
     from glmimg.tokens.painting import check_has_grid
-    from glmimg.tokens.region import Box, box_region, parse_point
+    from glmimg.tokens.region import Box, parse_box, parse_point
 
     base, given = read_dump(dump), read_dump(source)
     check_has_grid(base, dump, "target")
     check_has_grid(given, source, "target")
     change.check_same_codes(base, given, source)
-    whole = Box(0, 0, given.width, given.height)
-    part = whole if box is None else box_region(box, given.size).box or whole
+    part = Box(0, 0, given.width, given.height) if box is None else parse_box(box, given.size)
     place = (part.left, part.top) if at is None else parse_point(at)
-    pasted = change.paste(base, given, part, place, [])
-    cells = change.pasted_cells(part)
+    pasted = change.paste(base, given, part, place)
+    cells = part.shape.cells
     parents = [
         change.parent("base", dump, base.target.shape.cells - cells),
         change.parent("pasted", source, cells, f"{part} at {place[0]},{place[1]}"),

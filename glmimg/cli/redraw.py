@@ -85,6 +85,7 @@ def plan_redraw(base: TokenDump, path: Path, region: Region, keep_from: Path | N
     if keep_from is not None:
         other = read_dump(keep_from)
         change.check_same_codes(base, other, keep_from)
-        kept = change.merge_kept(base.grids, other.grids, keep_from)
+        change.check_same_shapes(base, other, keep_from)
+        kept = tuple(other.grids)
         parents = [change.parent("base", path, 0, region.text), change.parent("kept", keep_from, cells)]
     return lambda job: change.Redraw(job, kept, anew, tuple(parents))

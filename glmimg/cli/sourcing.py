@@ -10,7 +10,7 @@ from glmimg.cli.run import Run
 from glmimg.errors import UsageError
 from glmimg.job import SourceRef
 from glmimg.sources import PreparedSource
-from glmimg.sources.prepare import WHITE
+from glmimg.sources.colour import WHITE
 from glmimg.text import shell_words
 
 

@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmimg.sources.opening import METADATA_FAULTS
+from glmimg.pictures import METADATA_FAULTS, open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+WHITE = "#ffffff"
 OPAQUE_MODES = {"LA": "L", "RGBA": "RGB"}
 PROFILED_MODES = ("L", "RGB", "CMYK", "LAB")
 """Modes a colour profile is written for; others are turned into RGB first."""
 
 
-def to_srgb(image: Image, background: str) -> tuple[Image, tuple[str, ...]]:
-    """The picture as RGB in sRGB, transparent pixels over a background.
+def read_rgb(path: Path, background: str = WHITE) -> Image:
+    """A picture file as RGB in sRGB, upright, transparent pixels over a background. Raises BadImage (exit 3)."""
+    return to_srgb(open_picture(path).image, background)[0]
 
-    image:      any mode Pillow has; an RGB one without profile and transparency is returned as it is
-    background: `#rrggbb`
-    returns:    the picture, and notes on what had to be guessed
+
+def to_srgb(image: Image, background: str) -> tuple[Image, tuple[str, ...]]:
+    """A picture of any mode as RGB in sRGB, transparent pixels over a background, and notes on what was guessed.
+
+    An RGB one without profile and transparency is returned as it is. background: `#rrggbb`
     """
-    profile = image.info.get("icc_profile")
-    notes: list[str] = []
+    from PIL import Image as pillow
+
+    profile, depth_note, profile_note = image.info.get("icc_profile"), "", ""
     if image.mode in ("I", "F") or image.mode.startswith(("I;16", "F;")):
-        image, note = _to_8_bit(image)
-        notes.append(note)
+        image, depth_note = _to_8_bit(image)
     opaque, alpha = _split_alpha(image)
     if profile:
-        opaque, note = _apply_profile(opaque, profile)
-        notes.append(note)
+        opaque, profile_note = _apply_profile(opaque, profile)
     if opaque.mode != "RGB":
         opaque = opaque.convert("RGB")
     if alpha is not None:
-        opaque = _over(opaque, alpha, background)
-    return opaque, tuple(filter(None, notes))
+        canvas = pillow.new("RGB", opaque.size, background)
+        canvas.paste(opaque, mask=alpha)
+        opaque = canvas
+    return opaque, tuple(filter(None, (depth_note, profile_note)))
 
 
 def _split_alpha(image: Image) -> tuple[Image, Image | None]:
@@ -49,14 +55,6 @@ def _split_alpha(image: Image) -> tuple[Image, Image | None]:
     if image.mode == "1":
         image = image.convert("L")
     return (image if image.mode in PROFILED_MODES else image.convert("RGB")), None
-
-
-def _over(image: Image, alpha: Image, background: str) -> Image:
-    from PIL import Image as pillow
-
-    canvas = pillow.new("RGB", image.size, background)
-    canvas.paste(image, mask=alpha)
-    return canvas
 
 
 def _apply_profile(image: Image, profile: bytes) -> tuple[Image, str]:

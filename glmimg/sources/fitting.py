@@ -21,10 +21,7 @@ MAX_ASPECT = 4.0
 
 @dataclass(frozen=True)
 class SourceBounds:
-    """What the AR half's processor leaves unscaled.
-
-    shortest, longest: sides in pixels, multiples of 32
-    """
+    """The shortest and longest side, in pixels, multiples of 32, that the AR half's processor leaves unscaled."""
 
     shortest: int
     longest: int
@@ -79,18 +76,12 @@ def fit_picture(image: Image, height: int, width: int, fit: Fit | None, backgrou
         scale = min(width / image.width, height / image.height)
         inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         canvas = pillow.new("RGB", (width, height), background)
-        canvas.paste(
-            image.resize(inner, pillow.Resampling.LANCZOS), ((width - inner[0]) // 2, (height - inner[1]) // 2)
-        )
+        place = (width - inner[0]) // 2, (height - inner[1]) // 2
+        canvas.paste(image.resize(inner, pillow.Resampling.LANCZOS), place)
         return canvas
-    if fit == "crop":
-        image = _crop(image, height / width)
+    if fit == "crop":  # keep the middle of the side that is too long
+        kept_width = max(1, min(image.width, round(image.height * width / height)))
+        kept_height = max(1, min(image.height, round(image.width * height / width)))
+        left, top = (image.width - kept_width) // 2, (image.height - kept_height) // 2
+        image = image.crop((left, top, left + kept_width, top + kept_height))
     return image.resize((width, height), pillow.Resampling.LANCZOS)
-
-
-def _crop(image: Image, ratio: float) -> Image:
-    """Keep the middle of the side that is too long for height / width = ratio."""
-    width = max(1, min(image.width, round(image.height / ratio)))
-    height = max(1, min(image.height, round(image.width * ratio)))
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))

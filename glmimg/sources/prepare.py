@@ -8,22 +8,18 @@ from typing import TYPE_CHECKING
 
 from glmimg.errors import BadImage
 from glmimg.job import Fit, SourceRef
-from glmimg.sources.colour import to_srgb
+from glmimg.pictures import OpenedPicture, open_picture
+from glmimg.sources.colour import WHITE, to_srgb
 from glmimg.sources.fitting import SourceBounds, choose_size, fit_picture
-from glmimg.sources.opening import OpenedPicture, open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-WHITE = "#ffffff"
-
 
 @dataclass(frozen=True)
 class PreparedSource:
-    """A source picture as both stages read it.
+    """A source picture as both stages read it: RGB in sRGB, of the ref's height and width.
 
-    ref:   which file it is and how it was prepared
-    image: RGB in sRGB, of the ref's height and width
     notes: what a person should know about it, such as "first frame of 12"
     """
 
@@ -33,10 +29,9 @@ class PreparedSource:
 
 
 def prepare_source(path: Path, bounds: SourceBounds, fit: Fit = "pad", background: str = WHITE) -> PreparedSource:
-    """Read a picture file and bring it to the nearest size and mode the model reads.
+    """Read a picture file and bring it to the nearest size and mode the model reads. Raises BadImage (exit 3).
 
     An RGB picture with sides that are multiples of 32 within the bounds stays bit for bit.
-    raises: BadImage (exit 3)
     """
     opened = open_picture(path)
     height, width, used = choose_size(opened.image.height, opened.image.width, bounds, fit)
@@ -45,10 +40,9 @@ def prepare_source(path: Path, bounds: SourceBounds, fit: Fit = "pad", backgroun
 
 
 def prepare_again(path: Path, ref: SourceRef) -> PreparedSource:
-    """Prepare a source just as `ref` says it was, from a file that may have moved.
+    """Prepare a source just as `ref` says it was, from a file that may have moved: the ref returned says where it is.
 
-    returns: its ref says where it is now
-    raises:  BadImage (exit 3), also when the file is no longer the one that was used
+    raises: BadImage (exit 3), also when the file is no longer the one that was used
     """
     opened = open_picture(path)
     if opened.sha256 != ref.sha256:
@@ -62,14 +56,8 @@ def _render(opened: OpenedPicture, ref: SourceRef) -> PreparedSource:
         image = fit_picture(image, ref.height, ref.width, ref.fit, ref.background)
     except (MemoryError, ValueError, OSError) as error:
         raise BadImage(ref.path, f"cannot be turned into RGB: {error or type(error).__name__}") from error
-    shape: tuple[str, ...] = ()
     if ref.fit is not None:
+        sides = [f"{side / min(ref.width, ref.height):g}" for side in (ref.width, ref.height)]
         was = f"{opened.image.width}x{opened.image.height}"
-        shape = (f"{'padded' if ref.fit == 'pad' else 'cropped'} from {was} to {_aspect(ref)}",)
-    return PreparedSource(ref, image, opened.notes + notes + shape)
-
-
-def _aspect(ref: SourceRef) -> str:
-    short, long = sorted((ref.height, ref.width))
-    sides = f"{long / short:g}", "1"
-    return ":".join(sides if ref.width >= ref.height else sides[::-1])
+        notes += (f"{'padded' if ref.fit == 'pad' else 'cropped'} from {was} to {':'.join(sides)}",)
+    return PreparedSource(ref, image, opened.notes + notes)

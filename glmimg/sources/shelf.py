@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from glmimg.errors import BadImage, BadInput
 from glmimg.job import Fit, SourceRef
-from glmimg.pictures import PNG, opened
+from glmimg.pictures import PNG, hash_file, opened
+from glmimg.sources.colour import WHITE
 from glmimg.sources.fitting import SourceBounds
-from glmimg.sources.opening import hash_file
-from glmimg.sources.prepare import WHITE, PreparedSource, prepare_again, prepare_source
+from glmimg.sources.prepare import PreparedSource, prepare_again, prepare_source
 from glmimg.text import shell_words
 from glmimg.tokens.dump import Source, TokenDump
 
@@ -53,13 +53,11 @@ class SourceShelf:
     def get(self, ref: SourceRef) -> PreparedSource:
         """The prepared source a job refers to, read again if it is not here. Raises BadImage (exit 3)."""
         key = identity(ref)
-        if key in self._embedded:
-            return self._embedded[key]
         if key in self._shelf:
             self._shelf.move_to_end(key)
-            return self._shelf[key]
+        here = self._embedded.get(key) or self._shelf.get(key)
         path = self._found.get(key, Path(ref.path))
-        return self._keep(prepare_again(path, ref), path)
+        return here or self._keep(prepare_again(path, ref), path)
 
     def find(self, ref: SourceRef, beside: Path, hint: str = "") -> PreparedSource:
         """As `get`, for a ref read from a file: its path may be meant from that file's folder, or be old.
@@ -67,8 +65,7 @@ class SourceShelf:
         beside: the dump or picture that names the source
         raises: BadImage (exit 3) that says which source is missing or changed
         """
-        key = identity(ref)
-        if key in self._embedded or key in self._shelf:
+        if identity(ref) in self._embedded.keys() | self._shelf.keys():
             return self.get(ref)
         path = self._elsewhere.get(ref.sha256) or self._first_there(ref, beside)
         if path is None:
@@ -80,16 +77,16 @@ class SourceShelf:
 
     def find_all(self, dump: TokenDump, beside: Path) -> None:
         """Make every source of a dump ready for `get`, embedded or from its file. Raises as `find`, BadInput."""
-        hint = f"Point to it again: glmimg decode {shell_words(beside)} --source PATH"
         for source in dump.sources:
+            key = identity(source)
             if source.embedded is not None:
-                self._embedded[identity(source.ref)] = PreparedSource(source.ref, unpack(source, beside))
-            elif identity(source.ref) not in self._found:
-                self.find(source.ref, beside, hint)
+                self._embedded[key] = PreparedSource(source.ref, unpack(source, beside))
+            elif key not in self._found:
+                self.find(source.ref, beside, f"Point to it again: glmimg decode {shell_words(beside)} --source PATH")
 
     def check(self, ref: SourceRef) -> None:
         """Make sure that `get` will work, unless it has worked before. Raises BadImage (exit 3)."""
-        if identity(ref) not in self._found and identity(ref) not in self._embedded:
+        if identity(ref) not in self._found.keys() | self._embedded.keys():
             self.get(ref)
 
     def embed(self, dump: TokenDump) -> TokenDump:
@@ -99,19 +96,17 @@ class SourceShelf:
 
     def _keep(self, prepared: PreparedSource, path: Path) -> PreparedSource:
         key = identity(prepared.ref)
-        self._shelf[key] = prepared
-        self._found[key] = path
+        self._shelf[key], self._found[key] = prepared, path
         if len(self._shelf) > self._capacity:
             self._shelf.popitem(last=False)
         return prepared
 
     def _first_there(self, ref: SourceRef, beside: Path) -> Path | None:
         """The path as it was given, or from the folder of the file that names it; the right one if both are there."""
-        there = [path for path in (Path(ref.path), beside.parent / ref.path) if _is_there(path)]
-        for path in there[:-1]:
-            if hash_file(path) == ref.sha256:
-                return path
-        return there[-1] if there else None
+        named = Path(ref.path), beside.parent / ref.path
+        there = [path for path in named if os.path.exists(path)]  # noqa: PTH110 (never raises)
+        right = (path for path in there[:-1] if hash_file(path) == ref.sha256)
+        return next(right, there[-1] if there else None)
 
 
 def pack(prepared: PreparedSource) -> str:
@@ -132,12 +127,5 @@ def unpack(source: Source, name: Path) -> Image:
             return image.copy()
     except BadImage as error:
         raise BadInput(name, f"{what} {error.reason}") from error
-    except (ValueError, binascii.Error) as error:
+    except ValueError as error:
         raise BadInput(name, f"{what} is damaged: {error}") from error
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):
-        return False

@@ -6,14 +6,14 @@ look beyond the dump: at its sources and at the files it was made from.
 
 from __future__ import annotations
 
-import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from glmimg.errors import BadImage
+from glmimg.pictures import hash_file
 from glmimg.tokens.dump import FORMAT, TokenDump
-
-State = Literal["ok", "failed", "unchecked"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Check:
     """One question asked of a dump, and the answer. `unchecked`: what it needs is not here."""
 
     name: str
-    state: State
+    state: Literal["ok", "failed", "unchecked"]
     detail: str
 
 
@@ -31,36 +31,30 @@ def check_dump(dump: TokenDump, path: Path) -> list[Check]:
     path: where the dump lies; sources and parents are looked for from here and from its folder
     """
     shapes = ", ".join(f"{grid.role} {grid.height}x{grid.width}" for grid in dump.grids)
-    codes = [token for grid in _all_grids(dump) for row in grid for token in row]
-    checks = [
+    codes = [token for grid in dump.all_grids for token in grid.flat()]
+    return [
         Check("format", "ok", f"{FORMAT} version {dump.version}, every field known, no key twice"),
-        Check("size", "ok", f"{dump.width}x{dump.height} px, multiples of 32"),
+        Check("size", "ok", f"{dump.size} px, multiples of 32"),
         Check("shape", "ok", f"{shapes} (rows x columns), as the size asks"),
         Check("ids", "ok", f"{min(codes)} to {max(codes)}, codebook of {dump.model.codebook_size}"),
+        *(
+            _check_file("source", source.path, source.sha256, path.parent)
+            if source.embedded is None
+            else Check("source", "ok", f"{source.path} travels inside")
+            for source in dump.sources
+        ),
+        *(_check_file("parent", parent.path, parent.sha256, path.parent) for parent in dump.parents),
     ]
-    for source in dump.sources:
-        if source.embedded is None:
-            checks.append(_check_file("source", source.path, source.sha256, path.parent))
-        else:
-            checks.append(Check("source", "ok", f"{source.path} travels inside"))
-    checks += [_check_file("parent", parent.path, parent.sha256, path.parent) for parent in dump.parents]
-    return checks
 
 
 def _check_file(name: str, named: str, sha256: str, folder: Path) -> Check:
     """Whether a file is still the one a dump was made from."""
     try:
-        found = next((path for path in (Path(named), folder / named) if path.is_file()), None)
+        found = next((path for path in (Path(named), folder / named) if os.path.isfile(path)), None)  # noqa: PTH113
         if found is None:
             return Check(name, "unchecked", f"{named} is not here")
-        with found.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError) as error:
-        return Check(name, "unchecked", f"{named} cannot be read: {getattr(error, 'strerror', None) or error}")
-    if digest != sha256:
-        return Check(name, "failed", f"{named} has changed since")
+        if hash_file(found) != sha256:
+            return Check(name, "failed", f"{named} has changed since")
+    except BadImage as error:
+        return Check(name, "unchecked", f"{named} {error.reason}")
     return Check(name, "ok", f"{named} is unchanged")
-
-
-def _all_grids(dump: TokenDump) -> list[list[list[int]]]:
-    return [grid.tokens for grid in [*dump.grids, *(source.grid for source in dump.sources)]]

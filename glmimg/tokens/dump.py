@@ -1,32 +1,29 @@
 """The token dump: what stage 1 leaves on disk and stage 2 paints from, as UTF-8 JSON.
 
 One dump is one picture. Ids are d32 ids, one per 32x32 px, never upsampled; nothing is padded or
-guessed (0 is a real code). Reading checks the structure here; whether a dump fits the model about
-to decode it is `check_fits_model`, whether its sources are still there is the sources' own check.
+guessed (0 is a real code). Its structure is checked here, what lies beyond it elsewhere.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.types import FailFast as _FailFast
 
-from glmimg.errors import SizeError
-from glmimg.grid import CELL_PX, GridShape, Role, preview_shape, target_shape
-from glmimg.job import Fit, Job, Painting, Sampling, Scene, Seed, Size, SourceRef
+from glmimg.grid import GridShape, Role, preview_shape, target_shape
+from glmimg.job import Job, Name, Painting, Sampling, Scene, Seed, Sha256, Side, Size, SourceRef, size_as_value
 
 FORMAT = "glmimg.tokens"
 VERSION = 2
 """Since 2 a dump may say how it is meant to be painted; files of version 1 stay readable."""
 
-Side = Annotated[int, Field(ge=1, le=1 << 16)]
+Cells = Annotated[int, Field(ge=1, le=1 << 16)]
 Prompt = Annotated[str, Field(max_length=1 << 17)]
-Name = Annotated[str, Field(max_length=4096)]
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class FailFast(_FailFast):
@@ -40,9 +37,12 @@ LogProbs = Annotated[list[Annotated[float, Field(le=0)]], FailFast()]
 Entropies = Annotated[list[Annotated[float, Field(ge=0)]], FailFast()]
 
 
+# defer_build: only the outermost record's validator is ever needed, and building one takes milliseconds.
+STRICT = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+
+
 class _Record(BaseModel):
-    # defer_build: only the outermost record's validator is ever needed, and building one takes milliseconds.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
+    model_config = STRICT
 
 
 def count_given_keys(record: BaseModel) -> int:
@@ -52,12 +52,8 @@ def count_given_keys(record: BaseModel) -> int:
     return len(record.model_fields_set) + sum(count_given_keys(item) for item in items if isinstance(item, BaseModel))
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
-def _is_empty(value: Sequence[object]) -> bool:
-    return not value
+def _is_unsaid(value: object) -> bool:
+    return value is None or value == []
 
 
 class Grid(_Record):
@@ -69,27 +65,26 @@ class Grid(_Record):
     """
 
     role: Role
-    height: Side
-    width: Side
+    height: Cells
+    width: Cells
     tokens: Annotated[list[Ids], FailFast()]
-    logprobs: Annotated[Annotated[list[LogProbs], FailFast()] | None, Field(exclude_if=_is_none)] = None
-    entropy: Annotated[Annotated[list[Entropies], FailFast()] | None, Field(exclude_if=_is_none)] = None
+    logprobs: Annotated[Annotated[list[LogProbs], FailFast()] | None, Field(exclude_if=_is_unsaid)] = None
+    entropy: Annotated[Annotated[list[Entropies], FailFast()] | None, Field(exclude_if=_is_unsaid)] = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
-        self._check_rows("tokens", self.tokens)
-        self._check_rows("logprobs", self.logprobs)
-        self._check_rows("entropy values", self.entropy)
+        values: dict[str, Sequence[Sequence[float]] | None] = {
+            "tokens": self.tokens,
+            "logprobs": self.logprobs,
+            "entropy values": self.entropy,
+        }
+        for what, rows in values.items():
+            if rows is not None and len(rows) != self.height:
+                raise ValueError(f"{self.role} grid says {self.height} rows and has {len(rows)} of {what}")
+            for number, row in enumerate(rows or ()):
+                if len(row) != self.width:
+                    raise ValueError(f"{self.role} grid, row {number}: {len(row)} {what} instead of {self.width}")
         return self
-
-    def _check_rows(self, what: str, rows: Sequence[Sequence[float]] | None) -> None:
-        if rows is None:
-            return
-        if len(rows) != self.height:
-            raise ValueError(f"{self.role} grid says {self.height} rows and has {len(rows)} of {what}")
-        for number, row in enumerate(rows):
-            if len(row) != self.width:
-                raise ValueError(f"{self.role} grid, row {number}: {len(row)} {what} instead of {self.width}")
 
     @property
     def shape(self) -> GridShape:
@@ -104,44 +99,33 @@ class Grid(_Record):
     @classmethod
     def several(cls, shapes: Sequence[tuple[Role, GridShape]], ids: Sequence[int]) -> list[Grid]:
         """Grids written one after the other, from all their ids. Raises as `from_flat`."""
-        grids, start = [], 0
-        for role, shape in shapes:
-            grids.append(cls.from_flat(role, shape, ids[start : start + shape.cells]))
-            start += shape.cells
-        return grids
+        ends = list(accumulate((shape.cells for _, shape in shapes), initial=0))
+        return [
+            cls.from_flat(role, shape, ids[start:end])
+            for (role, shape), (start, end) in zip(shapes, pairwise(ends), strict=True)
+        ]
 
     def flat(self) -> list[int]:
         """The ids row after row, `height * width` of them."""
         return [token for row in self.tokens for token in row]
 
 
-class Source(_Record):
-    """A source picture of an edit: where it was, what it was, and its codes.
+class Source(SourceRef):
+    """A source picture of an edit with its codes.
 
-    path:          of the file, as it was given
-    sha256:        of the file's bytes
-    height, width: of the prepared picture in pixels, which is what both stages saw
-    fit:           "pad" or "crop" if the file's aspect had to be changed for that, else None
-    background:    colour under transparent and around padded pixels, `#rrggbb`
-    grid:          one code per 32x32 px of the prepared picture
-    embedded:      the prepared pixels as a base64 PNG, so that the dump travels alone
+    grid:     one code per 32x32 px of the prepared picture
+    embedded: the prepared pixels as a base64 PNG, so that the dump travels alone
     """
 
-    path: Name
-    sha256: Sha256
-    height: Side
-    width: Side
-    fit: Fit | None = None
-    background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = "#ffffff"
+    model_config = STRICT
+
     grid: Grid
     embedded: Base64 | None = None
 
     @model_validator(mode="after")
     def _grid_fits(self) -> Self:
-        try:
+        with size_as_value():
             cells = target_shape(self.height, self.width)
-        except SizeError as error:
-            raise ValueError(error.message) from error
         if self.grid.role != "source" or self.grid.shape != cells:
             raise ValueError(
                 f"its grid is a {self.grid.role} of {self.grid.height}x{self.grid.width}, a {self.width}x{self.height} "
@@ -169,7 +153,7 @@ class ModelRef(_Record):
 
 
 class SamplingRecord(_Record):
-    """How the tokens were drawn."""
+    """How the tokens were drawn; `top_k` 0 is none."""
 
     temperature: Annotated[float, Field(gt=0)]
     top_p: Annotated[float, Field(gt=0, le=1)]
@@ -189,9 +173,7 @@ class Stats(_Record):
 class Parent(_Record):
     """A file some of a dump's tokens were taken from.
 
-    role:   base (the dump that was changed), kept (gave the cells kept in a redraw), pasted (gave the
-            region pasted in), picture (whose codes these are)
-    sha256: of the file
+    role:   base (was changed), kept (gave cells to a redraw), pasted (gave a region), picture (whose codes these are)
     cells:  of the target grid that came from it
     region: what was redrawn or pasted, as it was said; None for all
     """
@@ -220,46 +202,42 @@ class TokenDump(_Record):
     model: ModelRef
     sampling: SamplingRecord
     stats: Stats
-    painting: Annotated[Painting | None, Field(exclude_if=_is_none)] = None
-    parents: Annotated[list[Parent], FailFast(), Field(exclude_if=_is_empty)] = []
+    painting: Annotated[Painting | None, Field(exclude_if=_is_unsaid)] = None
+    parents: Annotated[list[Parent], FailFast(), Field(exclude_if=_is_unsaid)] = []
     glmimg: Name
 
     @model_validator(mode="after")
     def _grids_fit(self) -> Self:
-        if self.height % CELL_PX or self.width % CELL_PX:
-            raise ValueError(f"size {self.width}x{self.height} is no multiple of {CELL_PX}")
         roles = [grid.role for grid in self.grids]
         expected = ["target"] if self.sources else ["preview", "target"]
         if roles not in (expected, ["preview"]) or (self.sources and roles != expected):
             raise ValueError(f"grids are {roles or 'missing'}, should be {expected}")
-        if any(source.grid.role != "source" for source in self.sources):
-            raise ValueError("the grid of a source should have the role 'source'")
-        try:
+        with size_as_value():
             target = target_shape(self.height, self.width)
             shapes = {"target": target} if self.sources else {"target": target, "preview": preview_shape(target)}
-        except SizeError as error:
-            raise ValueError(error.message) from error
         for grid in self.grids:
-            if grid.shape != shapes[grid.role]:
-                rows, columns = shapes[grid.role]
+            if grid.shape != (needed := shapes[grid.role]):
                 raise ValueError(
                     f"the {grid.role} grid is {grid.height}x{grid.width}, "
-                    f"a {self.width}x{self.height} px picture needs {rows}x{columns} (rows x columns)"
+                    f"a {self.size} px picture needs {needed.rows}x{needed.columns} (rows x columns)"
                 )
         return self
 
     @model_validator(mode="after")
     def _ids_in_codebook(self) -> Self:
         size = self.model.codebook_size
-        for grid in [*self.grids, *(source.grid for source in self.sources)]:
+        for grid in self.all_grids:
             for number, row in enumerate(grid.tokens):
-                if row and max(row) >= size:
-                    column = next(index for index, token in enumerate(row) if token >= size)
-                    raise ValueError(
-                        f"{grid.role} grid, row {number}, column {column}: "
-                        f"id {row[column]} is outside the codebook of {size}"
-                    )
+                if max(row, default=0) >= size:
+                    column, code = next((column, code) for column, code in enumerate(row) if code >= size)
+                    place = f"{grid.role} grid, row {number}, column {column}"
+                    raise ValueError(f"{place}: id {code} is outside the codebook of {size}")
         return self
+
+    @property
+    def all_grids(self) -> list[Grid]:
+        """Its own grids and those of its sources."""
+        return [*self.grids, *(source.grid for source in self.sources)]
 
     @property
     def size(self) -> Size:
@@ -273,10 +251,9 @@ class TokenDump(_Record):
     @property
     def drawn_with(self) -> Sampling:
         """How to draw its tokens again."""
-        record = self.sampling
-        settings = record.model_dump(include={"temperature", "top_p"}) | {"top_k": record.top_k or None}
-        drawn = {"method": "jacobi", "window": record.window} if record.method == "jacobi" else {}
-        return Sampling.model_validate({"seed": self.seed, **settings, **drawn})
+        by_jacobi = self.sampling.method == "jacobi"
+        said = self.sampling.model_dump(exclude=None if by_jacobi else {"method", "window"})
+        return Sampling.model_validate({**said, "seed": self.seed, "top_k": said["top_k"] or None})
 
     def job(self, painting: Painting) -> Job:
         """The whole job of a picture painted from it."""
@@ -285,7 +262,7 @@ class TokenDump(_Record):
     @property
     def job_parts(self) -> tuple[Scene | Sampling | Painting, ...]:
         """What it says of its job; how it is to be painted only where it knows that."""
-        return self.scene, self.drawn_with, *([self.painting] if self.painting is not None else [])
+        return self.scene, self.drawn_with, *filter(None, [self.painting])
 
     @property
     def has_target(self) -> bool:
@@ -309,8 +286,5 @@ class TokenDump(_Record):
 
 
 def _rows_on_one_line(text: str) -> str:
-    """Fold the innermost lists of numbers of indented JSON onto one line each.
-
-    A real line break never stands inside a JSON string, so text of the prompt is never touched.
-    """
+    # A real line break never stands inside a JSON string, so text of the prompt is never touched.
     return re.sub(r"\[\n[-+.\deE,\s]+\]", lambda row: "[" + " ".join(row.group()[1:-1].split()) + "]", text)

@@ -13,6 +13,9 @@ from glmimg.text import excerpt
 from glmimg.tokens.dump import FORMAT, VERSION, TokenDump, count_given_keys
 from glmimg.tokens.guard import MAX_BYTES, check_bounds, check_text, count_keys
 
+SCHEMA = Path(__file__).with_name(f"dump-v{VERSION}.schema.json")
+"""The JSON Schema of a dump, as it is shipped."""
+
 
 def read_dump(path: Path) -> TokenDump:
     """Read and check a dump.
@@ -61,11 +64,7 @@ def write_dump(dump: TokenDump, path: Path) -> None:
 
 
 def check_fits_model(dump: TokenDump, path: Path | str, *, codebook_size: int) -> None:
-    """Refuse a dump whose codes mean nothing to the model about to decode it.
-
-    codebook_size: of the decoder, ids it can embed
-    raises: BadDump (exit 3)
-    """
+    """Refuse a dump of another codebook than that of the decoder about to paint it. Raises BadDump (exit 3)."""
     if dump.model.codebook_size != codebook_size:
         raise BadDump(
             path,

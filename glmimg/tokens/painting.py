@@ -12,16 +12,12 @@ from glmimg.tokens.dump import TokenDump
 
 def check_has_grid(dump: TokenDump, path: Path | str, role: Role) -> None:
     """Refuse a dump that lacks the grid about to be painted. Raises BadDump (exit 3)."""
-    if any(grid.role == role for grid in dump.grids):
-        return
-    if role == "target":
-        raise BadDump(
-            path,
-            "holds a preview grid only",
-            f"Go on from it: glmimg resume {shell_words(path)}   "
-            f"Or paint the draft: glmimg decode {shell_words(path)} --grid preview",
-        )
-    raise BadDump(path, f"holds no {role} grid", "Paint its target: leave out --grid.")
+    if role not in [grid.role for grid in dump.grids]:
+        if role != "target":
+            raise BadDump(path, f"holds no {role} grid", "Paint its target: leave out --grid.")
+        name = shell_words(path)
+        hint = f"Go on from it: glmimg resume {name}   Or paint the draft: glmimg decode {name} --grid preview"
+        raise BadDump(path, "holds a preview grid only", hint)
 
 
 def as_target(dump: TokenDump, role: Role) -> TokenDump:
@@ -29,10 +25,5 @@ def as_target(dump: TokenDump, role: Role) -> TokenDump:
     if role == "target":
         return dump
     grid = next(grid for grid in dump.grids if grid.role == role)
-    return dump.model_copy(
-        update={
-            "height": grid.height * CELL_PX,
-            "width": grid.width * CELL_PX,
-            "grids": [grid.model_copy(update={"role": "target"})],
-        }
-    )
+    sides = {"height": grid.height * CELL_PX, "width": grid.width * CELL_PX}
+    return dump.model_copy(update={**sides, "grids": [grid.model_copy(update={"role": "target"})]})

@@ -16,13 +16,12 @@ _STEPS = (0.8191725134, 0.6710436067, 0.5497004779)
 """Steps of the additive recurrence R3 (M. Roberts, "The unreasonable effectiveness of quasirandom sequences"):
 codes that follow each other land far apart in hue, lightness and saturation."""
 
-CHANGED: Colour = (255, 64, 64)
 SAME: Colour = (48, 48, 56)
 
 
 @cache
 def code_colour(code: int) -> Colour:
-    """The colour of a code, whatever the dump."""
+    """The colour of a code, the same in every dump."""
     hue, lightness, saturation = (code * step % 1 for step in _STEPS)
     red, green, blue = colorsys.hls_to_rgb(hue, 0.3 + 0.45 * lightness, 0.45 + 0.55 * saturation)
     return round(red * 255), round(green * 255), round(blue * 255)

@@ -13,10 +13,18 @@ from PIL import Image, ImageDraw, ImageFont
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadImage
 from glmimg.grid import CELL_PX
-from glmimg.pictures import opened
+from glmimg.sources.colour import read_rgb
 from glmimg.tokens.compare import Comparison
 from glmimg.tokens.dump import Grid, TokenDump
-from glmimg.tokens.palette import ColourGrid, change_colours, code_colour, code_colours, heat_colour, heat_colours
+from glmimg.tokens.palette import (
+    Colour,
+    ColourGrid,
+    change_colours,
+    code_colour,
+    code_colours,
+    heat_colour,
+    heat_colours,
+)
 from glmimg.tokens.statistics import GridStatistics, describe_grid
 
 PANEL_PX = 512
@@ -39,7 +47,7 @@ class Panel:
 
     title: str
     colours: ColourGrid
-    legend: tuple[tuple[tuple[int, int, int], str], ...] = ()
+    legend: Sequence[tuple[Colour, str]] = ()
 
 
 def draw_dump(dump: TokenDump) -> Image.Image:
@@ -68,7 +76,13 @@ def draw_over(dump: TokenDump, picture_path: Path) -> Image.Image:
 
     raises: BadImage (exit 3): no picture, or one of another size
     """
-    picture = _read_picture(picture_path, (dump.width, dump.height))
+    picture = read_rgb(picture_path)
+    if picture.size != (dump.width, dump.height):
+        raise BadImage(
+            picture_path,
+            f"is {picture.width}x{picture.height} pixels, the dump's picture {dump.size}",
+            "Lay the grid over the picture decoded from this dump.",
+        )
     scale = 2 if max(picture.size) <= IDS_UP_TO_PX else 1
     cell = CELL_PX * scale
     picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.LANCZOS)
@@ -92,21 +106,18 @@ def write_picture(picture: Image.Image, path: Path) -> None:
 
 
 def _code_panel(grid: Grid, statistics: GridStatistics) -> Panel:
-    legend = tuple(
+    legend = [
         (code_colour(each.code), f"{each.code}: {each.cells} ({each.share:.1%})") for each in statistics.most_frequent
-    )
+    ]
     title = f"{grid.role} {grid.height}x{grid.width}, {statistics.distinct} codes"
     return Panel(title, code_colours(grid.tokens), legend)
 
 
 def _surprise_panel(grid: Grid, logprobs: Sequence[Sequence[float]]) -> Panel:
     high = max(-min(map(min, logprobs)), 1e-9)
-    legend = tuple((heat_colour(part / 4), f"{high * part / 4:.2f} nats") for part in range(5))
-    return Panel(
-        f"{grid.role}: surprise (negative log-probability)",
-        heat_colours([[-v for v in row] for row in logprobs], high),
-        legend,
-    )
+    legend = [(heat_colour(part / 4), f"{high * part / 4:.2f} nats") for part in range(5)]
+    colours = heat_colours([[-value for value in row] for row in logprobs], high)
+    return Panel(f"{grid.role}: surprise (negative log-probability)", colours, legend)
 
 
 def _compose(panels: Sequence[Panel]) -> Image.Image:
@@ -156,14 +167,3 @@ def _draw_borders(pen: ImageDraw.ImageDraw, tokens: Sequence[Sequence[int]], cel
         for column, (here, under) in enumerate(zip(above, below, strict=True)):
             if here != under:
                 pen.line((column * cell, row * cell, (column + 1) * cell, row * cell), fill=INK)
-
-
-def _read_picture(path: Path, size: tuple[int, int]) -> Image.Image:
-    with opened(path) as image:
-        if image.size != size:
-            raise BadImage(
-                path,
-                f"is {image.width}x{image.height} pixels, the dump's picture {size[0]}x{size[1]}",
-                "Lay the grid over the picture decoded from this dump.",
-            )
-        return image.convert("RGB")

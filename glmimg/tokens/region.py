@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from glmimg.errors import BadImage, UsageError
-from glmimg.grid import GridShape
-from glmimg.pictures import opened
+from glmimg.grid import CELL_PX, GridShape
+from glmimg.sources.colour import read_rgb
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,31 +32,31 @@ class Box(NamedTuple):
     def __str__(self) -> str:
         return ",".join(map(str, self))
 
+    @property
+    def shape(self) -> GridShape:
+        """Rows and columns of the cells it touches in a picture's own grid."""
+        right, bottom = (-(-end // CELL_PX) for end in (self.right, self.bottom))
+        return GridShape(bottom - self.top // CELL_PX, right - self.left // CELL_PX)
+
 
 @dataclass(frozen=True)
 class Region:
-    """Part of a picture of `size_px` (height, width).
+    """Part of a picture.
 
     text:   the box or the mask's name, for messages and histories
-    box:    the rectangle, or
-    pixels: a mask of mode "1" of the picture's size or of a grid's
+    pixels: a mask of mode "1", one pixel for each of the picture's or for each cell of its grid
     """
 
     text: str
-    size_px: tuple[int, int]
-    box: Box | None = None
-    pixels: Image | None = None
+    pixels: Image
 
     def cells(self, shape: GridShape) -> CellMask:
         """The cells of a grid over the whole picture that the region touches."""
-        if self.pixels is not None:
-            return _mask_cells(self.pixels, shape)
-        assert self.box is not None
-        (height, width), box = self.size_px, self.box
-        rows = _touched(box.top, box.bottom, shape.rows, height)
-        columns = _touched(box.left, box.right, shape.columns, width)
+        width, height = self.pixels.size
+        columns, rows = _edges(width, shape.columns), _edges(height, shape.rows)
         return tuple(
-            tuple(row in rows and column in columns for column in range(shape.columns)) for row in range(shape.rows)
+            tuple(self.pixels.crop((left, top, right, bottom)).getbbox() is not None for left, right in columns)
+            for top, bottom in rows
         )
 
 
@@ -64,47 +65,53 @@ def count(cells: CellMask) -> int:
     return sum(map(sum, cells))
 
 
-def box_region(text: str, size_px: tuple[int, int]) -> Region:
-    """A region from `x0,y0,x1,y1` in pixels.
+def parse_box(text: str, size_px: tuple[int, int]) -> Box:
+    """`x0,y0,x1,y1` in pixels of a picture of (height, width).
 
-    size_px: (height, width) of the picture
-    raises:  UsageError (exit 2): not four numbers, empty, or outside the picture
+    raises: UsageError (exit 2): not four numbers, empty, or outside the picture
     """
-    left, top, right, bottom = _numbers(text, 4, "x0,y0,x1,y1")
+    box = Box(*_numbers(text, 4, "x0,y0,x1,y1"))
     height, width = size_px
-    if left >= right or top >= bottom:
+    if box.left >= box.right or box.top >= box.bottom:
         raise UsageError(f"box {text} is empty", "Say left,top,right,bottom in pixels, for example 0,0,64,64.")
-    if right > width or bottom > height:
+    if box.right > width or box.bottom > height:
         raise UsageError(f"box {text} reaches outside the picture of {width}x{height} pixels", "Make it smaller.")
-    return Region(text, size_px, box=Box(left, top, right, bottom))
+    return box
+
+
+def box_region(text: str, size_px: tuple[int, int]) -> Region:
+    """The region of a box. Raises as `parse_box`."""
+    from PIL import Image as pillow
+
+    pixels = pillow.new("1", size_px[::-1])
+    pixels.paste(1, parse_box(text, size_px))
+    return Region(text, pixels)
 
 
 def mask_region(path: Path, size_px: tuple[int, int], shape: GridShape) -> Region:
     """A region from a picture: what is white in it.
 
-    size_px: (height, width) of the picture the mask is for; the mask has its size, or one pixel for each cell
-    shape:   of the target grid
+    size_px: (height, width) of the picture it is for, which is the mask's size too, or it is the target grid's `shape`
     raises:  BadImage (exit 3): no picture, another size, or nothing white in it
     """
     height, width = size_px
-    with opened(path) as image:
-        if image.size not in ((width, height), (shape.columns, shape.rows)):
-            raise BadImage(
-                path,
-                f"this mask is {image.width}x{image.height}, the picture {width}x{height} pixels",
-                f"A mask has the picture's size, or {shape.columns}x{shape.rows}: one pixel for each token.",
-            )
-        pixels = _on_black(image).convert("L").point(lambda light: 255 * (light >= WHITE), mode="1")
+    image = read_rgb(path, background="#000000")
+    if image.size not in ((width, height), (shape.columns, shape.rows)):
+        raise BadImage(
+            path,
+            f"this mask is {image.width}x{image.height}, the picture {width}x{height} pixels",
+            f"A mask has the picture's size, or {shape.columns}x{shape.rows}: one pixel for each token.",
+        )
+    pixels = image.convert("L").point(lambda light: 255 * (light >= WHITE), mode="1")
     if pixels.getbbox() is None:
         raise BadImage(path, "selects nothing: no pixel of this mask is white")
-    return Region(path.name, size_px, pixels=pixels)
+    return Region(path.name, pixels)
 
 
 def region_of(text: str, size_px: tuple[int, int], shape: GridShape) -> Region:
     """A region from a box `x0,y0,x1,y1` or else the name of a mask file. Raises as those two."""
-    if len(text.split(",")) == 4 and not Path(text).exists():
-        return box_region(text, size_px)
-    return mask_region(Path(text), size_px, shape)
+    is_box = text.count(",") == 3 and not os.path.exists(text)  # noqa: PTH110 (never raises)
+    return box_region(text, size_px) if is_box else mask_region(Path(text), size_px, shape)
 
 
 def parse_point(text: str) -> tuple[int, int]:
@@ -120,24 +127,6 @@ def _numbers(text: str, how_many: int, form: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _touched(start_px: int, end_px: int, cells: int, length_px: int) -> range:
-    """Indices of the cells, of `cells` over `length_px`, that [start_px, end_px) touches."""
-    return range(start_px * cells // length_px, -(-end_px * cells // length_px))
-
-
-def _mask_cells(pixels: Image, shape: GridShape) -> CellMask:
-    width, height = pixels.size
-    edges_x = [(c * width // shape.columns, -(-(c + 1) * width // shape.columns)) for c in range(shape.columns)]
-    edges_y = [(r * height // shape.rows, -(-(r + 1) * height // shape.rows)) for r in range(shape.rows)]
-    return tuple(
-        tuple(pixels.crop((left, top, right, bottom)).getbbox() is not None for left, right in edges_x)
-        for top, bottom in edges_y
-    )
-
-
-def _on_black(image: Image) -> Image:
-    """The picture over black, so that what is transparent selects nothing."""
-    from PIL import Image as pillow
-
-    rgba = image.convert("RGBA")
-    return pillow.alpha_composite(pillow.new("RGBA", rgba.size, "black"), rgba)
+def _edges(length: int, cells: int) -> list[tuple[int, int]]:
+    """First pixel, and first one after, of each of `cells` over a side."""
+    return [(cell * length // cells, -(-(cell + 1) * length // cells)) for cell in range(cells)]

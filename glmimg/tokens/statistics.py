@@ -12,9 +12,8 @@ from glmimg.grid import Role
 from glmimg.tokens.dump import Grid, TokenDump
 
 TOP_CODES = 8
-DEAD_SHARE = 1 / 16
-DEAD_CELLS = 16
-"""A connected patch of one code is reported when it has this many cells and this share of the grid."""
+DEAD_SHARE, DEAD_CELLS = 1 / 16, 16
+"""A connected patch of one code is reported when it has this share of the grid and this many cells."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,7 @@ class Patch:
 
 @dataclass(frozen=True)
 class Surprise:
-    """How sure the model was of a grid.
-
-    mean_logprob: nats, <= 0
-    perplexity:   exp of its negative: among how many equally likely codes it chose, as it were
-    mean_entropy: nats
-    least_likely: (row, column) of the token with the lowest log-probability
-    """
+    """How sure the model was of a grid, in nats. perplexity: exp(-mean_logprob); least_likely: (row, column)."""
 
     mean_logprob: float
     perplexity: float
@@ -88,10 +81,7 @@ class GridStatistics:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far the target repeats the preview: cells whose code is the preview's at the same place.
-
-    by_chance: the share to expect if the two grids had nothing to do with each other
-    """
+    """Share of target cells with the preview's code at the same place, and the share to expect by chance."""
 
     share: float
     by_chance: float
@@ -108,20 +98,19 @@ class DumpStatistics:
 def describe(dump: TokenDump) -> DumpStatistics:
     """Count everything worth knowing about a dump's grids."""
     agreement = compare_grids(dump.preview, dump.target) if dump.preview and dump.has_target else None
-    return DumpStatistics(tuple(describe_grid(grid) for grid in dump.grids), agreement)
+    return DumpStatistics(tuple(map(describe_grid, dump.grids)), agreement)
 
 
 def describe_grid(grid: Grid) -> GridStatistics:
     """Count everything worth knowing about one grid."""
-    ids = grid.flat()
-    counts = Counter(ids)
+    counts, cells = Counter(grid.flat()), grid.shape.cells
     return GridStatistics(
         role=grid.role,
         rows=grid.height,
         columns=grid.width,
         distinct=len(counts),
-        entropy_bits=entropy_bits(counts),
-        most_frequent=tuple(CodeCount(code, count, count / len(ids)) for code, count in counts.most_common(TOP_CODES)),
+        entropy_bits=sum(count / cells * math.log2(cells / count) for count in counts.values()),
+        most_frequent=tuple(CodeCount(code, count, count / cells) for code, count in counts.most_common(TOP_CODES)),
         longest_run=_longest_run(grid.tokens),
         repeated_rows=sum(above == row for above, row in pairwise(grid.tokens)),
         dead_regions=_dead_regions(grid.tokens, counts),
@@ -129,38 +118,24 @@ def describe_grid(grid: Grid) -> GridStatistics:
     )
 
 
-def entropy_bits(counts: Counter[int]) -> float:
-    """Shannon entropy of frequencies, in bits."""
-    total = counts.total()
-    return sum(count / total * math.log2(total / count) for count in counts.values())
-
-
 def compare_grids(preview: Grid, target: Grid) -> Agreement:
     """Share of target cells whose code stands in the preview at their centre."""
     rows = [(2 * row + 1) * preview.height // (2 * target.height) for row in range(target.height)]
     columns = [(2 * column + 1) * preview.width // (2 * target.width) for column in range(target.width)]
-    same = sum(
-        token == preview.tokens[above][beside]
-        for above, row in zip(rows, target.tokens, strict=True)
-        for beside, token in zip(columns, row, strict=True)
-    )
-    cells = target.shape.cells
-    in_preview, in_target = Counter(preview.flat()), Counter(target.flat())
-    together = sum(count * in_preview[code] for code, count in in_target.items())
-    return Agreement(same / cells, together / (cells * preview.shape.cells))
+    beside = [preview.tokens[row][column] for row in rows for column in columns]
+    codes, cells = target.flat(), target.shape.cells
+    in_preview = Counter(preview.flat())
+    same = sum(code == other for code, other in zip(codes, beside, strict=True))
+    return Agreement(same / cells, sum(in_preview[code] for code in codes) / (cells * preview.shape.cells))
 
 
 def patches(tokens: Sequence[Sequence[int]], codes: Collection[int]) -> Iterator[Patch]:
     """Every connected patch of one of the codes."""
     rows, columns = len(tokens), len(tokens[0])
     stride = columns + 1  # cells are numbered with a gap after each row, so that row ends are no neighbours
+    cells = {row * stride + column: token for row, line in enumerate(tokens) for column, token in enumerate(line)}
     for code in codes:
-        left = {
-            row * stride + column
-            for row, line in enumerate(tokens)
-            for column, token in enumerate(line)
-            if token == code
-        }
+        left = {cell for cell, token in cells.items() if token == code}
         while left:
             found = [left.pop()]
             for cell in found:  # grows while it is walked
@@ -180,24 +155,20 @@ def _dead_regions(tokens: Sequence[Sequence[int]], counts: Counter[int]) -> tupl
 
 
 def _longest_run(tokens: Sequence[Sequence[int]]) -> Run:
-    length, number, column = 0, 0, 0
+    runs = []
     for row, line in enumerate(tokens):
-        start = 0
-        for _, equal in groupby(line):
-            end = start + len(list(equal))
-            if end - start > length:
-                length, number, column = end - start, row, start
-            start = end
-    return Run(tokens[number][column], length, number, column)
+        for code, cells in groupby(enumerate(line), key=lambda cell: cell[1]):
+            columns = [column for column, _ in cells]
+            runs.append(Run(code, len(columns), row, columns[0]))
+    return max(runs, key=lambda run: run.length)
 
 
 def _surprise(grid: Grid) -> Surprise | None:
     if grid.logprobs is None:
         return None
     cells = grid.shape.cells
-    lowest = min(
-        (value, row, column) for row, values in enumerate(grid.logprobs) for column, value in enumerate(values)
-    )
-    mean = math.fsum(map(math.fsum, grid.logprobs)) / cells
+    logprobs = [value for row in grid.logprobs for value in row]
+    mean = math.fsum(logprobs) / cells
     entropy = None if grid.entropy is None else math.fsum(map(math.fsum, grid.entropy)) / cells
-    return Surprise(mean, math.exp(min(-mean, 700.0)), entropy, (lowest[1], lowest[2]))
+    least_likely = divmod(logprobs.index(min(logprobs)), grid.width)
+    return Surprise(mean, math.exp(min(-mean, 700.0)), entropy, least_likely)

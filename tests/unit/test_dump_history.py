@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.dump_file import parse_dump, read_dump
-from glmimg.tokens.schema import build_schema, read_schema
+from glmimg.tokens.dump_file import SCHEMA, parse_dump, read_dump
+from tests.generate import schema
 
 KEPT = Path(__file__).parents[1] / "data" / "dumps"
 MANIFEST = {
@@ -56,12 +56,12 @@ def test_what_is_not_said_stays_out_of_the_file() -> None:
 
 
 def test_the_shipped_schema_is_the_code() -> None:
-    assert read_schema() == build_schema(), "write it anew: see glmimg/tokens/schema.py"
+    assert SCHEMA.read_text() == schema(), "Run python -m tests.generate"
 
 
 def test_the_schema_names_every_field_and_forbids_others() -> None:
-    schema = json.loads(read_schema())
-    assert set(schema["properties"]) == set(TokenDump.model_fields)
-    assert schema["additionalProperties"] is False
-    assert {"format", "version", "prompt", "grids", "model"} <= set(schema["required"])
-    assert schema["properties"]["version"]["enum"] == [1, 2]
+    published = json.loads(SCHEMA.read_text())
+    assert set(published["properties"]) == set(TokenDump.model_fields)
+    assert published["additionalProperties"] is False
+    assert {"format", "version", "prompt", "grids", "model"} <= set(published["required"])
+    assert published["properties"]["version"]["enum"] == [1, 2]

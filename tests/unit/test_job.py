@@ -62,7 +62,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
 )
 def test_values_out_of_range_name_their_option(knobs: dict[str, float], option: str) -> None:
     with pytest.raises(UsageError) as caught:
-        check_values(Painting, knobs)
+        check_values(knobs, Painting)
     assert caught.value.message.startswith(option)
 
 
