@@ -97,8 +97,8 @@ def _checked(values: Layer, models: tuple[type[Settings], ...], call: Callable[[
     given = merge(values)
     if not given:
         return {}
-    if values.get("seed") in (-1, "-1"):  # as other programs of this kind have it
-        values = {**values, "seed": random_seed()}
+    if given.get("seed") in (-1, "-1"):  # as other programs of this kind have it
+        given["seed"] = random_seed()
     try:
         return partial(*models).model_validate(given, strict=False).given()
     except ValidationError as error:
@@ -126,7 +126,9 @@ def what_is_wrong(problem: Any) -> str:
             return "this is no number"
         case "bool_parsing":
             return "say 1 or 0"
-    return str(problem["msg"]).removeprefix("Value error, ").replace("Input should be", "it should be")
+        case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
+            return str(problem["msg"]).replace("Input should be", "it should be")
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def layer_of(*parts: Settings) -> dict[str, Any]:
