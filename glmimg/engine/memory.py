@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from glmimg.choice import ModelChoice
 from glmimg.errors import OutOfMemory, UsageError
 from glmimg.job import Painting
-from glmimg.runtime.checkpoint import Checkpoint, Half
+from glmimg.runtime.checkpoint import BACKBONES, Checkpoint, Half
 from glmimg.runtime.device import DTYPES, Placement
 from glmimg.runtime.estimate import Request, ar_need, dit_need
 from glmimg.runtime.layout import PLANS, Layout
-from glmimg.runtime.lora import PARTS, Lora, check_fits, find_loras
+from glmimg.runtime.lora import Lora, check_fits, find_loras
 from glmimg.runtime.machine import free_bytes
 from glmimg.runtime.plan import fit_ar, fit_dit, smaller_ar, smaller_dit
 from glmimg.runtime.precompressed import IN_HALF_PRECISION
@@ -39,7 +39,7 @@ class MemoryKeeper:
 
     def __post_init__(self) -> None:
         check_device(self.choice.quantize, self.placement)
-        for half, part in PARTS.items():
+        for half, part in BACKBONES.items():
             self._check_compressed_once(half, part)
 
     @property
@@ -120,7 +120,7 @@ class MemoryKeeper:
         return self.checkpoint.compressed_by(part) if there else None
 
     def _streamable(self, half: Half) -> bool:
-        compressed = parse_quantize(self.choice.quantize)[half] != NONE or self._comes_compressed(PARTS[half])
+        compressed = parse_quantize(self.choice.quantize)[half] != NONE or self._comes_compressed(BACKBONES[half])
         return not compressed and all(lora.half != half for lora in self.loras)
 
     def explain(self, half: Half, layout: Layout, request: Request) -> OutOfMemory:

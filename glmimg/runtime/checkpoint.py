@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from safetensors import SafetensorError, safe_open
 
 from glmimg.errors import ModelUnfit
 from glmimg.grid import CELL_PX
@@ -22,41 +23,32 @@ from glmimg.text import shell_words
 
 Half = Literal["ar", "dit"]
 
-CLASSES = {
-    "vision_language_encoder": "GlmImageForConditionalGeneration",
-    "processor": "GlmImageProcessor",
-    "text_encoder": "T5EncoderModel",
-    "tokenizer": "ByT5Tokenizer",
-    "transformer": "GlmImageTransformer2DModel",
-    "vae": "AutoencoderKL",
-    "scheduler": "FlowMatchEulerDiscreteScheduler",
-}
-"""The parts of a GLM-Image and the class each must be of (its `model_index.json`)."""
 
-CONFIG_FILES = {
-    "vision_language_encoder": "config.json",
-    "processor": "tokenizer_config.json",
-    "text_encoder": "config.json",
-    "tokenizer": "tokenizer_config.json",
-    "transformer": "config.json",
-    "vae": "config.json",
-    "scheduler": "scheduler_config.json",
-}
+@dataclass(frozen=True)
+class Part:
+    """A part of a GLM-Image: its class in `model_index.json`, its configuration, what its weight files begin with."""
 
-HALVES: dict[Half, tuple[str, ...]] = {
-    "ar": ("vision_language_encoder", "processor"),
-    "dit": ("text_encoder", "tokenizer", "transformer", "vae", "scheduler"),
+    half: Half
+    class_name: str
+    config_file: str
+    weight_stem: str | None = None
+
+PARTS = {
+    "vision_language_encoder": Part("ar", "GlmImageForConditionalGeneration", "config.json", "model"),
+    "processor": Part("ar", "GlmImageProcessor", "tokenizer_config.json"),
+    "text_encoder": Part("dit", "T5EncoderModel", "config.json", "model"),
+    "tokenizer": Part("dit", "ByT5Tokenizer", "tokenizer_config.json"),
+    "transformer": Part("dit", "GlmImageTransformer2DModel", "config.json", "diffusion_pytorch_model"),
+    "vae": Part("dit", "AutoencoderKL", "config.json", "diffusion_pytorch_model"),
+    "scheduler": Part("dit", "FlowMatchEulerDiscreteScheduler", "scheduler_config.json"),
 }
+HALVES: tuple[Half, ...] = get_args(Half)
+
+BACKBONES: dict[Half, str] = {"ar": "vision_language_encoder", "dit": "transformer"}
+"""The part of each half that adapters change, and that can be compressed or streamed."""
 
 FILE_PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
 """What of a hub repository makes a checkpoint: configurations, tokenizers, safetensors; never pickles, never code."""
-
-WEIGHT_STEMS = {
-    "vision_language_encoder": "model",
-    "text_encoder": "model",
-    "transformer": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-}
 
 GENERATE_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "top_k": 50}
 """What transformers' `generate` takes where a checkpoint says nothing (`GenerationConfig`)."""
@@ -84,7 +76,7 @@ class Checkpoint:
 
     def config(self, part: str, name: str | None = None) -> dict[str, Any]:
         """A configuration file of one part. Raises ModelUnfit (exit 4) if missing or not a JSON object."""
-        return self._read_json(self.folder / part / (name or CONFIG_FILES[part]))
+        return self._read_json(self.folder / part / (name or PARTS[part].config_file))
 
     @cached_property
     def codebook_size(self) -> int:
@@ -143,11 +135,13 @@ class Checkpoint:
         return sum(file.stat().st_size - self.read_header(file)[1] for file in self.weight_files(part))
 
     def weight_files(self, part: str) -> list[Path]:
-        """The safetensors files of one part.
+        """The safetensors files of one part; none for a part without weights.
 
         raises: ModelUnfit (exit 4): none there, pickles only, or an index that names a missing shard
         """
-        stem, folder = WEIGHT_STEMS[part], self.folder / part
+        stem, folder = PARTS[part].weight_stem, self.folder / part
+        if stem is None:
+            return []
         index, single = folder / f"{stem}.safetensors.index.json", folder / f"{stem}.safetensors"
         if index.exists():
             weight_map = self._read_json(index).get("weight_map")
@@ -173,22 +167,22 @@ class Checkpoint:
 
     def problems(self, *halves: Half) -> Iterator[ModelUnfit]:
         """Everything that makes this checkpoint unusable for the given halves (both if none is named)."""
-        parts = [part for half in halves or ("ar", "dit") for part in HALVES[half]]
-        for problem in self._problems_of_index(parts):
+        parts = [name for name, part in PARTS.items() if part.half in (halves or HALVES)]
+        if problem := self._problem_of_index(parts):
             yield problem
             return
         for part in parts:
             try:
                 self._check_reader(part)
-                for file in self.weight_files(part) if part in WEIGHT_STEMS else ():
+                for file in self.weight_files(part):
                     self.read_header(file)
             except ModelUnfit as problem:
                 yield problem
-        try:
-            if {"vision_language_encoder", "transformer"} <= set(parts):
+        if set(BACKBONES.values()) <= set(parts):
+            try:
                 self._check_codebooks()
-        except ModelUnfit as problem:
-            yield problem
+            except ModelUnfit as problem:
+                yield problem
 
     def fingerprint(self) -> str:
         """Identity of the weights, `AR half-DiT half`, 16 hex digits each, `none` for a half that is not there.
@@ -201,9 +195,9 @@ class Checkpoint:
     def half_fingerprint(self, half: Half) -> str:
         digest = hashlib.sha256()
         try:
-            for part in HALVES[half]:
+            for part in (name for name, part in PARTS.items() if part.half == half):
                 digest.update(json.dumps(self.config(part), sort_keys=True).encode())
-                for file in self.weight_files(part) if part in WEIGHT_STEMS else ():
+                for file in self.weight_files(part):
                     digest.update(_sample(file))
         except ModelUnfit:
             return "none"
@@ -220,7 +214,7 @@ class Checkpoint:
         value: Any = self.config(part)
         for key in keys:
             if not isinstance(value, dict) or key not in value:
-                raise self.unfit(f"{part}/{CONFIG_FILES[part]} does not say {'.'.join(keys)}")
+                raise self.unfit(f"{part}/{PARTS[part].config_file} does not say {'.'.join(keys)}")
             value = value[key]
         return value
 
@@ -238,18 +232,18 @@ class Checkpoint:
             raise self.unfit(f"{name} is not a JSON object")
         return value
 
-    def _problems_of_index(self, parts: list[str]) -> Iterator[ModelUnfit]:
+    def _problem_of_index(self, parts: list[str]) -> ModelUnfit | None:
         try:
             index = self._read_json(self.folder / "model_index.json")
         except ModelUnfit as problem:
-            yield problem
-            return
+            return problem
         for part in parts:
-            entry = index.get(part)
+            entry, expected = index.get(part), PARTS[part].class_name
             name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
-            if name != CLASSES[part]:
+            if name != expected:
                 found = f"is of class {name}" if name else "is not named"
-                yield self.unfit(f"model_index.json: {part} {found}, a GLM-Image has {CLASSES[part]}")
+                return self.unfit(f"model_index.json: {part} {found}, a GLM-Image has {expected}")
+        return None
 
     def _check_reader(self, part: str) -> None:
         method = self.compressed_by(part)
@@ -261,26 +255,20 @@ class Checkpoint:
             )
 
     def read_header(self, file: Path) -> tuple[dict[str, Any], int]:
-        """A safetensors header, checked against the file, and where in the file the data start.
+        """The tensors of a safetensors header, checked against the file, and where in the file the data start.
 
         raises: ModelUnfit (exit 4) for a damaged file
         source: the format's README: u64 length, JSON, data
         """
-        name, size = file.relative_to(self.folder), file.stat().st_size
+        try:
+            with safe_open(file, "np"):  # holds the header against the file
+                pass
+        except (SafetensorError, OSError) as error:
+            raise self.unfit(f"{file.relative_to(self.folder)} is damaged: {error}") from error
         with file.open("rb") as stream:
-            prefix = stream.read(8)
-            length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
-            if length + 8 > size:
-                raise self.unfit(f"{name} is damaged: it is too short for its header")
-            try:
-                header = json.loads(stream.read(length))
-                tensors = [value for key, value in header.items() if key != "__metadata__"]
-                end = max((tensor["data_offsets"][1] for tensor in tensors), default=0)
-            except (ValueError, AttributeError, KeyError, TypeError, IndexError, RecursionError) as error:
-                raise self.unfit(f"{name} is damaged: its header cannot be read") from error
-        if size != 8 + length + end:
-            raise self.unfit(f"{name} is damaged: {size:,} bytes instead of {8 + length + end:,}")
-        return dict(header), 8 + length
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length))
+        return {name: tensor for name, tensor in header.items() if name != "__metadata__"}, 8 + length
 
     def _check_codebooks(self) -> None:
         if self.codebook_size != self.decoder_codebook_size:
@@ -293,7 +281,7 @@ def _sample(file: Path) -> bytes:
     """The header and 16 evenly spaced blocks of a weight file."""
     size = file.stat().st_size
     with file.open("rb") as stream:
-        length = struct.unpack("<Q", stream.read(8).ljust(8, b"\0"))[0]
+        length = int.from_bytes(stream.read(8), "little")
         blocks = [stream.read(min(length, size))]
         for probe in range(_PROBES):
             stream.seek(size * probe // _PROBES)

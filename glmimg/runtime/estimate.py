@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from glmimg.runtime.layout import Layout
+from glmimg.runtime.checkpoint import Half
+from glmimg.runtime.layout import TILE_PX, Layout
 from glmimg.runtime.sizes import ARSizes, DiTSizes
 from glmimg.runtime.stream import WINDOW
 
@@ -58,7 +59,12 @@ class Request:
 
     @property
     def scalar(self) -> int:
+        """Bytes of a plain weight or activation."""
         return BYTES[self.dtype]
+
+    def layer_weight(self, half: Half) -> float:
+        """Bytes of one weight in the half's stack of layers, compressed or not."""
+        return COMPRESSED.get(self.quantize[0 if half == "ar" else 1], self.scalar)
 
     @property
     def cells(self) -> int:
@@ -86,10 +92,9 @@ class Need:
 
 def ar_need(sizes: ARSizes, request: Request, layout: Layout = Layout()) -> Need:
     """Peak of stage 1."""
-    scalar = request.scalar
-    each = sizes.layer * COMPRESSED.get(request.quantize[0], scalar)
-    head = sizes.rest * COMPRESSED.get(request.quantize[0], scalar)
-    weights = each * layers_present(sizes.layers, layout) + head + sizes.visual * sizes.embedding * scalar
+    scalar, weight = request.scalar, request.layer_weight("ar")
+    layers = sizes.layer * weight * layers_present(sizes.layers, layout)
+    weights = layers + sizes.rest * weight + sizes.visual * sizes.embedding * scalar
     if request.with_sources:
         weights += (sizes.vision + sizes.vq) * scalar
     if sizes.stored is not None:  # the library that reads it loads all of it
@@ -107,13 +112,12 @@ def ar_need(sizes: ARSizes, request: Request, layout: Layout = Layout()) -> Need
 def dit_need(sizes: DiTSizes, request: Request, layout: Layout = Layout()) -> Need:
     """Peak of stage 2: all its parts together, or the largest of them where they take turns."""
     scalar = request.scalar
-    block = sizes.block * COMPRESSED.get(request.quantize[1], scalar)
+    blocks = sizes.block * request.layer_weight("dit") * layers_present(sizes.blocks, layout)
     vae_weights = (sizes.decoder + (sizes.encoder if request.with_sources else 0)) * scalar
-    painting = sizes.rest * scalar + block * layers_present(sizes.blocks, layout)
     parts = [
         (sizes.stored.get("text_encoder", sizes.text_encoder * scalar), GLYPH_TOKENS * 64e3),
-        (sizes.stored.get("transformer", painting), denoising_bytes(sizes, request)),
-        (sizes.stored.get("vae", vae_weights), vae_bytes(sizes, request, layout)),
+        (sizes.stored.get("transformer", sizes.rest * scalar + blocks), denoising_bytes(sizes, request)),
+        (sizes.stored.get("vae", vae_weights), _vae_bytes(sizes, request, layout)),
     ]
     base = PROCESS_BYTES["dit"] if request.on_host else CONTEXT_BYTES
     if layout.taking_turns:
@@ -127,25 +131,28 @@ def layers_present(layers: int, layout: Layout) -> int:
     return layers if layout.resident is None else min(layers, layout.resident + WINDOW)
 
 
+def dit_tokens(sizes: DiTSizes, request: Request) -> int:
+    """Patches and glyph tokens of one row that goes through the DiT."""
+    side = sizes.vae_scale * sizes.patch
+    return (request.height // side) * (request.width // side) + GLYPH_TOKENS
+
+
+def vae_levels(sizes: DiTSizes, pixels: int) -> list[tuple[int, float]]:
+    """Channels and area of each resolution the VAE paints `pixels` at, from the latents outwards."""
+    return [(channels, pixels / 4**level) for level, channels in enumerate(sizes.vae_channels)][::-1]
+
+
 def denoising_bytes(sizes: DiTSizes, request: Request) -> float:
     """Working memory of a pass through the DiT."""
-    side = sizes.vae_scale * sizes.patch
-    patches = (request.height // side) * (request.width // side)
     rows = 2 if request.guided and request.one_batch else 1
-    return float(rows * DIT_ALIVE * (patches + GLYPH_TOKENS) * sizes.hidden * request.scalar)
+    return float(rows * DIT_ALIVE * dit_tokens(sizes, request) * sizes.hidden * request.scalar)
 
 
-def vae_bytes(sizes: DiTSizes, request: Request, layout: Layout) -> float:
+def _vae_bytes(sizes: DiTSizes, request: Request, layout: Layout) -> float:
     """Working memory of the VAE's decoder: the widest block at its resolution."""
-    from glmimg.runtime.layout import TILE_PX
-
     pixels = request.height * request.width
-    if layout.vae_tiles:
-        pixels = min(pixels, TILE_PX * TILE_PX)
-    widths = list(reversed(sizes.vae_channels))
-    peaks: list[float] = []
-    for number, width in enumerate(widths):
-        area = pixels / 4 ** (len(widths) - 1 - number)
-        peaks.append(VAE_ALIVE * max(width, widths[max(number - 1, 0)]) * area)
-    picture = 3 * 4 * request.height * request.width
-    return max(peaks) * request.scalar + 2 * picture
+    levels = vae_levels(sizes, min(pixels, TILE_PX * TILE_PX) if layout.vae_tiles else pixels)
+    pairs = zip([levels[0], *levels], levels, strict=False)
+    widest = max(VAE_ALIVE * max(before, channels) * area for (before, _), (channels, area) in pairs)
+    picture = 3 * 4 * pixels
+    return widest * request.scalar + 2 * picture

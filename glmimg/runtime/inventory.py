@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from glmimg.runtime.checkpoint import CLASSES, Checkpoint
+from glmimg.runtime.checkpoint import PARTS, Checkpoint
 from glmimg.runtime.resolve import DEMO, resolve
+
+GLM_IMAGE = PARTS["transformer"].class_name.encode()
+"""What the `model_index.json` of a GLM-Image names, also of a damaged one."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,9 @@ class FoundModel:
 
     @property
     def size_text(self) -> str:
-        for unit, size in (("GB", 1e9), ("MB", 1e6)):
-            if self.bytes >= size:
-                return f"{self.bytes / size:.1f} {unit}"
-        return f"{self.bytes / 1e3:.0f} kB"
+        from rich.filesize import decimal
+
+        return decimal(self.bytes)
 
     def fields(self) -> dict[str, Any]:
         return {
@@ -62,7 +64,9 @@ def _cached_checkpoints() -> Iterator[Checkpoint]:
 
 
 def _is_glm_image(folder: Path) -> bool:
-    return CLASSES["transformer"] in (folder / "model_index.json").read_text(encoding="utf-8", errors="replace")
+    return PARTS["transformer"].class_name in (folder / "model_index.json").read_text(
+        encoding="utf-8", errors="replace"
+    )
 
 
 def _describe(checkpoint: Checkpoint) -> FoundModel:

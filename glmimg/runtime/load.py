@@ -18,7 +18,7 @@ from glmimg.runtime.device import Placement
 from glmimg.runtime.quantize import NONE, fill_compressed
 from glmimg.runtime.release import settle_imports
 from glmimg.runtime.stream import StreamedLayers, as_streamed, choose_streamed
-from glmimg.runtime.weights import WeightFiles, build_module, fill_module, lacking_weights
+from glmimg.runtime.weights import WeightFiles, build_module, fill_module, leave_out
 
 Part = TypeVar("Part")
 
@@ -65,31 +65,31 @@ def load_module(
 
     settle_imports()
     with _loading(checkpoint, name), torch.no_grad():
-        if checkpoint.compressed_by(name):
+        if checkpoint.compressed_by(name) is not None:
             return _load_by_library(part_class, checkpoint, name, placement, selection)  # type: ignore[no-any-return]
         module: Any = build_module(part_class, checkpoint, name, selection.skip)
         files = WeightFiles(checkpoint, name)
-        if lacking_weights(module, files):  # the library may know these weights by older names
+        if any(weight not in files.places for weight, _ in module.named_parameters()):  # named as in an older version
             return _load_by_library(part_class, checkpoint, name, placement, selection)  # type: ignore[no-any-return]
-        replaced = [f"{each}." for each in selection.replaced]
-        if selection.resident is None and selection.quantize == NONE:
-            fill_module(module, files, placement, leave=replaced)
-            return module  # type: ignore[no-any-return]
-        layers = module.get_submodule(selection.stack)
-        if selection.quantize != NONE:
-            apart = [f"{each}." for each in (selection.stack, *selection.with_stack)]
-            fill_module(module, files, placement, leave=[*replaced, *apart])
-            names = [*(f"{selection.stack}.{index}" for index in range(len(layers))), *selection.with_stack]
-            fill_compressed(module, names, files, placement, selection.quantize)
-            return module  # type: ignore[no-any-return]
-        assert selection.resident is not None
-        streamed = choose_streamed(len(layers), selection.resident)
-        on_demand = [f"{selection.stack}.{index}." for index in streamed]
-        fill_module(module, files, placement, leave=[*replaced, *on_demand])
-        module.streamed_layers = StreamedLayers(layers, selection.stack, streamed, files, placement)
-        parent, _, leaf = selection.stack.rpartition(".")
-        setattr(module.get_submodule(parent), leaf, as_streamed(layers, module.streamed_layers))
+        _fill(module, files, placement, selection)
         return module  # type: ignore[no-any-return]
+
+
+def _fill(module: Any, files: WeightFiles, placement: Placement, selection: Selection) -> None:
+    stack, with_stack = selection.stack, selection.with_stack
+    if selection.quantize != NONE:
+        fill_module(module, files, placement, leave=[*selection.replaced, stack, *with_stack])
+        names = [f"{stack}.{index}" for index in range(len(module.get_submodule(stack)))]
+        fill_compressed(module, [*names, *with_stack], files, placement, selection.quantize)
+    elif selection.resident is not None:
+        layers = module.get_submodule(stack)
+        streamed = choose_streamed(len(layers), selection.resident)
+        on_demand = [f"{stack}.{index}" for index in streamed]
+        fill_module(module, files, placement, leave=[*selection.replaced, *on_demand])
+        module.streamed_layers = StreamedLayers(layers, stack, streamed, files, placement)
+        module.set_submodule(stack, as_streamed(layers, module.streamed_layers))
+    else:
+        fill_module(module, files, placement, leave=selection.replaced)
 
 
 @contextmanager
@@ -110,7 +110,6 @@ def _loading(checkpoint: Checkpoint, name: str) -> Iterator[None]:
 def _load_by_library(
     part_class: Any, checkpoint: Checkpoint, name: str, placement: Placement, selection: Selection
 ) -> Any:
-    """For checkpoints that come compressed, and for weights under names of older versions."""
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "dtype": placement.dtype}
     if checkpoint.compressed_by(name) and placement.device.type != "cpu":
         options["device_map"] = {"": str(placement.device)}  # packed for the device they are loaded on
@@ -119,9 +118,7 @@ def _load_by_library(
     lacking = sorted(str(key) for key in info["missing_keys"])
     if lacking:
         raise checkpoint.unfit(f"{name} lacks {len(lacking)} weights, such as {lacking[0]}")
-    for skipped in selection.skip:
-        parent, _, leaf = skipped.rpartition(".")
-        delattr(part.get_submodule(parent), leaf)
+    leave_out(part, selection.skip)
     return part.to(placement.device).eval()
 
 

@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from glmimg.errors import BadInput, UsageError
-from glmimg.runtime.checkpoint import Checkpoint, Half
+from glmimg.runtime.checkpoint import BACKBONES, Checkpoint, Half
+from glmimg.runtime.weights import build_module
 
 DIT_FILE, AR_FILE, AR_CONFIG = "pytorch_lora_weights.safetensors", "adapter_model.safetensors", "adapter_config.json"
 PREFIXES: dict[Half, str] = {"dit": "transformer.", "ar": "base_model.model."}
-PARTS: dict[Half, str] = {"dit": "transformer", "ar": "vision_language_encoder"}
-"""The part of each half that adapters change, and that can be compressed or streamed."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def _bare_module(checkpoint: Checkpoint, half: Half) -> Any:
     if half == "dit":
         from diffusers import GlmImageTransformer2DModel
 
-        return build_module(GlmImageTransformer2DModel, checkpoint, PARTS[half])
+        return build_module(GlmImageTransformer2DModel, checkpoint, BACKBONES[half])
     from transformers import GlmImageForConditionalGeneration
 
-    return build_module(GlmImageForConditionalGeneration, checkpoint, PARTS[half])
+    return build_module(GlmImageForConditionalGeneration, checkpoint, BACKBONES[half])

@@ -48,15 +48,11 @@ class Planner:
         """
         return named(fit_ar(self.ar, self.request, budget), fit_dit(self.dit, self.request, budget))
 
-    def least(self) -> float:
-        """Bytes of device memory the smallest plan needs."""
-        return max(need.peak for need in self.needs(PLANS["stream"])) / (1 - MARGIN)
-
 
 def fit_ar(sizes: ARSizes, request: Request, budget: float) -> Layout:
-    """The fastest layout of the AR half in `budget` bytes: all layers on the device, or ever fewer.
+    """The fastest layout of the AR half in `budget` bytes: all layers stay, or ever fewer.
 
-    raises: OutOfMemory (exit 5), saying the least that would do
+    raises: as `Planner.choose`
     """
     layouts = [Layout()]
     if request.streamable[0]:
@@ -65,9 +61,9 @@ def fit_ar(sizes: ARSizes, request: Request, budget: float) -> Layout:
 
 
 def fit_dit(sizes: DiTSizes, request: Request, budget: float) -> Layout:
-    """The fastest layout of stage 2: parts together, in turns, with a tiled VAE, then ever fewer blocks.
+    """The fastest layout of stage 2: parts together, in turns, with a tiled VAE, then ever fewer blocks stay.
 
-    raises: OutOfMemory (exit 5), saying the least that would do
+    raises: as `Planner.choose`
     """
     layouts = [Layout(), Layout(taking_turns=True), Layout(taking_turns=True, vae_tiles=True)]
     for tiles in (False, True) if request.streamable[1] else ():

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 
 from glmimg.choice import ModelChoice
 from glmimg.errors import OutOfMemory
-from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.checkpoint import BACKBONES, Checkpoint
 from glmimg.runtime.device import DTYPES, place
 from glmimg.runtime.estimate import Need, Request
 from glmimg.runtime.layout import PLANS, MemoryPlan
-from glmimg.runtime.lora import PARTS
 from glmimg.runtime.machine import free_bytes
 from glmimg.runtime.plan import Planner
 from glmimg.runtime.quantize import NONE, check_device, parse_quantize
@@ -59,8 +58,8 @@ def propose_here(
     placement = place(ModelChoice.model_validate({"device": device, "dtype": dtype}))
     name = next(name for name, known in DTYPES.items() if known == placement.dtype_name)
     check_device(quantize, placement)
-    on_host = placement.device.type == "cpu"
-    request = _compressed(Request(*size_px, name, on_host=on_host, guided=guided), quantize, checkpoint)
+    request = Request(*size_px, name, on_host=placement.device.type == "cpu", guided=guided)
+    request = _compressed(request, quantize, checkpoint)
     budget = free_bytes(placement.device)
     where = f"{placement.device} of this machine, {budget / 1e9:.1f} GB free"
     return _propose(checkpoint, request, budget, measure_speeds(placement), where, steps)
@@ -84,7 +83,7 @@ def propose(
 def _compressed(request: Request, quantize: str, checkpoint: Checkpoint) -> Request:
     """The same with compressed weights, which cannot be streamed. Raises UsageError (exit 2)."""
     ways = parse_quantize(quantize)
-    plain = {half: ways[half] == NONE and checkpoint.compressed_by(part) is None for half, part in PARTS.items()}
+    plain = {half: ways[half] == NONE and checkpoint.compressed_by(part) is None for half, part in BACKBONES.items()}
     return replace(request, quantize=(ways["ar"], ways["dit"]), streamable=(plain["ar"], plain["dit"]))
 
 
@@ -92,50 +91,39 @@ def _propose(
     checkpoint: Checkpoint, request: Request, budget: float, speeds: Speeds, where: str, steps: int
 ) -> Proposal:
     planner = Planner.of(checkpoint, request)
-    possible = PLANS if all(request.streamable) else {mode: plan for mode, plan in PLANS.items() if mode != "stream"}
-    plans = {f"--memory {mode}": plan for mode, plan in possible.items()}
-    chosen: str | None = None
+    plans = {f"--memory {mode}": plan for mode, plan in PLANS.items() if mode != "stream" or all(request.streamable)}
+    chosen = ""
     try:
         best = planner.choose(budget)
-        chosen = next((name for name, plan in plans.items() if plan == best), None)
-        if chosen is None:
-            chosen = f"--memory auto ({words(best, planner)})"
+        chosen = next((name for name, plan in plans.items() if plan == best), "")
+        advice = f"--memory auto takes {chosen or 'this'}."
+        if not chosen:
+            chosen = f"--memory auto ({_words(best, planner)})"
             plans[chosen] = best
-        advice = f"--memory auto takes {'this' if chosen.startswith('--memory auto') else chosen}."
     except OutOfMemory as error:
         advice = f"Nothing fits: {error.message}."
-    settings = [_setting(planner, name, plan, budget, speeds, steps, name == chosen) for name, plan in plans.items()]
-    ar, dit = planner.needs(PLANS["stage"])
+    settings = []
+    for name, plan in plans.items():
+        times, (ar, dit) = estimate_times(planner, plan, speeds, steps), planner.needs(plan)
+        why = f"tokens: {times.why_tokens}; picture: {times.why_picture}"
+        seconds = (times.load, times.tokens, times.picture)
+        settings.append(Setting(name, ar.peak, dit.peak, planner.fits(plan, budget), name == chosen, *seconds, why))
+    headline = _headline(checkpoint, request, speeds, where, steps)
+    return Proposal(headline, budget, *planner.needs(PLANS["stage"]), settings, chosen, advice)
+
+
+def _headline(checkpoint: Checkpoint, request: Request, speeds: Speeds, where: str, steps: int) -> str:
     guidance = "guided" if request.guided else "without guidance"
     compressed = "" if set(request.quantize) == {NONE} else f" ({', '.join(request.quantize)} layers)"
-    headline = (
+    return (
         f"{checkpoint.id}, {request.width}x{request.height}, {request.dtype}{compressed}, {steps} steps {guidance}, "
         f"on {where}\n"
         f"speeds ({speeds.source}): {speeds.flops / 1e12:.2f} TFLOP/s, memory {speeds.memory / 1e9:.0f} GB/s, "
         f"files {speeds.files / 1e9:.0f} GB/s"
     )
-    return Proposal(headline, budget, ar, dit, settings, chosen or "", advice)
 
 
-def _setting(
-    planner: Planner, name: str, plan: MemoryPlan, budget: float, speeds: Speeds, steps: int, chosen: bool
-) -> Setting:
-    ar, dit = planner.needs(plan)
-    times = estimate_times(planner, plan, speeds, steps)
-    return Setting(
-        command=name,
-        ar_peak=ar.peak,
-        dit_peak=dit.peak,
-        fits=planner.fits(plan, budget),
-        chosen=chosen,
-        load_s=times.load_ar + times.load_dit,
-        tokens_s=times.tokens,
-        picture_s=times.picture,
-        why=f"tokens: {times.why_tokens}; picture: {times.why_picture}",
-    )
-
-
-def words(plan: MemoryPlan, planner: Planner) -> str:
+def _words(plan: MemoryPlan, planner: Planner) -> str:
     """What a plan between the named settings does."""
     parts = []
     if plan.ar.resident is not None:

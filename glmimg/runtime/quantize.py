@@ -85,7 +85,7 @@ def fill_compressed(
         layer = module.get_submodule(name)
         for weight, like in list(layer.named_parameters()):
             put_parameter(layer, weight, read_like(files, f"{name}.{weight}", like, placement))
-        _put(module, name, compress(layer, way, placement))
+        module.set_submodule(name, compress(layer, way, placement))
 
 
 def compress(module: nn.Module, way: str, placement: Placement) -> nn.Module:
@@ -136,7 +136,7 @@ def _compress_nf4(module: nn.Module, placement: Placement) -> nn.Module:
         return _nf4_of(module, placement)
     linear_layers = [(name, each) for name, each in module.named_modules() if isinstance(each, nn.Linear)]
     for name, linear in linear_layers:
-        _put(module, name, _nf4_of(linear, placement))
+        module.set_submodule(name, _nf4_of(linear, placement))
     return module
 
 
@@ -148,8 +148,3 @@ def _nf4_of(linear: nn.Linear, placement: Placement) -> nn.Module:
     small.weight = bitsandbytes.nn.Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4")
     small.bias = linear.bias
     return small.to(placement.device)  # type: ignore[no-any-return]
-
-
-def _put(module: nn.Module, name: str, part: nn.Module) -> None:
-    parent, _, leaf = name.rpartition(".")
-    setattr(module.get_submodule(parent), leaf, part)

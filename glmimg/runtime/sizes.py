@@ -13,6 +13,7 @@ from typing import Any
 from glmimg.runtime.checkpoint import Checkpoint
 
 Config = dict[str, Any]
+DIT_PARTS = ("text_encoder", "transformer", "vae")
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,6 @@ class DiTSizes:
     decoder: int
     hidden: int
     patch: int
-    channels: int
     vae_channels: tuple[int, ...]
     stored: Mapping[str, int] = field(default_factory=dict)
 
@@ -90,7 +90,7 @@ def ar_sizes(checkpoint: Checkpoint) -> ARSizes:
         bias = text.get("attention_bias", True)
         attention = sum(linear(hidden, head * count, bias) for count in (heads, kv_heads, kv_heads))
         attention += linear(heads * head, hidden, False)
-        ffn = text["intermediate_size"]
+        ffn, latent = text["intermediate_size"], vq["latent_channels"]
         return ARSizes(
             layer=attention + linear(hidden, 2 * ffn, False) + linear(ffn, hidden, False) + 4 * hidden,
             layers=text["num_hidden_layers"],
@@ -99,9 +99,7 @@ def ar_sizes(checkpoint: Checkpoint) -> ARSizes:
             visual=text["vision_vocab_size"],
             rows=text["vocab_size"],
             vision=_vision(vision),
-            vq=vq["num_embeddings"] * vq["embed_dim"]
-            + linear(vq["latent_channels"], vq["embed_dim"])
-            + linear(vq["embed_dim"], vq["latent_channels"]),
+            vq=vq["num_embeddings"] * vq["embed_dim"] + _feed_forward(latent, vq["embed_dim"], latent),
             kv_width=2 * kv_heads * head,
             hidden=hidden,
             ffn=ffn,
@@ -129,17 +127,11 @@ def dit_sizes(checkpoint: Checkpoint) -> DiTSizes:
             decoder=_vae_decoder(vae),
             hidden=width,
             patch=patch,
-            channels=dit["in_channels"],
             vae_channels=tuple(vae["block_out_channels"]),
-            stored=_stored(checkpoint, "text_encoder", "transformer", "vae"),
+            stored={part: count for part in DIT_PARTS if (count := checkpoint.stored_bytes(part)) is not None},
         )
     except (KeyError, TypeError) as error:
         raise checkpoint.unfit(f"the configurations of the decoder do not say {error}") from error
-
-
-def _stored(checkpoint: Checkpoint, *parts: str) -> dict[str, int]:
-    found = {part: checkpoint.stored_bytes(part) for part in parts}
-    return {part: count for part, count in found.items() if count is not None}
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> int:
@@ -196,25 +188,26 @@ def _vae_middle(config: Config, width: int) -> int:
     return 2 * _resnet(width, width) + attention
 
 
-def _vae_encoder(config: Config) -> int:
-    widths, latent = config["block_out_channels"], config["latent_channels"]
-    count = _conv(config.get("in_channels", 3), widths[0])
-    before = widths[0]
+def _vae_levels(widths: list[int], resnets: int) -> int:
+    """The residual blocks of each resolution, and the convolutions between resolutions."""
+    count, before = 0, widths[0]
     for number, width in enumerate(widths, start=1):
-        count += _resnet(before, width) + (config["layers_per_block"] - 1) * _resnet(width, width)
+        count += _resnet(before, width) + (resnets - 1) * _resnet(width, width)
         count += _conv(width, width) if number < len(widths) else 0
         before = width
-    count += _vae_middle(config, before) + 2 * before + _conv(before, 2 * latent)
+    return count
+
+
+def _vae_encoder(config: Config) -> int:
+    widths, latent, last = config["block_out_channels"], config["latent_channels"], config["block_out_channels"][-1]
+    count = _conv(config.get("in_channels", 3), widths[0]) + _vae_levels(widths, config["layers_per_block"])
+    count += _vae_middle(config, last) + 2 * last + _conv(last, 2 * latent)
     return int(count + (linear(2 * latent, 2 * latent) if config.get("use_quant_conv", True) else 0))
 
 
 def _vae_decoder(config: Config) -> int:
-    widths, latent = list(reversed(config["block_out_channels"])), config["latent_channels"]
-    before = widths[0]
-    count = _conv(latent, before) + _vae_middle(config, before)
-    for number, width in enumerate(widths, start=1):
-        count += _resnet(before, width) + config["layers_per_block"] * _resnet(width, width)
-        count += _conv(width, width) if number < len(widths) else 0
-        before = width
-    count += 2 * before + _conv(before, config.get("out_channels", 3))
+    widths, latent = config["block_out_channels"][::-1], config["latent_channels"]
+    count = _conv(latent, widths[0]) + _vae_middle(config, widths[0])
+    count += _vae_levels(widths, config["layers_per_block"] + 1)
+    count += 2 * widths[-1] + _conv(widths[-1], config.get("out_channels", 3))
     return int(count + (linear(latent, latent) if config.get("use_post_quant_conv", True) else 0))

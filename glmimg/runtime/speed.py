@@ -8,10 +8,11 @@ card of a given size; either way the result is an estimate to choose settings by
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from glmimg.runtime.device import Placement
-from glmimg.runtime.estimate import COMPRESSED, GLYPH_TOKENS, layers_present
+from glmimg.runtime.estimate import dit_tokens, layers_present, vae_levels
 from glmimg.runtime.layout import Layout, MemoryPlan
 from glmimg.runtime.plan import Planner
 
@@ -47,8 +48,7 @@ ASSUMED = [
 class Times:
     """Seconds of a picture, and what each stage waits for."""
 
-    load_ar: float
-    load_dit: float
+    load: float
     tokens: float
     picture: float
     why_tokens: str
@@ -73,81 +73,72 @@ def measure_speeds(placement: Placement) -> Speeds:
     return Speeds(flops, memory, 2e9 if on_host else 10e9, "measured here")
 
 
-def _seconds(run: object, placement: Placement) -> float:
+def _seconds(run: Callable[[], object], placement: Placement) -> float:
+    """The shortest of three runs."""
     import torch
 
-    assert callable(run)
-    best = float("inf")
+    times = []
     for _ in range(3):
         started = time.perf_counter()
         run()
         if placement.device.type != "cpu":
             torch.accelerator.synchronize(placement.device)
-        best = min(best, time.perf_counter() - started)
-    return best
+        times.append(time.perf_counter() - started)
+    return min(times)
 
 
 def estimate_times(planner: Planner, plan: MemoryPlan, speeds: Speeds, steps: int) -> Times:
     """About how long a picture takes under a plan."""
     tokens, why_tokens = _token_seconds(planner, plan.ar, speeds)
     picture, why_picture = _picture_seconds(planner, plan.dit, speeds, steps)
-    ar_bytes, dit_bytes = loaded_bytes(planner, plan)
-    return Times(ar_bytes / speeds.files, dit_bytes / speeds.files, tokens, picture, why_tokens, why_picture)
+    load = sum(count / speeds.files for count in _loaded_bytes(planner, plan))
+    return Times(load, tokens, picture, why_tokens, why_picture)
 
 
-def loaded_bytes(planner: Planner, plan: MemoryPlan) -> tuple[float, float]:
+def _loaded_bytes(planner: Planner, plan: MemoryPlan) -> tuple[float, float]:
     """What comes from files once: everything but the streamed layers."""
     ar, dit, request = planner.ar, planner.dit, planner.request
-    layer = ar.layer * COMPRESSED.get(request.quantize[0], request.scalar)
-    block = dit.block * COMPRESSED.get(request.quantize[1], request.scalar)
-    others = (dit.rest + dit.text_encoder + dit.decoder) * request.scalar
+    layers = ar.layer * request.layer_weight("ar") * layers_present(ar.layers, plan.ar)
+    blocks = dit.block * request.layer_weight("dit") * layers_present(dit.blocks, plan.dit)
     return (
-        layer * layers_present(ar.layers, plan.ar) + (ar.rest + ar.visual * ar.embedding) * request.scalar,
-        block * layers_present(dit.blocks, plan.dit) + others,
+        layers + (ar.rest + ar.visual * ar.embedding) * request.scalar,
+        blocks + (dit.rest + dit.text_encoder + dit.decoder) * request.scalar,
     )
 
 
 def _token_seconds(planner: Planner, layout: Layout, speeds: Speeds) -> tuple[float, str]:
     sizes, request = planner.ar, planner.request
-    layer = sizes.layer * COMPRESSED.get(request.quantize[0], request.scalar)
+    layer = sizes.layer * request.layer_weight("ar")
     reading = (layer * sizes.layers + sizes.rest * request.scalar) / speeds.memory
     launching = sizes.layers * LAYER_LAUNCH_SECONDS
     streaming = layer * _streamed(sizes.layers, layout) / speeds.files
     slowest = max(reading, launching, streaming)
-    why = {reading: "reads every weight for every token", launching: "starts small kernels"}.get(
-        slowest, "layers come from files for every token"
-    )
-    return request.new_tokens * slowest, why
+    why = {reading: "reads every weight for every token", launching: "starts small kernels"}
+    return request.new_tokens * slowest, why.get(slowest, "layers come from files for every token")
 
 
 def _picture_seconds(planner: Planner, layout: Layout, speeds: Speeds, steps: int) -> tuple[float, str]:
     sizes, request = planner.dit, planner.request
     passes = 2 if request.guided else 1
-    computing = passes * pass_flops(planner) / speeds.flops
-    block = sizes.block * COMPRESSED.get(request.quantize[1], request.scalar)
-    streaming = block * _streamed(sizes.blocks, layout) / speeds.files
-    slowest = max(computing, streaming)
+    computing = passes * _pass_flops(planner) / speeds.flops
+    streaming = sizes.block * request.layer_weight("dit") * _streamed(sizes.blocks, layout) / speeds.files
     why = f"{steps} steps of {passes} passes, each arithmetic"
-    if slowest == streaming and streaming > 0:
+    if streaming >= computing:
         why = "blocks come from files at every step"
-    return steps * slowest + vae_flops(planner) / speeds.flops, why
+    return steps * max(computing, streaming) + _vae_flops(planner) / speeds.flops, why
 
 
 def _streamed(layers: int, layout: Layout) -> int:
     return 0 if layout.resident is None else layers - layout.resident
 
 
-def pass_flops(planner: Planner) -> float:
+def _pass_flops(planner: Planner) -> float:
     """Operations of one pass through the DiT: its linear layers and its attention."""
-    sizes, request = planner.dit, planner.request
-    side = sizes.vae_scale * sizes.patch
-    rows = (request.height // side) * (request.width // side) + GLYPH_TOKENS
+    sizes, rows = planner.dit, dit_tokens(planner.dit, planner.request)
     return sizes.blocks * (2.0 * sizes.block * rows + 4.0 * rows * rows * sizes.hidden)
 
 
-def vae_flops(planner: Planner) -> float:
-    """Operations of painting the latents: three residual blocks and more at each resolution, 3x3 convolutions."""
-    sizes, pixels = planner.dit, planner.request.height * planner.request.width
-    widths = list(reversed(sizes.vae_channels))
-    areas: list[float] = [pixels / 4 ** (len(widths) - 1 - number) for number in range(len(widths))]
-    return sum(2 * 9 * width * width * 8 * area for width, area in zip(widths, areas, strict=True))
+def _vae_flops(planner: Planner) -> float:
+    """Operations of painting the latents: about eight 3x3 convolutions at each resolution."""
+    levels = vae_levels(planner.dit, planner.request.height * planner.request.width)
+    return sum(2 * 9 * channels * channels * 8 * area for channels, area in levels)

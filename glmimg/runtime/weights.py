@@ -61,16 +61,11 @@ class WeightFiles:
         self.checkpoint, self.part = checkpoint, part
         self.places: dict[str, Place] = {}
         for file in checkpoint.weight_files(part):
-            header, data_start = checkpoint.read_header(file)
-            for name, tensor in header.items():
-                if name != "__metadata__":
-                    start, end = tensor["data_offsets"]
-                    self.places[name] = Place(
-                        file, data_start + start, end - start, tensor["dtype"], tuple(tensor["shape"])
-                    )
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.places
+            tensors, data_start = checkpoint.read_header(file)
+            for name, tensor in tensors.items():
+                start, end = tensor["data_offsets"]
+                place = Place(file, data_start + start, end - start, tensor["dtype"], tuple(tensor["shape"]))
+                self.places[name] = place
 
     def map(self, name: str) -> torch.Tensor:
         """One tensor as it lies in its file, on the host; pages of it are read when touched."""
@@ -112,40 +107,38 @@ def build_module(part_class: Any, checkpoint: Checkpoint, part: str, skip: Itera
         else:
             module = part_class(part_class.config_class.from_pretrained(folder, local_files_only=True))
     _tie(module)
-    for name in skip:
+    leave_out(module, skip)
+    return module.eval()  # type: ignore[no-any-return]
+
+
+def leave_out(module: nn.Module, names: Iterable[str]) -> None:
+    """Delete submodules the job has no use for."""
+    for name in names:
         parent, _, leaf = name.rpartition(".")
         delattr(module.get_submodule(parent), leaf)
-    return module.eval()  # type: ignore[no-any-return]
 
 
 def fill_module(module: nn.Module, files: WeightFiles, placement: Placement, leave: Iterable[str] = ()) -> None:
     """Give every parameter of a built module its tensor.
 
-    leave:  prefixes of parameters that stay without storage, to be streamed
+    leave:  submodules that stay without storage
     raises: ModelUnfit (exit 4) for weights that are missing or of another shape
     """
-    left = tuple(leave)
+    left = tuple(f"{name}." for name in leave)
     for name, like in list(module.named_parameters()):
         where = Placement(placement.device, _dtype_of(module, name, placement.dtype))
-        if left and name.startswith(left):
-            put_parameter(module, name, like.to(where.dtype))
-        else:
-            put_parameter(module, name, read_like(files, name, like, where))
+        tensor = like.to(where.dtype) if name.startswith(left) else read_like(files, name, like, where)
+        put_parameter(module, name, tensor)
     _tie(module)
     for name, buffer in list(module.named_buffers()):
         parent, _, leaf = name.rpartition(".")
-        module.get_submodule(parent)._buffers[leaf] = buffer.to(placement.device)
+        setattr(module.get_submodule(parent), leaf, buffer.to(placement.device))
 
 
 def _tie(module: Any) -> None:
     """Let parameters that are one and the same be so again (transformers' models know which)."""
     if hasattr(module, "tie_weights"):
         module.tie_weights()
-
-
-def lacking_weights(module: nn.Module, files: WeightFiles) -> list[str]:
-    """Parameters of a module that the files do not name."""
-    return sorted(name for name, _ in module.named_parameters() if name not in files)
 
 
 def _dtype_of(module: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype:
@@ -178,4 +171,4 @@ def put_parameter(module: nn.Module, name: str, tensor: torch.Tensor) -> None:
     from torch.nn import Parameter
 
     parent, _, leaf = name.rpartition(".")
-    module.get_submodule(parent)._parameters[leaf] = Parameter(tensor, requires_grad=False)
+    module.get_submodule(parent).register_parameter(leaf, Parameter(tensor, requires_grad=False))
