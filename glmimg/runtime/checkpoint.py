@@ -51,10 +51,10 @@ FILE_PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
 """What of a hub repository makes a checkpoint: configurations, tokenizers, safetensors; never pickles, never code."""
 
 GENERATE_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "top_k": 50}
-"""What transformers' `generate` takes where a checkpoint says nothing (`GenerationConfig`)."""
+"""Defaults of transformers' `generate` where a checkpoint says nothing (`GenerationConfig`)."""
 
 _BOUNDS = (("shortest", "min_pixels"), ("longest", "max_pixels"))
-"""Two generations of names for the processor's bounds; the values are pixels in all."""
+"""The newer and the older name of each bound of the processor; both count all pixels of a picture."""
 
 _PROBES = 16
 _PROBE_BYTES = 4096
@@ -90,7 +90,7 @@ class Checkpoint:
 
     @cached_property
     def default_size(self) -> tuple[int, int]:
-        """(height, width) in pixels drawn when nobody says a size: the one the VAE was made for."""
+        """(height, width) in pixels where no size is given: the one the VAE was trained for."""
         side = int(self.config("vae").get("sample_size") or _DEFAULT_SAMPLE_PX)
         return side, side
 
@@ -126,7 +126,7 @@ class Checkpoint:
         return method_of(self.config(part))
 
     def stored_bytes(self, part: str) -> int | None:
-        """What the weights of a part that comes compressed take in its files; None for plain weights, or without files.
+        """Bytes in its files of a part that comes compressed; None for plain weights, or without files.
 
         raises: ModelUnfit (exit 4)
         """

@@ -1,4 +1,4 @@
-"""Compiled code: whether this machine can make it, checked before anything loads."""
+"""Whether this machine can compile, checked before anything loads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COMPILERS = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
 
 
 def check_compiler() -> None:
-    """Refuse to compile where no C++ compiler is found, which torch's needs. Raises UsageError (exit 2)."""
+    """Refuse to compile without the C++ compiler that torch needs. Raises UsageError (exit 2)."""
     if not any(shutil.which(name) for name in (os.environ.get("CXX") or "", *COMPILERS) if name):
         raise UsageError(
             "--compile needs a C++ compiler, and none is on PATH",

@@ -31,7 +31,7 @@ class Placement:
 
 
 def check_names(choice: ModelChoice) -> None:
-    """Refuse what this machine or any cannot do, without importing torch. Raises UsageError (exit 2)."""
+    """Refuse unknown names, and compiling without a compiler, before torch is imported. Raises UsageError (exit 2)."""
     for device in choice.device.split(","):
         kind, colon, index = device.partition(":")
         if device != "auto" and (kind not in DEVICE_KINDS or (colon and not re.fullmatch("[0-9]{1,3}", index))):
@@ -43,7 +43,7 @@ def check_names(choice: ModelChoice) -> None:
 
 
 def device_for(device: str, half: Half) -> str:
-    """Of two devices the first is stage 1's, the second stage 2's; one is for both."""
+    """The device of one half: of two, the first is for stage 1 and the second for stage 2."""
     first, _, second = device.partition(",")
     return second or first if half == "dit" else first
 
@@ -71,8 +71,8 @@ def place(choice: ModelChoice, half: Half = "ar") -> Placement:
 def _first_accelerator() -> str:
     import torch
 
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    return accelerator.type if accelerator is not None else "cpu"
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found.type if found is not None else "cpu"
 
 
 def _is_there(device: torch.device) -> bool:
@@ -85,7 +85,7 @@ def _is_there(device: torch.device) -> bool:
 
 
 def _computes_in(placement: Placement) -> bool:
-    """Whether a small product works there; frameworks of older devices refuse some precisions."""
+    """Whether a small product works there, as older devices refuse some precisions."""
     import torch
 
     try:

@@ -1,4 +1,4 @@
-"""Shapes of published checkpoints, so that a plan can be made before 36 GB are fetched."""
+"""Configurations of published checkpoints, so that a plan can be made before 36 GB are fetched."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from glmimg.runtime.checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class KnownCheckpoint(Checkpoint):
-    """A checkpoint that is not on this machine, of which glmimg knows the configuration values a plan needs."""
+    """A checkpoint that is not on this machine, but whose configuration glmimg knows as far as a plan needs it."""
 
     def config(self, part: str, name: str | None = None) -> dict[str, Any]:
         """The known values of one part. Raises KeyError for parts without weights."""

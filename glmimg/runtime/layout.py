@@ -1,4 +1,4 @@
-"""How the weights of a half lie on its device, as a plan or `--memory` decides it."""
+"""Where the weights of each half are while it computes, as a plan or `--memory` decides."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from glmimg.runtime.lora import Lora
 
 Mode = Literal["resident", "stage", "offload", "stream"]
 TILE_PX = 512
-"""Side of the squares a tiled VAE paints at a time; a quarter of each side overlaps the next."""
+"""Side of the squares that a tiled VAE paints; each overlaps the next by a quarter."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How one half lives on its device.
+    """How one half lies on its device.
 
     quantize:     how its stack of layers is compressed; not together with streaming
     taking_turns: its parts (glyph encoder, DiT, VAE) are on the device one after the other
@@ -45,4 +45,4 @@ PLANS: dict[str, MemoryPlan] = {
     "offload": MemoryPlan("offload", Layout(), Layout(taking_turns=True)),
     "stream": MemoryPlan("stream", Layout(resident=0), Layout(taking_turns=True, resident=0, vae_tiles=True)),
 }
-"""What a mode means when somebody names it; `auto` may find something between these."""
+"""What each mode means where it is named; `auto` may choose something between these."""

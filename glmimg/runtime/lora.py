@@ -1,4 +1,4 @@
-"""LoRA adapters: small differences to a half's weights, found, checked against the model, then put on.
+"""LoRA adapters: found, checked against the model, then added to the weights of a half.
 
 A file of diffusers' kind (keys `transformer....`) is for the DiT, a folder of peft's kind (with an
 `adapter_config.json`) for the AR half.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from glmimg.errors import BadInput, UsageError
-from glmimg.runtime.checkpoint import BACKBONES, Checkpoint, Half
+from glmimg.runtime.checkpoint import BACKBONES, PARTS, Checkpoint, Half
+from glmimg.runtime.resolve import is_hub_id
 from glmimg.runtime.weights import build_module
 
 DIT_FILE, AR_FILE, AR_CONFIG = "pytorch_lora_weights.safetensors", "adapter_model.safetensors", "adapter_config.json"
@@ -38,8 +40,8 @@ class Lora:
 def find_loras(spec: Sequence[str]) -> list[Lora]:
     """The adapters named on a command line, `PATH_OR_HUB` or `PATH_OR_HUB:SCALE` each.
 
-    raises: UsageError (exit 2) without peft, or for a scale that is no number from -10 to 10;
-            BadInput (exit 3) for a missing file or one that is no adapter
+    raises: UsageError (exit 2) without peft, or for a scale that is not a number from -10 to 10;
+            BadInput (exit 3) for a missing file, or one that is not an adapter
     """
     if spec and find_spec("peft") is None:
         raise UsageError("--lora needs peft, which is not installed", "Install it: pip install 'glmimg[lora]'")
@@ -48,7 +50,10 @@ def find_loras(spec: Sequence[str]) -> list[Lora]:
 
 def check_fits(lora: Lora, checkpoint: Checkpoint) -> None:
     """Refuse an adapter made for another model, before weights load. Raises BadInput (exit 3)."""
-    shapes = {name: tuple(like.shape) for name, like in _bare_module(checkpoint, lora.half).named_parameters()}
+    library = import_module("diffusers" if lora.half == "dit" else "transformers")
+    part = BACKBONES[lora.half]
+    module = build_module(getattr(library, PARTS[part].class_name), checkpoint, part)
+    shapes = {name: tuple(like.shape) for name, like in module.named_parameters()}
     for name, rows, columns in _targets(lora):
         there = shapes.get(f"{name}.weight")
         if there is None:
@@ -83,7 +88,7 @@ def put_on(module: Any, loras: Sequence[Lora]) -> None:
 
 
 def _inject(module: Any, lora: Lora, name: str) -> None:
-    """An adapter of peft's kind into a model that is no `PeftModel`."""
+    """Add an adapter of peft's kind to a model that is not a `PeftModel`."""
     from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
     from safetensors.torch import load_file
 
@@ -103,7 +108,7 @@ def _find(spec: str) -> Lora:
     file = next((each for each in candidates if each.is_file() and each.suffix == ".safetensors"), None)
     if file is None:
         raise BadInput(path, "holds no adapter (a .safetensors file)")
-    keys = [key for key in _header(file) if key != "__metadata__"]
+    keys = _shapes(file)
     half = next((half for half, prefix in PREFIXES.items() if any(key.startswith(prefix) for key in keys)), None)
     if half is None:
         raise BadInput(file, "is no LoRA of diffusers' or peft's kind for a GLM-Image")
@@ -126,22 +131,20 @@ def _split_scale(spec: str) -> tuple[str, float]:
 
 
 def _from_hub(name: str) -> Path:
-    from glmimg.runtime.resolve import is_hub_id
+    if not is_hub_id(name):
+        raise BadInput(name, "does not exist", "Give a .safetensors file, a folder, or a hub id.")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
-    if is_hub_id(name):
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import LocalEntryNotFoundError
-
-        # A README may be missing, but not the file that would be taken first: another would go on in its stead.
-        try:
-            return Path(snapshot_download(name, allow_patterns=[AR_FILE, DIT_FILE], local_files_only=True))
-        except (LocalEntryNotFoundError, FileNotFoundError, ValueError) as error:
-            hint = f"Give a file or folder, or fetch it first: hf download {name}"
-            raise BadInput(name, "is no file, and no adapter in the hub cache", hint) from error
-    raise BadInput(name, "does not exist", "Give a .safetensors file, a folder, or a hub id.")
+    # A README may be missing, but not the file that would be taken first: another would go on in its stead.
+    try:
+        return Path(snapshot_download(name, allow_patterns=[AR_FILE, DIT_FILE], local_files_only=True))
+    except (LocalEntryNotFoundError, FileNotFoundError, ValueError) as error:
+        hint = f"Give a file or folder, or fetch it first: hf download {name}"
+        raise BadInput(name, "is no file, and no adapter in the hub cache", hint) from error
 
 
-def _header(file: Path) -> dict[str, Any]:
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -153,7 +156,7 @@ def _header(file: Path) -> dict[str, Any]:
 
 def _targets(lora: Lora) -> Iterator[tuple[str, int, int]]:
     """Every module the adapter changes, with the rows and columns of the weight it expects."""
-    shapes, prefix = _header(lora.file), PREFIXES[lora.half]
+    shapes, prefix = _shapes(lora.file), PREFIXES[lora.half]
     for key, shape in shapes.items():
         if key.startswith(prefix) and key.endswith(".lora_A.weight"):
             name = key.removeprefix(prefix).removesuffix(".lora_A.weight")
@@ -161,15 +164,3 @@ def _targets(lora: Lora) -> Iterator[tuple[str, int, int]]:
             if other is None or len(shape) != 2 or len(other) != 2 or other[1] != shape[0]:
                 raise BadInput(lora.file, f"is damaged: the two halves of {name} do not fit each other")
             yield name, other[0], shape[1]
-
-
-def _bare_module(checkpoint: Checkpoint, half: Half) -> Any:
-    from glmimg.runtime.weights import build_module
-
-    if half == "dit":
-        from diffusers import GlmImageTransformer2DModel
-
-        return build_module(GlmImageTransformer2DModel, checkpoint, BACKBONES[half])
-    from transformers import GlmImageForConditionalGeneration
-
-    return build_module(GlmImageForConditionalGeneration, checkpoint, BACKBONES[half])

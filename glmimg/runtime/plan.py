@@ -1,4 +1,4 @@
-"""Which memory setting fits a device: the fastest one that does, found without loading anything."""
+"""The fastest memory setting that fits a device, found without loading anything."""
 
 from __future__ import annotations
 

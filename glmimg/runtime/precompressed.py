@@ -1,4 +1,4 @@
-"""Checkpoints that come compressed: `config.json` says by which library, and only that one reads the weights."""
+"""Checkpoints that come compressed: `config.json` names the library, and only that one reads the weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ READERS = {
     "torchao": ("torchao", "torchao"),
 }
 """By method: the module that reads such weights, and the package that holds it. Others are left to the libraries."""
-
 
 IN_HALF_PRECISION = ("auto-round", "awq", "gptq")
 """Methods whose libraries turn a part loaded in fp32 into fp16."""

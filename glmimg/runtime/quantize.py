@@ -1,8 +1,8 @@
-"""Compressed weights: the big linear layers in 8 or 4 bits, each layer as it is loaded.
+"""Compressed weights: the big linear layers in 8 or 4 bits, each compressed as it is loaded.
 
-int8 and fp8 keep one scale a row, int4 a scale and a zero for up to 128 weights (torchao), nf4 one scale for 64
-(bitsandbytes). Only the stacks of equal layers and the AR half's head are compressed, which is nearly all; embeddings,
-norms and projections stay as they are. Activations stay in full precision.
+int8 and fp8 keep one scale a row, int4 a scale and a zero point for up to 128 weights (torchao), nf4 one scale for 64
+(bitsandbytes). The stacks of equal layers and the AR half's head are compressed, which are nearly all weights.
+Embeddings, norms, projections and activations keep their precision.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 NONE = "none"
 BACKENDS = {"int8": "torchao", "fp8": "torchao", "int4": "torchao", "nf4": "bitsandbytes"}
-"""How to compress, and the library that does it."""
+"""Each way to compress, and the library that does it."""
 
 INT4_DTYPES = {"cpu": ("float32", "bfloat16", "float16"), "cuda": ("bfloat16",), "xpu": ("bfloat16", "float16")}
-"""Devices that have a kernel for int4 weights, and the activations it takes."""
+"""Devices with a kernel for int4 weights, and the activations it takes."""
 
 INT4_GROUPS = (128, 64, 32)
-"""Weights that may share a scale; a layer gets the widest group that divides its inputs."""
+"""How many weights may share a scale; a layer gets the widest group that divides its inputs."""
 
 INT4_ROWS = 16
-"""The kernels pack so many outputs together: layers of another number of outputs stay as they are."""
+"""Kernels pack outputs in groups of this many; a layer whose outputs it does not divide stays as it is."""
 
 TENSOR_CORES = (8, 0)
 """Compute capability of the first cards that multiply int4 weights (Ampere)."""
@@ -49,7 +49,7 @@ def parse_quantize(text: str) -> dict[str, str]:
 
 
 def check_installed(text: str) -> None:
-    """Refuse ways whose library is not installed, as `parse_quantize` those there are none of. Raises UsageError."""
+    """Refuse unknown ways, and those whose library is not installed. Raises UsageError (exit 2)."""
     for way in set(parse_quantize(text).values()) - {NONE}:
         if find_spec(BACKENDS[way]) is None:
             raise UsageError(
@@ -89,7 +89,7 @@ def fill_compressed(
 
 
 def compress(module: nn.Module, way: str, placement: Placement) -> nn.Module:
-    """The module with the weights of every linear layer in it compressed; a linear layer may be replaced as a whole."""
+    """Compress every linear layer of a module. Returns the module, or what replaces it where it is a linear layer."""
     if way == "nf4":
         return _compress_nf4(module, placement)
     from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
@@ -113,12 +113,12 @@ def _compress_int4(module: nn.Module, device: str) -> nn.Module:
 
 
 def widest(inputs: int) -> int | None:
-    """The widest group that parts `inputs` weights evenly; None if there is none."""
+    """The widest group that divides `inputs`; None if there is none."""
     return next((group for group in INT4_GROUPS if inputs % group == 0), None)
 
 
 def _int4_config(device: str, group: int) -> Any:
-    """Each device multiplies weights that are packed its own way."""
+    """Each device has its own packing of weights."""
     if device == "cpu":
         from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
 
@@ -134,9 +134,9 @@ def _compress_nf4(module: nn.Module, placement: Placement) -> nn.Module:
 
     if isinstance(module, nn.Linear):
         return _nf4_of(module, placement)
-    linear_layers = [(name, each) for name, each in module.named_modules() if isinstance(each, nn.Linear)]
-    for name, linear in linear_layers:
-        module.set_submodule(name, _nf4_of(linear, placement))
+    for name, each in list(module.named_modules()):
+        if isinstance(each, nn.Linear):
+            module.set_submodule(name, _nf4_of(each, placement))
     return module
 
 

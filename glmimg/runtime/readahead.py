@@ -12,7 +12,7 @@ CHUNK_BYTES = 1024 * 1024
 class ReadAhead:
     """Reads `files` one after the other in a thread of its own, until done or closed.
 
-    limit_bytes: no more than this is read: what the cache can hold without pushing out what is at work
+    limit_bytes: how much is read at most, as a full cache would push out what is in use
     """
 
     def __init__(self, files: Sequence[Path], limit_bytes: int) -> None:
@@ -29,7 +29,7 @@ class ReadAhead:
         self._thread.join()
 
     def wait(self) -> None:
-        """Until everything is read."""
+        """Wait until everything is read."""
         self._thread.join()
 
     def _run(self) -> None:

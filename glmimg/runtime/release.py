@@ -18,10 +18,10 @@ def settle_imports() -> None:
 
 
 def release_memory() -> None:
-    """Collect what nobody refers to any more and return the freed memory.
+    """Collect garbage and return the freed memory.
 
-    glibc keeps freed blocks below a threshold for itself; after a stage of many megabytes that is
-    what the next stage would come on top of. Other C libraries give it back unasked.
+    glibc keeps small freed blocks, which after a stage add up to many megabytes that the next stage would come on top
+    of. Other C libraries return them by themselves.
     """
     import torch
 

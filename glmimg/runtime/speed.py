@@ -1,8 +1,8 @@
 """About how long loading and each stage take, and what they wait for.
 
-Three speeds decide: arithmetic (the DiT), memory (the AR half reads all its weights for every token) and
-the way from files to the device (streamed layers). They are measured on this machine, or assumed for a
-card of a given size; either way the result is an estimate to choose settings by, not a promise.
+Three speeds decide: arithmetic (the DiT), memory (the AR half reads all its weights for every token) and files to
+device (streamed layers). They are measured on this machine or assumed for a card of a given size. Either way the
+result is an estimate to choose settings by.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from glmimg.runtime.layout import Layout, MemoryPlan
 from glmimg.runtime.plan import Planner
 
 LAYER_LAUNCH_SECONDS = 0.25e-3
-"""What starting the kernels of one text layer costs the host; bounds small batches on fast cards."""
+"""Host time to launch the kernels of one text layer, which bounds small batches on fast cards."""
 
 
 @dataclass(frozen=True)
 class Speeds:
     """What a machine reaches: FLOP/s of large matrix products, bytes/s of memory, of files to the device.
 
-    source: said beside the numbers, such as "measured" or "assumed for a card of 24 GB"
+    source: printed beside the numbers, such as "measured here"
     """
 
     flops: float
@@ -139,6 +139,6 @@ def _pass_flops(planner: Planner) -> float:
 
 
 def _vae_flops(planner: Planner) -> float:
-    """Operations of painting the latents: about eight 3x3 convolutions at each resolution."""
+    """Operations of decoding the latents: about eight 3x3 convolutions at each resolution."""
     levels = vae_levels(planner.dit, planner.request.height * planner.request.width)
     return sum(2 * 9 * channels * channels * 8 * area for channels, area in levels)

@@ -1,15 +1,16 @@
-"""Layers that are on the device only while they work.
+"""Layers that are on the device only while they compute.
 
-Of a stack of equal layers some stay, the others are read from the checkpoint when their turn comes, the
-next one in the background while the present one computes. The system's file cache is the tier between:
-with enough host memory the files are read from disk once. Results are the same bit for bit.
+Some layers of a stack stay, the others are read from the checkpoint when their turn comes, each in the background
+while the one before it computes. With enough host memory, the system's file cache reads the disk only once. Results
+are the same bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 from glmimg.runtime.device import Placement
 from glmimg.runtime.weights import WeightFiles, put_parameter, read_like
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
 Weights = dict[str, "torch.Tensor"]
 
 WINDOW = 2
-"""Streamed layers that take up memory at one time: the one at work and the one being read."""
+"""Streamed layers in memory at one time: the one that computes and the one being read."""
 
 
 def choose_streamed(layers: int, resident: int) -> list[int]:
-    """Which layers to stream so that `resident` stay, evenly spread, so that reading hides behind computing."""
+    """Which layers to stream so that `resident` stay: evenly spread, so that reading hides behind computing."""
     streamed = layers - max(0, min(resident, layers))
     return sorted({index * layers // streamed for index in range(streamed)})
 
@@ -33,10 +34,10 @@ def choose_streamed(layers: int, resident: int) -> list[int]:
 class StreamedLayers:
     """Streams layers of a module whose parameters have no storage yet.
 
-    A layer comes when it is called, and when a loop over such layers reaches it: not every loop calls layers whole.
+    A layer is read when it is called, or when a loop over such layers reaches it: some loops call only parts of it.
 
-    layers:  the stack, gone through in order and over again, `prefix` its name within the part
-    indices: which of them to stream; the others are none of its business
+    layers:  the stack, which is run through in order, many times; `prefix` is its name within the part
+    indices: which layers to stream
     """
 
     def __init__(
@@ -57,10 +58,10 @@ class StreamedLayers:
         self.present: int | None = None
         self.side_stream = torch.Stream(placement.device) if placement.device.type in ("cuda", "xpu") else None
         for index, layer in self.layers.items():
-            layer.register_forward_pre_hook(self._hook(index))
+            layer.register_forward_pre_hook(lambda module, arguments, index=index: self.bring(index))
 
     def bring(self, index: int) -> None:
-        """See to it that layer `index` has its weights; nothing happens for layers that are not streamed."""
+        """Give layer `index` its weights; does nothing for a layer that is not streamed."""
         if index in self.layers and self.present != index:
             self._swap_in(index)
 
@@ -69,14 +70,8 @@ class StreamedLayers:
         self.reader.shutdown(wait=True, cancel_futures=True)
         self.reading = None
 
-    def _hook(self, index: int) -> Any:
-        def before(module: nn.Module, arguments: Any) -> None:
-            self.bring(index)
-
-        return before
-
     def _swap_in(self, index: int) -> None:
-        """Let the streamed layer before go, put this one in its place, start reading the one after."""
+        """Free the streamed layer before, put this one in its place, and start reading the one after."""
         if self.present is not None:
             self._put(self.present, self.shapes[self.present])
             self.present = None
@@ -94,30 +89,24 @@ class StreamedLayers:
             put_parameter(self.layers[index], name, tensor)
 
     def _next_room(self) -> Weights:
-        """The room of the layer that has just been put away: read by read, they take turns."""
+        """The room of the layer that has just been freed; the two take turns."""
         self.rooms.reverse()
         return self.rooms[0]
 
     def _read(self, index: int, room: Weights) -> Weights:
         import torch
 
-        with torch.no_grad():
-            if self.side_stream is None:
-                return self._read_all(index, room)
-            with self.side_stream:
-                weights = self._read_all(index, room)
+        with torch.no_grad(), self.side_stream or nullcontext():
+            weights = {
+                name: read_like(self.files, self.names[index] + name, like, self.placement, room.get(name))
+                for name, like in self.shapes[index].items()
+            }
+        if self.side_stream is not None:
             self.side_stream.synchronize()
-            return weights
-
-    def _read_all(self, index: int, room: Weights) -> Weights:
-        prefix = self.names[index]
-        return {
-            name: read_like(self.files, prefix + name, like, self.placement, room.get(name))
-            for name, like in self.shapes[index].items()
-        }
+        return weights
 
     def _own(self, weights: Weights) -> None:
-        """Tell the allocator that tensors filled on the side are used on the stream that computes."""
+        """Tell the allocator that tensors filled on the side stream are used on the one that computes."""
         import torch
 
         if self.side_stream is not None:
@@ -127,7 +116,7 @@ class StreamedLayers:
 
 
 def _make_room(shapes: Weights, prefix: str, files: WeightFiles, placement: Placement) -> Weights:
-    """Memory for what has to be converted on the host; the layers of the window use it over and over.
+    """Memory for weights that are converted on the host, reused for layer after layer.
 
     Fresh memory for each layer leaves holes in the C library's heap, in the end as large as several layers.
     """
@@ -145,7 +134,7 @@ def _make_room(shapes: Weights, prefix: str, files: WeightFiles, placement: Plac
 
 
 def as_streamed(layers: nn.ModuleList, streamed: StreamedLayers) -> nn.ModuleList:
-    """The same layers as a list that brings each one's weights before a loop gets to it."""
+    """The same layers as a list that brings the weights of each before a loop gets to it."""
     from torch import nn
 
     class StreamedList(nn.ModuleList):

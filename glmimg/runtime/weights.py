@@ -1,8 +1,8 @@
 """Reading single tensors of a checkpoint, and building a module with only the tensors a job needs.
 
-A module is built without storage, then its tensors are read one by one, converted and put where they
-belong. A tensor that needs neither conversion nor another device stays a view of its file: it takes no
-memory of its own, and the parts of it that nobody touches are never read.
+A module is built without storage. Its tensors are then read one by one, converted and put in place. A tensor that
+needs neither conversion nor another device stays a view of its file: it takes no memory of its own, and parts of it
+that are never touched are never read.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Place:
 class WeightFiles:
     """The tensors of one part of a checkpoint, by name, wherever they lie.
 
-    Every tensor is mapped from its file by itself: layers that are streamed come and go thousands of
-    times, and pages that were read only to be converted go back to the system with their tensor.
+    Every tensor is mapped from its file by itself, so that pages read only to be converted go back to the system with
+    their tensor: streamed layers come and go thousands of times.
     raises: ModelUnfit (exit 4) for a file that is missing or damaged
     """
 
@@ -136,13 +136,13 @@ def fill_module(module: nn.Module, files: WeightFiles, placement: Placement, lea
 
 
 def _tie(module: Any) -> None:
-    """Let parameters that are one and the same be so again (transformers' models know which)."""
+    """Share again the parameters that a model shares; transformers' models know which."""
     if hasattr(module, "tie_weights"):
         module.tie_weights()
 
 
 def _dtype_of(module: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype:
-    """Some modules keep parts in float32 in half precision; their classes say which (transformers, diffusers)."""
+    """The dtype of one parameter: classes of transformers and diffusers name parts that stay in float32."""
     import torch
 
     always = getattr(module, "_keep_in_fp32_modules_strict", None) or ()
@@ -154,9 +154,9 @@ def _dtype_of(module: nn.Module, name: str, dtype: torch.dtype) -> torch.dtype:
 def read_like(
     files: WeightFiles, name: str, like: torch.Tensor, placement: Placement, room: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """A tensor that has to have the shape of `like`. Raises ModelUnfit (exit 4).
+    """A tensor that must have the shape of `like`. Raises ModelUnfit (exit 4).
 
-    room: where to put it if it has to be converted; of the placement, and of the shape of `like`
+    room: memory of that shape, in the placement's dtype, to convert it into
     """
     shape = files.places[name].shape
     if shape != tuple(like.shape):
