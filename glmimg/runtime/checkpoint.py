@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,7 @@ class Part:
     class_name: str
     config_file: str
     weight_stem: str | None = None
+
 
 PARTS = {
     "vision_language_encoder": Part("ar", "GlmImageForConditionalGeneration", "config.json", "model"),
@@ -133,6 +135,11 @@ class Checkpoint:
         if self.compressed_by(part) is None or not (self.folder / part).is_dir():
             return None
         return sum(file.stat().st_size - self.read_header(file)[1] for file in self.weight_files(part))
+
+    def parameters(self, part: str) -> dict[str, int]:
+        """How many numbers each tensor of a part holds. Raises ModelUnfit (exit 4)."""
+        tensors = {name: each for file in self.weight_files(part) for name, each in self.read_header(file)[0].items()}
+        return {name: math.prod(each["shape"]) for name, each in tensors.items()}
 
     def weight_files(self, part: str) -> list[Path]:
         """The safetensors files of one part; none for a part without weights.

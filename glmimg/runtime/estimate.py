@@ -24,7 +24,7 @@ GLYPH_TOKENS = 64
 CONTEXT_BYTES = 600e6
 """What the driver and the matrix library of an accelerator take."""
 
-PROCESS_BYTES = {"ar": 378e6, "dit": 435e6}
+PROCESS_BYTES = {"ar": 305e6, "dit": 355e6}
 """Python and the libraries each stage imports, measured on Linux; the second stage follows the first."""
 
 DIT_ALIVE = 14
@@ -94,7 +94,7 @@ def ar_need(sizes: ARSizes, request: Request, layout: Layout = Layout()) -> Need
     """Peak of stage 1."""
     scalar, weight = request.scalar, request.layer_weight("ar")
     layers = sizes.layer * weight * layers_present(sizes.layers, layout)
-    weights = layers + sizes.rest * weight + sizes.visual * sizes.embedding * scalar
+    weights = layers + sizes.rest * weight + sizes.visual * sizes.hidden * scalar
     if request.with_sources:
         weights += (sizes.vision + sizes.vq) * scalar
     if sizes.stored is not None:  # the library that reads it loads all of it

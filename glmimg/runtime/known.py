@@ -14,11 +14,15 @@ from glmimg.runtime.checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class KnownCheckpoint(Checkpoint):
-    """A checkpoint that is not on this machine, but whose configuration glmimg knows as far as a plan needs it."""
+    """A checkpoint that is not on this machine, but of which glmimg knows what a plan needs."""
 
     def config(self, part: str, name: str | None = None) -> dict[str, Any]:
         """The known values of one part. Raises KeyError for parts without weights."""
         return dict(_known()[self.id]["parts"][part])
+
+    def parameters(self, part: str) -> dict[str, int]:
+        """Parameters of a part by what their names begin with."""
+        return dict(_known()[self.id]["parameters"][part])
 
 
 def known_checkpoint(hub_id: str) -> KnownCheckpoint | None:

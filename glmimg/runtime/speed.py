@@ -101,7 +101,7 @@ def _loaded_bytes(planner: Planner, plan: MemoryPlan) -> tuple[float, float]:
     layers = ar.layer * request.layer_weight("ar") * layers_present(ar.layers, plan.ar)
     blocks = dit.block * request.layer_weight("dit") * layers_present(dit.blocks, plan.dit)
     return (
-        layers + (ar.rest + ar.visual * ar.embedding) * request.scalar,
+        layers + (ar.rest + ar.visual * ar.hidden) * request.scalar,
         blocks + (dit.rest + dit.text_encoder + dit.decoder) * request.scalar,
     )
 
