@@ -32,16 +32,18 @@ def show_models(request: Request) -> None:
     """A table of the checkpoints on this machine."""
     from glmimg.runtime.inventory import find_models
 
-    console, found = request.console, find_models()
+    console = request.console
     if console.json:
-        for each in found:
+        for each in find_models():
             console.result("", each.fields())
         return
+    from rich.filesize import decimal
     from rich.table import Table
 
     table = Table("model", "revision", "size", "state", "folder", box=None, pad_edge=False)
-    for each in found:
-        table.add_row(each.id, (each.revision or "")[:12], each.size_text, each.state, str(each.folder))
+    for each in find_models():
+        model = each.checkpoint
+        table.add_row(model.id, (model.revision or "")[:12], decimal(each.bytes), each.state, str(model.folder))
     console.show(table)
 
 

@@ -79,7 +79,7 @@ def plan(
     from glmimg.errors import OutOfMemory, UsageError
     from glmimg.runtime.device import check_names
     from glmimg.runtime.machine import parse_bytes
-    from glmimg.runtime.proposal import propose, propose_here
+    from glmimg.runtime.proposal import propose
 
     choice, given, console = request.settings(ModelChoice), request.job(), request.console
     check_names(choice)
@@ -92,15 +92,8 @@ def plan(
         return
     if measured or choice.rows or (gpu and vram):
         raise UsageError("--measured and --ar-batch go with --pictures-per-hour, --gpu or --vram", "Say one of them.")
-    device, dtype, quantize = choice.device, choice.dtype, choice.quantize
-    if vram is None and gpu is None:
-        proposal = propose_here(
-            checkpoint, size_px, device=device, dtype=dtype, steps=count, guided=guided, quantize=quantize
-        )
-    else:
-        amount = parse_bytes(vram, "--vram") if vram else int(find_card(gpu or "").memory)
-        precision = "bf16" if dtype == "auto" else dtype
-        proposal = propose(checkpoint, size_px, amount, dtype=precision, steps=count, guided=guided, quantize=quantize)
+    amount = parse_bytes(vram, "--vram") if vram else find_card(gpu).memory if gpu else None
+    proposal = propose(checkpoint, choice, size_px, amount, count, guided)
     if console.json:
         console.result("", asdict(proposal))
     else:

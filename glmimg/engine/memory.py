@@ -12,7 +12,7 @@ from glmimg.choice import ModelChoice
 from glmimg.errors import OutOfMemory, UsageError
 from glmimg.job import Painting
 from glmimg.runtime.checkpoint import BACKBONES, Checkpoint, Half
-from glmimg.runtime.device import DTYPES, Placement
+from glmimg.runtime.device import Placement
 from glmimg.runtime.estimate import Request, ar_need, dit_need
 from glmimg.runtime.layout import PLANS, Layout
 from glmimg.runtime.lora import Lora, check_fits, find_loras
@@ -80,11 +80,10 @@ class MemoryKeeper:
         """The largest of several pictures, as the estimate wants to know it."""
         height, width = max(sizes_px, key=lambda size: size[0] * size[1])
         ways = parse_quantize(self.choice.quantize)
-        name = next(name for name, dtype in DTYPES.items() if dtype == self.placement.dtype_name)
         return Request(
             height,
             width,
-            name,
+            self.placement.precision,
             on_host=self.placement.device.type == "cpu",
             guided=guided,
             with_sources=with_sources,

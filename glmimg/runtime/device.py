@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from glmimg.choice import ModelChoice
 from glmimg.errors import UsageError
 from glmimg.runtime.checkpoint import Half
-from glmimg.runtime.compiling import check_compiler
 
 if TYPE_CHECKING:
     import torch
 
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 DEVICE_KINDS = ("cpu", "cuda", "mps", "xpu")
+COMPILERS = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
+"""C++ compilers that torch's needs one of."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,11 @@ class Placement:
     def dtype_name(self) -> str:
         return str(self.dtype).removeprefix("torch.")
 
+    @property
+    def precision(self) -> str:
+        """The dtype as `--dtype` names it."""
+        return next(name for name, known in DTYPES.items() if known == self.dtype_name)
+
 
 def check_names(choice: ModelChoice) -> None:
     """Refuse unknown names, and compiling without a compiler, before torch is imported. Raises UsageError (exit 2)."""
@@ -38,8 +47,11 @@ def check_names(choice: ModelChoice) -> None:
             raise UsageError(f"--device {device}: no such device", f"Use auto, {', '.join(DEVICE_KINDS)} or cuda:1.")
     if choice.device.count(",") > 1:
         raise UsageError(f"--device {choice.device}: more than two", "One for each stage, such as cuda:0,cuda:1.")
-    if choice.compile:
-        check_compiler()
+    if choice.compile and not any(shutil.which(name) for name in (os.environ.get("CXX"), *COMPILERS) if name):
+        raise UsageError(
+            "--compile needs a C++ compiler, and none is on PATH",
+            f"Install one ({' or '.join(COMPILERS)}) or name it in CXX, or leave --compile out.",
+        )
 
 
 def device_for(device: str, half: Half) -> str:

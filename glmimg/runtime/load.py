@@ -65,14 +65,15 @@ def load_module(
 
     settle_imports()
     with _loading(checkpoint, name), torch.no_grad():
-        if checkpoint.compressed_by(name) is not None:
-            return _load_by_library(part_class, checkpoint, name, placement, selection)  # type: ignore[no-any-return]
-        module: Any = build_module(part_class, checkpoint, name, selection.skip)
-        files = WeightFiles(checkpoint, name)
-        if any(weight not in files.places for weight, _ in module.named_parameters()):  # named as in an older version
-            return _load_by_library(part_class, checkpoint, name, placement, selection)  # type: ignore[no-any-return]
-        _fill(module, files, placement, selection)
-        return module  # type: ignore[no-any-return]
+        if checkpoint.compressed_by(name) is None:
+            module: Any = build_module(part_class, checkpoint, name, selection.skip)
+            files = WeightFiles(checkpoint, name)
+            if all(
+                weight in files.places for weight, _ in module.named_parameters()
+            ):  # else named as in an older version
+                _fill(module, files, placement, selection)
+                return module  # type: ignore[no-any-return]
+        return _load_by_library(part_class, checkpoint, name, placement, selection)  # type: ignore[no-any-return]
 
 
 def _fill(module: Any, files: WeightFiles, placement: Placement, selection: Selection) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pydantic import ByteSize, TypeAdapter, ValidationError
 
 from glmimg.errors import UsageError
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     import torch
 
 CGROUP_LIMIT, CGROUP_USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-_BYTES = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 
 
 def free_bytes(device: torch.device) -> float:
@@ -20,10 +20,8 @@ def free_bytes(device: torch.device) -> float:
     import torch
 
     if device.type in ("cuda", "xpu"):
-        index = device.index if device.index is not None else torch.accelerator.current_device_index()
         backend = torch.cuda if device.type == "cuda" else torch.xpu
-        free, _ = backend.mem_get_info(index)
-        return float(free)
+        return float(backend.mem_get_info(device)[0])
     return free_host_bytes()
 
 
@@ -41,11 +39,10 @@ def free_host_bytes() -> float:
 
 def parse_bytes(text: str, option: str) -> float:
     """The bytes meant by `12GB` (in units of 10^9), `12GiB` (of 2^30) or a plain number. Raises UsageError (exit 2)."""
-    match = _BYTES.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"{option} {text!r} is not an amount of memory", f"For example {option} 12GB.")
-    number, unit, binary = match.groups()
-    amount = float(number) * (1024.0 if binary else 1000.0) ** " kmgt".index(unit.lower() or " ")
+    try:
+        amount = float(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError as error:
+        raise UsageError(f"{option} {text!r} is not an amount of memory", f"For example {option} 12GB.") from error
     if not 1e6 <= amount <= 1e15:
         raise UsageError(f"{option} {text!r} is not the memory of a card", f"For example {option} 12GB.")
     return amount

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from glmimg.choice import ModelChoice
 from glmimg.errors import OutOfMemory
 from glmimg.runtime.checkpoint import BACKBONES, Checkpoint
-from glmimg.runtime.device import DTYPES, place
+from glmimg.runtime.device import place
 from glmimg.runtime.estimate import Need, Request
 from glmimg.runtime.layout import PLANS, MemoryPlan
 from glmimg.runtime.machine import free_bytes
@@ -44,47 +44,28 @@ class Proposal:
     advice: str
 
 
-def propose_here(
-    checkpoint: Checkpoint,
-    size_px: tuple[int, int],
-    *,
-    device: str,
-    dtype: str,
-    steps: int,
-    guided: bool,
-    quantize: str,
-) -> Proposal:
-    """A plan for this machine: memory that is free now, speeds measured now. Raises UsageError (exit 2)."""
-    placement = place(ModelChoice.model_validate({"device": device, "dtype": dtype}))
-    name = next(name for name, known in DTYPES.items() if known == placement.dtype_name)
-    check_device(quantize, placement)
-    request = Request(*size_px, name, on_host=placement.device.type == "cpu", guided=guided)
-    request = _compressed(request, quantize, checkpoint)
-    budget = free_bytes(placement.device)
-    where = f"{placement.device} of this machine, {budget / 1e9:.1f} GB free"
-    return _propose(checkpoint, request, budget, measure_speeds(placement), where, steps)
-
-
 def propose(
-    checkpoint: Checkpoint,
-    size_px: tuple[int, int],
-    vram: float,
-    *,
-    dtype: str,
-    steps: int,
-    guided: bool,
-    quantize: str,
+    checkpoint: Checkpoint, choice: ModelChoice, size_px: tuple[int, int], vram: float | None, steps: int, guided: bool
 ) -> Proposal:
-    """A plan for a card of `vram` bytes that need not be in this machine. Raises UsageError (exit 2)."""
-    request = _compressed(Request(*size_px, dtype, on_host=False, guided=guided), quantize, checkpoint)
-    return _propose(checkpoint, request, vram, assume_speeds(vram), f"a card of {vram / 1e9:.1f} GB", steps)
+    """A plan for a card of `vram` bytes, or for this machine: memory free now, speeds measured now.
 
-
-def _compressed(request: Request, quantize: str, checkpoint: Checkpoint) -> Request:
-    """The same with compressed weights, which cannot be streamed. Raises UsageError (exit 2)."""
-    ways = parse_quantize(quantize)
+    raises: UsageError (exit 2), ModelUnfit (exit 4)
+    """
+    on_host = False
+    if vram is None:
+        placement = place(choice)
+        check_device(choice.quantize, placement)
+        dtype, on_host = placement.precision, placement.device.type == "cpu"
+        budget, speeds = free_bytes(placement.device), measure_speeds(placement)
+        where = f"{placement.device} of this machine, {budget / 1e9:.1f} GB free"
+    else:
+        dtype = "bf16" if choice.dtype == "auto" else choice.dtype
+        budget, speeds, where = vram, assume_speeds(vram), f"a card of {vram / 1e9:.1f} GB"
+    ways = parse_quantize(choice.quantize)
     plain = {half: ways[half] == NONE and checkpoint.compressed_by(part) is None for half, part in BACKBONES.items()}
-    return replace(request, quantize=(ways["ar"], ways["dit"]), streamable=(plain["ar"], plain["dit"]))
+    compression, streamable = (ways["ar"], ways["dit"]), (plain["ar"], plain["dit"])
+    request = Request(*size_px, dtype, on_host=on_host, guided=guided, quantize=compression, streamable=streamable)
+    return _propose(checkpoint, request, budget, speeds, where, steps)
 
 
 def _propose(
