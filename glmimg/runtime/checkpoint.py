@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -175,19 +175,17 @@ class Checkpoint:
     def problems(self, *halves: Half) -> Iterator[ModelUnfit]:
         """Everything that makes this checkpoint unusable for the given halves (both if none is named)."""
         parts = [name for name, part in PARTS.items() if part.half in (halves or HALVES)]
-        if problem := self._problem_of_index(parts):
+        checks: list[Callable[[], None]] = [partial(self._check_part, part) for part in parts]
+        if set(BACKBONES.values()) <= set(parts):
+            checks.append(self._check_codebooks)
+        try:
+            self._check_index(parts)
+        except ModelUnfit as problem:
             yield problem
             return
-        for part in parts:
+        for check in checks:
             try:
-                self._check_reader(part)
-                for file in self.weight_files(part):
-                    self.read_header(file)
-            except ModelUnfit as problem:
-                yield problem
-        if set(BACKBONES.values()) <= set(parts):
-            try:
-                self._check_codebooks()
+                check()
             except ModelUnfit as problem:
                 yield problem
 
@@ -239,27 +237,24 @@ class Checkpoint:
             raise self.unfit(f"{name} is not a JSON object")
         return value
 
-    def _problem_of_index(self, parts: list[str]) -> ModelUnfit | None:
-        try:
-            index = self._read_json(self.folder / "model_index.json")
-        except ModelUnfit as problem:
-            return problem
+    def _check_index(self, parts: list[str]) -> None:
+        index = self._read_json(self.folder / "model_index.json")
         for part in parts:
             entry, expected = index.get(part), PARTS[part].class_name
             name = entry[1] if isinstance(entry, list) and len(entry) == 2 else None
             if name != expected:
                 found = f"is of class {name}" if name else "is not named"
-                return self.unfit(f"model_index.json: {part} {found}, a GLM-Image has {expected}")
-        return None
+                raise self.unfit(f"model_index.json: {part} {found}, a GLM-Image has {expected}")
 
-    def _check_reader(self, part: str) -> None:
+    def _check_part(self, part: str) -> None:
         method = self.compressed_by(part)
-        package = missing_reader(method) if method else None
-        if package:
+        if method and (package := missing_reader(method)):
             raise ModelUnfit(
                 f"model {self.id}: {part} comes compressed by {method}, which needs {package} (not installed)",
                 f"Install it: pip install {package}",
             )
+        for file in self.weight_files(part):
+            self.read_header(file)
 
     def read_header(self, file: Path) -> tuple[dict[str, Any], int]:
         """The tensors of a safetensors header, checked against the file, and where in the file the data start.

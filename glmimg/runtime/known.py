@@ -33,5 +33,4 @@ def known_checkpoint(hub_id: str) -> KnownCheckpoint | None:
 
 @cache
 def _known() -> dict[str, Any]:
-    text = files("glmimg.runtime").joinpath("known_shapes.json").read_text(encoding="utf-8")
-    return json.loads(text)  # type: ignore[no-any-return]
+    return json.loads((files("glmimg.runtime") / "known_shapes.json").read_bytes())  # type: ignore[no-any-return]

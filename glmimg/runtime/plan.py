@@ -50,10 +50,7 @@ class Planner:
 
 
 def fit_ar(sizes: ARSizes, request: Request, budget: float) -> Layout:
-    """The fastest layout of the AR half in `budget` bytes: all layers stay, or ever fewer.
-
-    raises: as `Planner.choose`
-    """
+    """The fastest layout of the AR half in `budget` bytes: all layers stay, or ever fewer. Raises as `choose`."""
     layouts = [Layout()]
     if request.streamable[0]:
         layouts += [Layout(resident=resident) for resident in range(sizes.layers - WINDOW - 1, -1, -1)]
@@ -61,23 +58,18 @@ def fit_ar(sizes: ARSizes, request: Request, budget: float) -> Layout:
 
 
 def fit_dit(sizes: DiTSizes, request: Request, budget: float) -> Layout:
-    """The fastest layout of stage 2: parts together, in turns, with a tiled VAE, then ever fewer blocks stay.
-
-    raises: as `Planner.choose`
-    """
-    layouts = [Layout(), Layout(taking_turns=True), Layout(taking_turns=True, vae_tiles=True)]
-    for tiles in (False, True) if request.streamable[1] else ():
-        layouts += [
-            Layout(taking_turns=True, resident=resident, vae_tiles=tiles)
-            for resident in range(sizes.blocks - WINDOW - 1, -1, -1)
-        ]
+    """The fastest layout of stage 2: parts together, in turns, with a tiled VAE, then ever fewer blocks stay."""
+    plain, tiled = Layout(taking_turns=True), Layout(taking_turns=True, vae_tiles=True)
+    layouts = [Layout(), plain, tiled]
+    if request.streamable[1]:
+        fewer = range(sizes.blocks - WINDOW - 1, -1, -1)
+        layouts += [replace(layout, resident=resident) for layout in (plain, tiled) for resident in fewer]
     return _first_fit(layouts, lambda layout: dit_need(sizes, request, layout).peak, budget, "stage 2")
 
 
 def _first_fit(layouts: Sequence[Layout], peak: Callable[[Layout], float], budget: float, stage: str) -> Layout:
-    room = budget * (1 - MARGIN)
     for layout in layouts:
-        if peak(layout) <= room:
+        if peak(layout) <= budget * (1 - MARGIN):
             return layout
     least = min(map(peak, layouts)) / (1 - MARGIN)
     raise OutOfMemory(

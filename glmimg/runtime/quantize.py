@@ -67,11 +67,10 @@ def check_device(text: str, placement: Placement) -> None:
         raise UsageError(f"--quantize int4: no kernel for {kind}", others)
     if placement.dtype_name not in INT4_DTYPES[kind]:
         raise UsageError(f"--quantize int4 works in bf16 on {kind}, not in {placement.dtype_name}", "Use --dtype bf16.")
-    if kind == "cuda":
-        import torch
+    import torch
 
-        if torch.cuda.get_device_capability(placement.device) < TENSOR_CORES:
-            raise UsageError(f"--quantize int4: the card {placement.device} is older than Ampere", others)
+    if kind == "cuda" and torch.cuda.get_device_capability(placement.device) < TENSOR_CORES:
+        raise UsageError(f"--quantize int4: the card {placement.device} is older than Ampere", others)
 
 
 def fill_compressed(
@@ -90,25 +89,27 @@ def fill_compressed(
 
 def compress(module: nn.Module, way: str, placement: Placement) -> nn.Module:
     """Compress every linear layer of a module. Returns the module, or what replaces it where it is a linear layer."""
+    from torch import nn
+
     if way == "nf4":
-        return _compress_nf4(module, placement)
+        for name, each in list(module.named_modules()):
+            if isinstance(each, nn.Linear):
+                if not name:
+                    return _nf4_of(each, placement)
+                module.set_submodule(name, _nf4_of(each, placement))
+        return module
     from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
 
-    if way == "int4":
-        return _compress_int4(module, placement.device.type)
-    quantize_(module, Int8WeightOnlyConfig() if way == "int8" else Float8WeightOnlyConfig())
-    return module
+    if way != "int4":
+        quantize_(module, Int8WeightOnlyConfig() if way == "int8" else Float8WeightOnlyConfig())
+        return module
 
-
-def _compress_int4(module: nn.Module, device: str) -> nn.Module:
-    from torch import nn
-    from torchao.quantization import quantize_
-
-    def goes_in(each: nn.Module, group: int) -> bool:
+    def fits(each: nn.Module, group: int) -> bool:
         return isinstance(each, nn.Linear) and each.out_features % INT4_ROWS == 0 and widest(each.in_features) == group
 
     for group in INT4_GROUPS:
-        quantize_(module, _int4_config(device, group), filter_fn=lambda each, name, group=group: goes_in(each, group))
+        config = _int4_config(placement.device.type, group)
+        quantize_(module, config, filter_fn=lambda each, name, group=group: fits(each, group))
     return module
 
 
@@ -127,17 +128,6 @@ def _int4_config(device: str, group: int) -> Any:
 
     packing = {"cuda": "tile_packed_to_4d", "xpu": "plain_int32"}[device]
     return Int4WeightOnlyConfig(group_size=group, int4_packing_format=packing, set_inductor_config=False)
-
-
-def _compress_nf4(module: nn.Module, placement: Placement) -> nn.Module:
-    from torch import nn
-
-    if isinstance(module, nn.Linear):
-        return _nf4_of(module, placement)
-    for name, each in list(module.named_modules()):
-        if isinstance(each, nn.Linear):
-            module.set_submodule(name, _nf4_of(each, placement))
-    return module
 
 
 def _nf4_of(linear: nn.Linear, placement: Placement) -> nn.Module:

@@ -147,7 +147,7 @@ def test_reading_ahead_stops_at_its_limit(tmp_path: Path) -> None:
     for file in files[:2]:
         file.write_bytes(bytes(20 * 2**20))
     everything = ReadAhead(files, limit_bytes=2**30)
-    everything.wait()
+    everything.join()
     assert everything.read_bytes == 40 * 2**20
     little = ReadAhead(files, limit_bytes=2**20)
     little.close()
