@@ -1,51 +1,76 @@
-"""Files that are whole or absent: a temporary file in the same folder, fsync, rename."""
+"""Files that are whole or absent: a temporary file in the same folder, fsync, then its name in one step."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 
-from glmimg.errors import WriteError
+from glmimg.errors import NameTaken, WriteError
+
+NAME_BYTES = 64
+"""Of a file's name in that of its temporary file: a name may have 255 bytes, however few characters that is."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> None:
     """Write `data` to `path` so that a reader, a crash or a full disk never sees half of it.
 
     Special files such as /dev/full cannot be renamed over and are written to directly.
-    raises: WriteError (exit 1); what stood at `path` before is then untouched
+
+    replace: what stands at `path`; its permissions stay
+    raises:  WriteError (exit 1), NameTaken (exit 1) without `replace`; what stood at `path` before is then untouched
     """
     try:
         if path.exists() and not path.is_file():
             path.write_bytes(data)
         else:
-            _replace(path, data)
+            _put(path, data, replace)
+    except FileExistsError as error:
+        raise NameTaken(path) from error
     except OSError as error:
         raise WriteError(path, error.strerror or str(error)) from error
 
 
-def _replace(path: Path, data: bytes) -> None:
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:64]}.", suffix=".part", dir=path.parent)
+def _put(path: Path, data: bytes, replace: bool) -> None:
+    begin = os.fsencode(path.name)[:NAME_BYTES].decode(errors="ignore")
+    handle, name = tempfile.mkstemp(prefix=f".{begin}.", suffix=".part", dir=path.parent)
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        part.chmod(0o666 & ~_umask())
-        part.replace(path)
-    except BaseException:
+        part.chmod(_mode(path))
+        if replace:
+            part.replace(path)
+        else:
+            _name_new(part, path)
+    finally:
         with contextlib.suppress(OSError):
             part.unlink()
-        raise
     _sync_folder(path.parent)
 
 
-def _umask() -> int:
+def _name_new(part: Path, path: Path) -> None:
+    """Give a file its name unless there is one of that name, be it a link to nowhere. Raises FileExistsError."""
+    try:
+        path.hardlink_to(part)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the name is taken first, by an empty file
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        part.replace(path)
+
+
+def _mode(path: Path) -> int:
+    """Permissions of the file that stands there, else those of a new one."""
+    with contextlib.suppress(OSError):
+        return stat.S_IMODE(path.stat().st_mode) & 0o777
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask
 
 
 def _sync_folder(folder: Path) -> None:

@@ -32,6 +32,14 @@ class WriteError(GlmimgError):
         self.path = path
 
 
+class NameTaken(WriteError):
+    """A file came to stand at an output's path while it was drawn; it is left as it is (exit 1)."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(path, "another program put a file there meanwhile")
+        self.hint = "Overwrite it with --force, or choose another name."
+
+
 class UsageError(GlmimgError):
     """The command line asks for something impossible (exit 2)."""
 

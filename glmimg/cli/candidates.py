@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from glmimg.atomic import write_atomically
 from glmimg.cli.drawing import place_orders, report_picture
 from glmimg.cli.outputs import check_outputs, numbered_output
 from glmimg.cli.run import Run
@@ -57,6 +56,7 @@ def draw_sheet(jobs: Sequence[Job], desk: Desk, sheet: Path, description: str) -
     """
     edits = bool(jobs[0].scene.sources)
     grid: Role = "target" if edits else "preview"
+    desk.files.take([sheet])
     written = [each.dump for each in desk.write([Order(job, until=grid) for job in jobs], then_paint=True)]
     drafts = [
         PaintOrder(dump, job.painting.draft, name=f"candidate {number}", grid=grid)
@@ -64,7 +64,7 @@ def draw_sheet(jobs: Sequence[Job], desk: Desk, sheet: Path, description: str) -
     ]
     images = [painted.picture.image for painted in desk.paint(drafts)]
     labels = [f"{number}   seed {job.sampling.seed}" for number, job in enumerate(jobs, start=1)]
-    write_atomically(sheet, contact_sheet(images, labels, description))
+    desk.files.write(sheet, contact_sheet(images, labels, description))
     return [None if edits else dump for dump in written]
 
 

@@ -38,6 +38,13 @@ class Drawing:
             check_outputs([path], force=self.force)
         return path
 
+    def save(self, image: Image, path: Path, console: Console) -> None:
+        """Write the picture and say so. Raises WriteError (exit 1)."""
+        from glmimg.tokens.picture import write_picture
+
+        write_picture(image, path, replace=self.force)
+        console.note(f"drew {path}")
+
     def _path_beside_over(self) -> Path | None:
         if self.over is None:
             return None
@@ -78,7 +85,7 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> N
     picture_path = drawing.path()
     checks = [*check_dump(dump, path), check_model(dump, path, model)]
     if picture_path is not None:
-        _draw(picture_path, _draw_one(dump, drawing.over), console)
+        drawing.save(_draw_one(dump, drawing.over), picture_path, console)
     show(dump, str(path), checks, console)
     failed = [check for check in checks if check.state == "failed"]
     if failed:
@@ -116,7 +123,7 @@ def compare(one_path: Path, other_path: Path, console: Console, drawing: Drawing
     if picture_path is not None:
         from glmimg.tokens.picture import draw_comparison
 
-        _draw(picture_path, draw_comparison(one, other, comparison), console)
+        drawing.save(draw_comparison(one, other, comparison), picture_path, console)
     if console.json:
         console.result("", view.comparison_fields(names, comparison))
     else:
@@ -187,10 +194,3 @@ def _draw_one(dump: TokenDump, over: Path | None) -> Image:
     from glmimg.tokens.picture import draw_dump, draw_over
 
     return draw_dump(dump) if over is None else draw_over(dump, over)
-
-
-def _draw(path: Path, image: Image, console: Console) -> None:
-    from glmimg.tokens.picture import write_picture
-
-    write_picture(image, path)
-    console.note(f"drew {path}")

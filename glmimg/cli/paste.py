@@ -46,7 +46,8 @@ def paste(
         change.parent("pasted", source, cells, f"{part} at {place[0]},{place[1]}"),
     ]
     result = pasted.model_copy(update={"parents": parents})
-    (path,) = place_dumps([NameFields(result.prompt, result.seed, 1)], request.settings(Output))
+    output = request.settings(Output)
+    (path,) = place_dumps([NameFields(result.prompt, result.seed, 1)], output)
     if path is not None:
-        write_dump(result, path)
+        write_dump(result, path, replace=output.force)
     report_dump(result, path, request.console)

@@ -96,12 +96,14 @@ class Run:
         """A desk with an engine on it, and a bar on the terminal while it works."""
         from glmimg.engine.engine import Engine
         from glmimg.engine.orders import Desk
+        from glmimg.engine.output_files import OutputFiles
 
         with (
+            OutputFiles(force=self.output.force) as files,
             ProgressLine(self.console) as progress,
             Engine(self.stages, scope, progress, keep_both=keep_both) as engine,
         ):
-            yield Desk(engine, self.shelf, metadata=not self.output.no_metadata, embed=self.output.embed_sources)
+            yield Desk(engine, self.shelf, not self.output.no_metadata, self.output.embed_sources, files)
 
 
 def _loaded_before(request: Request, model: ModelRef | None, loaded: ModelChoice | None) -> dict[str, Any] | None:

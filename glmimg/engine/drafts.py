@@ -7,7 +7,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from glmimg.atomic import write_atomically
 from glmimg.engine.orders import Desk, Order, Painted, paint_order
 from glmimg.events import Event, PreviewWritten, unwatched
 from glmimg.image_io import Picture, encode_png
@@ -36,13 +35,14 @@ def draw_with_drafts(desk: Desk, orders: Sequence[Order], drafts: Sequence[Draft
     engine, wanted, works = desk.engine, list(drafts), list[Future[None]]()
     watch = engine.watch
     engine.stages.check("ar", "dit")
+    desk.files.take(draft.path for draft in drafts)
     painter = engine.painter()
 
     def paint(dump: TokenDump, draft: Draft) -> None:
         painting = draft.job.painting.draft
         image = painter.paint(as_target(dump, "preview"), painting, unwatched)
         picture = Picture(image, engine.stages.provenance(dump, painting, "preview"))
-        write_atomically(draft.path, encode_png(picture, metadata=desk.metadata))
+        desk.files.write(draft.path, encode_png(picture, metadata=desk.metadata))
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="drafts") as threads:
 

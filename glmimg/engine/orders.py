@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from glmimg.atomic import write_atomically
 from glmimg.engine.engine import Engine
 from glmimg.engine.failing import kept_on_failure
 from glmimg.engine.memory import check_extras
+from glmimg.engine.output_files import OutputFiles
 from glmimg.events import JobStarted, Saved
 from glmimg.grid import Role
 from glmimg.image_io import Picture, encode_png
@@ -18,7 +18,6 @@ from glmimg.job import Job, Painting
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.dump_file import write_dump
 from glmimg.tokens.painting import check_has_grid
 
 
@@ -76,12 +75,14 @@ class Desk:
     shelf:    where the sources of edits are
     metadata: whether pictures carry their provenance
     embed:    whether dumps carry the pixels of their sources
+    files:    what this run writes
     """
 
     engine: Engine
     shelf: SourceShelf
     metadata: bool = True
     embed: bool = False
+    files: OutputFiles = field(default_factory=OutputFiles)
 
     def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
         """Both stages: every dump, then every picture. Yields each picture when it is on disk.
@@ -101,6 +102,7 @@ class Desk:
                 ModelUnfit (exit 4), OutOfMemory (exit 5), WriteError (exit 1), Interrupted (exit 130)
         """
         self.engine.stages.check("ar")
+        self.files.take(path for order in orders for path in (order.dump_path, order.picture_path))
         for order in orders:
             for ref in order.job.scene.sources:
                 self.shelf.check(ref)
@@ -121,6 +123,7 @@ class Desk:
         """
         self.engine.stages.check("dit")
         orders = list(orders)
+        self.files.take(order.picture_path for order in orders)
         check_extras((order.painting, bool(order.dump.sources)) for order in orders)
         for order in orders:
             self.shelf.find_all(order.dump, Path(order.name))
@@ -137,6 +140,7 @@ class Desk:
     def redraw(self, redraws: Sequence[tuple[Redraw, Path | None]]) -> Iterator[TokenDump]:
         """Parts of dumps drawn anew, each on disk at its path when it is yielded. Raises as `write`."""
         self.engine.stages.check("ar")
+        self.files.take(path for _, path in redraws)
         with kept_on_failure([]):
             for number, (redraw, path) in enumerate(redraws, start=1):
                 self.engine.watch(JobStarted("tokens", number, len(redraws)))
@@ -158,7 +162,7 @@ class Desk:
         if self.embed:
             dump = self.shelf.embed(dump)
         if path is not None:
-            write_dump(dump, path)
+            self.files.write(path, dump.to_json().encode())
             self.engine.watch(Saved(path))
         return dump
 
@@ -168,7 +172,7 @@ class Desk:
         picture = self.engine.paint(order.dump, order.painting, order.grid)
         seconds = time.perf_counter() - started
         if order.picture_path is not None:
-            write_atomically(order.picture_path, encode_png(picture, metadata=self.metadata))
+            self.files.write(order.picture_path, encode_png(picture, metadata=self.metadata))
             self.engine.watch(Saved(order.picture_path))
         return Painted(order, picture, seconds)
 

@@ -58,9 +58,9 @@ def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
     return dump
 
 
-def write_dump(dump: TokenDump, path: Path) -> None:
-    """Write a dump whole or not at all. Raises WriteError (exit 1)."""
-    write_atomically(path, dump.to_json().encode())
+def write_dump(dump: TokenDump, path: Path, *, replace: bool = True) -> None:
+    """Write a dump whole or not at all. Raises as `write_atomically`."""
+    write_atomically(path, dump.to_json().encode(), replace=replace)
 
 
 def check_fits_model(dump: TokenDump, path: Path | str, *, codebook_size: int) -> None:

@@ -98,11 +98,11 @@ def draw_over(dump: TokenDump, picture_path: Path) -> Image.Image:
     return over
 
 
-def write_picture(picture: Image.Image, path: Path) -> None:
-    """Write a PNG whole or not at all. Raises WriteError (exit 1)."""
+def write_picture(picture: Image.Image, path: Path, *, replace: bool = True) -> None:
+    """Write a PNG whole or not at all. Raises as `write_atomically`."""
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue(), replace=replace)
 
 
 def _code_panel(grid: Grid, statistics: GridStatistics) -> Panel:
