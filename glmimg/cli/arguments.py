@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.cli.completing import Completer, any_file, dumps, one_of
 from glmimg.cli.options import only, without
 from glmimg.job import Sampling
 from glmimg.knob import DRAW, MODEL
@@ -41,6 +42,10 @@ def counted(value: int) -> int:
     return value
 
 
+def _file(metavar: str, text: str, completer: Completer) -> Any:
+    return typer.Argument(metavar=metavar, help=text, show_default=False, autocompletion=completer)
+
+
 Prompts = Annotated[
     list[str] | None,
     typer.Argument(
@@ -65,9 +70,10 @@ Count = Annotated[
         callback=counted,
     ),
 ]
-PictureFile = Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture of glmimg.", show_default=False)]
-DumpFile = Annotated[Path, typer.Argument(metavar="DUMP", help="A token dump.", show_default=False)]
-DumpFiles = Annotated[list[Path], typer.Argument(metavar="DUMP...", help="Token dumps.", show_default=False)]
+PictureFile = Annotated[Path, _file("PICTURE", "A picture of glmimg.", any_file)]
+DumpFile = Annotated[Path, _file("DUMP", "A token dump; - reads standard input.", dumps)]
+DumpFiles = Annotated[list[Path], _file("DUMP...", "Token dumps; - reads one from standard input.", dumps)]
+DumpFrom = Annotated[Path, _file("FROM", "The dump to copy from.", dumps)]
 AnyModel = Annotated[
     bool,
     typer.Option(
@@ -79,11 +85,23 @@ AnyModel = Annotated[
 ]
 Until = Annotated[
     str,
-    typer.Option("--until", metavar="GRID", help="Stop after this grid: preview or target.", rich_help_panel=DRAW),
+    typer.Option(
+        "--until",
+        metavar="GRID",
+        help="Stop after this grid: preview or target.",
+        rich_help_panel=DRAW,
+        autocompletion=one_of(["preview", "target"]),
+    ),
 ]
 PaintGrid = Annotated[
     str,
-    typer.Option("--grid", metavar="GRID", help="Grid to paint: target, or preview, a draft.", rich_help_panel=DRAW),
+    typer.Option(
+        "--grid",
+        metavar="GRID",
+        help="Grid to paint: target, or preview, a draft.",
+        rich_help_panel=DRAW,
+        autocompletion=one_of(["target", "preview"]),
+    ),
 ]
 Vary = Annotated[
     int,
@@ -96,7 +114,7 @@ Vary = Annotated[
         callback=counted,
     ),
 ]
-AnyPicture = Annotated[Path, typer.Argument(metavar="PICTURE", help="A picture file.", show_default=False)]
+AnyPicture = Annotated[Path, _file("PICTURE", "A picture file.", any_file)]
 NewPrompt = Annotated[
     str | None, typer.Option("--prompt", metavar="TEXT", help="Another prompt.", rich_help_panel=DRAW)
 ]
@@ -106,12 +124,22 @@ RedrawBox = Annotated[
 ]
 Mask = Annotated[
     Path | None,
-    typer.Option("--mask", metavar="PICTURE", help="Draw anew what is white in this picture.", rich_help_panel=DRAW),
+    typer.Option(
+        "--mask",
+        metavar="PICTURE",
+        help="Draw anew what is white in this picture.",
+        rich_help_panel=DRAW,
+        autocompletion=any_file,
+    ),
 ]
 KeepFrom = Annotated[
     Path | None,
     typer.Option(
-        "--keep-from", metavar="DUMP", help="Take the cells that are kept from this dump.", rich_help_panel=DRAW
+        "--keep-from",
+        metavar="DUMP",
+        help="Take the cells that are kept from this dump.",
+        rich_help_panel=DRAW,
+        autocompletion=dumps,
     ),
 ]
 PasteBox = Annotated[

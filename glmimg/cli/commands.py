@@ -132,16 +132,22 @@ class LazyGroup(TyperGroup):
                 self.add_command(LazyCommand(name, help=text, rich_help_panel=panel))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command that a command line names, loaded. Unknown names fail here, near ones are proposed.
-
-        `help` and `help NAME` show help pages. Raises UsageError (exit 2) for a prompt without a command.
-        """
-        if args[0] == "help":
-            args = [*(args[1:2] or []), "--help"]
-        if args[0] == "--help":
-            typer.echo(ctx.get_help())
-            raise typer.Exit
-        if any(map(str.isspace, args[0])):
-            raise UsageError(f"there is no command {args[0]!r}", f"To draw it: glmimg t2i {shell_words(*args)}")
+        """The command that a command line names, loaded. Unknown names fail here, near ones are proposed."""
+        if not ctx.resilient_parsing:  # a shell that completes a line wants no answers
+            args = self._understood(ctx, args)
         name, command, rest = super().resolve_command(ctx, args)
         return name, command.load() if isinstance(command, LazyCommand) else command, rest
+
+    def _understood(self, ctx: Any, args: list[str]) -> list[str]:
+        """The words of a command line, `help NAME` as `NAME --help`.
+
+        raises: UsageError (exit 2) for a prompt without a command; typer.Exit once `help` has shown all commands
+        """
+        if any(map(str.isspace, args[0])):
+            raise UsageError(f"there is no command {args[0]!r}", f"To draw it: glmimg t2i {shell_words(*args)}")
+        if args[0] != "help":
+            return args
+        if len(args) == 1:
+            typer.echo(ctx.get_help())
+            raise typer.Exit
+        return [args[1], "--help"]

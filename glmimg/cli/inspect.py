@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from glmimg.choice import ModelChoice, Output
+from glmimg.cli.completing import any_file
+from glmimg.cli.completing import dumps as dumps_here
 from glmimg.cli.options import Request, only, takes
 from glmimg.knob import OUTPUT
 
@@ -18,17 +20,30 @@ Dumps = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="DUMP...",
-        help="One dump to look at, two to compare, more (or a glob) for a table.",
+        help="One dump to look at (- reads standard input), two to compare, more (or a glob) for a table.",
         show_default=False,
+        autocompletion=dumps_here,
     ),
 ]
 GridPicture = Annotated[
     Path | None,
-    typer.Option("--picture", metavar="PNG", help="Draw the grids into a picture file.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--picture",
+        metavar="PNG",
+        help="Draw the grids into a picture file.",
+        rich_help_panel=OUTPUT,
+        autocompletion=any_file,
+    ),
 ]
 Over = Annotated[
     Path | None,
-    typer.Option("--over", metavar="PICTURE", help="Lay the grid over this decoded picture.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--over",
+        metavar="PICTURE",
+        help="Lay the grid over this decoded picture.",
+        rich_help_panel=OUTPUT,
+        autocompletion=any_file,
+    ),
 ]
 AsTable = Annotated[bool, typer.Option("--table", help="A line a dump, also for one or two.", rich_help_panel=OUTPUT)]
 Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a dump.", rich_help_panel=OUTPUT)]

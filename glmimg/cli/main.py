@@ -22,7 +22,6 @@ app = typer.Typer(
     '  glmimg t2i "a red circle on a blue background" --model demo -o circle.png\n'
     '  glmimg edit "make the background green" -i circle.png --model demo -o green.png\n',
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -62,7 +61,7 @@ def main() -> NoReturn:
 def _run(console: Console) -> int:
     """Run a command line and say what went wrong. Returns the exit status."""
     try:
-        app()
+        app(prog_name="glmimg")
     except GlmimgError as error:
         console.error(error)
         return error.exit_code

@@ -10,7 +10,9 @@ from glmimg.choice import ModelChoice, Output
 from glmimg.cli.options import Request, only, takes
 from glmimg.cli.planning import plan
 
-models = typer.Typer(help="Models on this machine: list, pull, check, plan.", no_args_is_help=False)
+models = typer.Typer(
+    help="Models on this machine: list, pull, check, plan.", no_args_is_help=False, add_completion=False
+)
 models.command()(plan)
 
 

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from glmimg.choice import Output
 from glmimg.cli.commands import show_all_options
+from glmimg.cli.completing import presets, values_of
 from glmimg.cli.console import Console
 from glmimg.knob import DRAW, Declared, Settings, knobs
 from glmimg.request import JOB, NOTHING, Layer, check_values, precedence, read_environment
@@ -29,6 +30,7 @@ PRESET = Annotated[
         help="A preset's name or file; repeatable, later wins.",
         rich_help_panel=DRAW,
         show_default=False,
+        autocompletion=presets,
     ),
 ]
 
@@ -155,6 +157,7 @@ def option(declared: Declared, *, rare: bool = False) -> Any:
         help=escape(f"{knob.help} [default: {default}]" if default else knob.help),
         show_default=False,
         hidden=rare or knob.rare,
+        autocompletion=values_of(declared),
         rich_help_panel=knob.panel,
     )
     return Annotated[_plain_type(declared), info]

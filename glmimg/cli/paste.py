@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
 from glmimg.choice import Output
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes
@@ -16,7 +11,7 @@ from glmimg.cli.options import Request, takes
 def paste(
     request: Request,
     dump: a.DumpFile,
-    source: Annotated[Path, typer.Argument(metavar="FROM", help="The dump to copy from.", show_default=False)],
+    source: a.DumpFrom,
     box: a.PasteBox = None,
     at: a.PasteAt = None,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from glmimg.choice import Output
+from glmimg.cli import completing
 from glmimg.cli.options import Request, only, takes
 
 if TYPE_CHECKING:
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
 @takes(only(Output, "as_json"))
 def presets(
     request: Request,
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Show this preset.", show_default=False)] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[NAME]", help="Show this preset.", show_default=False, autocompletion=completing.presets
+        ),
+    ] = None,
 ) -> None:
     """List the presets, or show one as YAML."""
     from glmimg.preset import list_presets, load_preset, read_preset_text

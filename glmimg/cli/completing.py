@@ -1,0 +1,58 @@
+"""What Tab proposes for a value. Where nothing is proposed, the shell completes the names of files by itself."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from glmimg.knob import Declared
+from glmimg.text import shell_words
+
+Completer = Callable[[str], list[str]]
+
+
+def any_file(incomplete: str) -> list[str]:
+    """Nothing: a shell knows its own way to files."""
+    return []
+
+
+def dumps(incomplete: str) -> list[str]:
+    """Token dumps that begin so; none if a name needs quotes, which a shell sets by itself."""
+    found = sorted(glob.glob(f"{glob.escape(incomplete)}*.tokens.json"))  # noqa: PTH207 (as it was typed)
+    return found if all(shell_words(name) == name for name in found) else []
+
+
+def presets(incomplete: str) -> list[str]:
+    """Names of shipped presets."""
+    from glmimg.preset import list_presets
+
+    return [name for name in list_presets() if name.startswith(incomplete)]
+
+
+def models(incomplete: str) -> list[str]:
+    """The demo and the checkpoints of the hub's cache."""
+    from glmimg.runtime.inventory import find_models
+
+    return sorted({each.id for each in find_models() if each.id.startswith(incomplete)})
+
+
+def one_of(choices: Sequence[str]) -> Completer:
+    """Some words."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in choices if word.startswith(incomplete)]
+
+    return complete
+
+
+def values_of(declared: Declared) -> Completer:
+    """What a knob may be: its own words, the models here, or any file."""
+    words = _literals(declared.annotation)
+    return one_of(words) if words else models if declared.name == "model" else any_file
+
+
+def _literals(annotation: Any) -> list[str]:
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [word for each in get_args(annotation) for word in _literals(each)]
