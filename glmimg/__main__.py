@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import sys
-from contextlib import suppress
-from typing import NoReturn
+import signal
+
+INTERRUPTED = 130
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # A Ctrl-C before `main` is there to catch it. One that is ignored, as in a shell's background job, stays so.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+
+import gc  # noqa: E402 (and what follows: each import is a moment for a Ctrl-C)
+import sys  # noqa: E402
+from contextlib import suppress  # noqa: E402
+from typing import NoReturn  # noqa: E402
 
 YOUNG_OBJECTS = 50_000
 """New objects between two looks of the collector: at Python's 700, importing the libraries takes a quarter longer."""
-
-INTERRUPTED = 130
 
 
 def main() -> NoReturn:
     """Run the command line; a Ctrl-C while its modules are still being imported leaves quietly."""
     gc.set_threshold(YOUNG_OBJECTS)
     try:
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         from glmimg.cli.main import main as run
 
         run()
@@ -28,6 +36,7 @@ def main() -> NoReturn:
             leave_interrupted()
         raise
     finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said: how it ends is decided
         gc.freeze()  # the process ends: nobody needs what could be collected now
 
 
@@ -37,6 +46,7 @@ def leave_interrupted() -> NoReturn:
     Python remembers a KeyboardInterrupt that passed through `exec` of a string, as the making of a data class is,
     and would otherwise end by the signal although the interrupt was handled.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()
