@@ -34,7 +34,7 @@ def models(incomplete: str) -> list[str]:
     """The demo and the checkpoints of the hub's cache."""
     from glmimg.runtime.inventory import find_models
 
-    return sorted({each.id for each in find_models() if each.id.startswith(incomplete)})
+    return sorted({each.checkpoint.id for each in find_models() if each.checkpoint.id.startswith(incomplete)})
 
 
 def one_of(choices: Sequence[str]) -> Completer:

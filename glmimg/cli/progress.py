@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -15,14 +18,26 @@ if TYPE_CHECKING:
     from glmimg.cli.console import Console
 
 
+LONG_STEP = 60.0
+INTERVAL = 10.0
+"""Seconds after which a step tells where no terminal shows a bar, and how often then; with -v from the start."""
+
+
 class ProgressLine(AbstractContextManager["ProgressLine"]):
-    """Draws the events it is called with: notes always, a line that moves where there is a terminal."""
+    """Draws the events it is called with.
+
+    On a terminal a line moves for the present step and one for all pictures; elsewhere long steps say now and then how
+    far they are. Notes are always said, and at the end how many files there are, where, and how long it took.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.progress = _bar(console) if console.shows_progress else None
         self.task: TaskID | None = None
+        self.whole: TaskID | None = None
         self.job = ""
+        self.saved: list[Path] = []
+        self.begun = self.step_begun = self.told = monotonic()
 
     def __enter__(self) -> ProgressLine:
         if self.progress is not None:
@@ -34,38 +49,81 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
     ) -> None:
         if self.progress is not None:
             self.progress.stop()
+        several = len({path.suffix for path in self.saved}) < len(self.saved)
+        if kind is None and (several or (self.saved and self.progress is not None)):
+            self.console.note(closing_line(self.saved, monotonic() - self.begun))
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Noted):
-            self.console.note(event.text)
-        if self.progress is None:
-            return
         match event:
+            case Noted(text):
+                self.console.note(text)
             case Loading(what, done):
-                self._line(f"loading {what}", None if not done else 1, 1 if done else 0)
+                self._step(f"loading {what}", 1 if done else None, int(done))
             case JobStarted(stage, number, total, at_once):
                 numbers = f"{number}" if at_once == 1 else f"{number}-{number + at_once - 1}"
                 self.job = f"{stage} {numbers}/{total}" if total > 1 else stage
+                self._show_whole(stage, number - 1, total)
                 self._forget()
             case TokensWritten():
-                self._line(f"{self.job}: {grid_being_written(event)}", event.total, event.count, speed(event))
+                self._step(f"{self.job}: {grid_being_written(event)}", event.total, event.count, speed(event))
             case StepDone(number, total):
-                self._line(f"{self.job}: denoising", total, number, f"step {number}")
+                self._step(f"{self.job}: denoising", total, number, f"step {number}")
             case Saved(path):
-                self._line(f"saved {printable(path)}", 1, 1)
+                self.saved.append(path)
+                self._step(f"saved {printable(path)}", 1, 1)
                 self._forget()
 
-    def _line(self, text: str, total: int | None, done: int, detail: str = "") -> None:
-        assert self.progress is not None
-        if self.task is None or (total is None):
+    def _step(self, text: str, total: int | None, done: int, detail: str = "") -> None:
+        """The present step moved on; a step begins where there is none yet, or with no total."""
+        if self.progress is None:
+            self._tell(text, total, done)
+            return
+        if self.task is None or total is None:
             self._forget()
             self.task = self.progress.add_task(text, total=total, detail=detail)
         self.progress.update(self.task, description=text, total=total, completed=done, detail=detail)
 
+    def _show_whole(self, stage: str, done: int, total: int) -> None:
+        """The line of all pictures, where there are several."""
+        if self.progress is None or total == 1:
+            return
+        if self.whole is None:
+            self.whole = self.progress.add_task("", detail="")
+        self.progress.update(self.whole, description=f"{stage}, all", total=total, completed=done)
+
+    def _tell(self, text: str, total: int | None, done: int) -> None:
+        now = monotonic()
+        if done <= 1:
+            self.step_begun = now
+        patience = 0.0 if self.console.verbose else LONG_STEP
+        if total and done < total and now - self.step_begun >= patience and now - self.told >= INTERVAL:
+            self.told = now
+            self.console.note(f"{text} {done}/{total}, {duration(now - self.begun)} since the start")
+
     def _forget(self) -> None:
+        self.step_begun = monotonic()
         if self.progress is not None and self.task is not None:
             self.progress.remove_task(self.task)
             self.task = None
+
+
+def closing_line(saved: Sequence[Path], seconds: float) -> str:
+    """What is on disk now, such as `4 pictures and 4 dumps in 12 s, in out/`."""
+    dumps = sum(path.name.endswith(".tokens.json") for path in saved)
+    counts = {"picture": len(saved) - dumps, "dump": dumps}
+    files = " and ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count)
+    folders = {path.parent for path in saved}
+    here = folders == {Path()}
+    place = f", in {printable(folders.pop())}" if len(folders) == 1 else f", in {len(folders)} folders"
+    return f"{files} in {duration(seconds)}{'' if here else place}"
+
+
+def duration(seconds: float) -> str:
+    """`3.2 s`, `47 s`, `4 min 5 s`, `2 h 3 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def grid_being_written(event: TokensWritten) -> str:
@@ -85,7 +143,14 @@ def speed(event: TokensWritten) -> str:
 
 
 def _bar(console: Console) -> Progress:
-    from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     return console.bar(
         SpinnerColumn(),
@@ -93,5 +158,6 @@ def _bar(console: Console) -> Progress:
         BarColumn(bar_width=30),
         MofNCompleteColumn(),
         TextColumn("{task.fields[detail]}", markup=False),
+        TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-DURATION = re.compile(r"\b\d+(\.\d+)? s\b|(?<=\"tokens\": )\d+\.\d+|(?<=\"picture\": )\d+\.\d+")
+DURATION = re.compile(r"\b(\d+ min )?\d+(\.\d+)? s\b|(?<=\"tokens\": )\d+\.\d+|(?<=\"picture\": )\d+\.\d+")
 
 
 def steps(block: str) -> Iterator[tuple[str, list[str]]]:
