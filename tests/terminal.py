@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import struct
 import subprocess
 import sys
@@ -28,6 +29,11 @@ class Session:
     status: int
     out: str
     screen: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What was written on the screen line by line, without control sequences."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.screen).replace("\r", "\n").split("\n")
 
 
 def run_on_terminal(*arguments: str | Path, stdout: Stream, folder: Path, timeout: float = 120) -> Session:

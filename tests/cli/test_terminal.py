@@ -20,7 +20,7 @@ def test_paths_reach_standard_output(tiny: Path, tmp_path: Path, stdout: Stream)
     assert session.status == 0, session.screen
     assert "denoising" in session.screen  # there was a bar to get past
     if stdout == "terminal":
-        assert [line for line in session.screen.replace("\r", "\n").split("\n") if line in NAMES] == NAMES
+        assert [line for line in session.lines if line in NAMES] == NAMES
     else:
         assert session.out.splitlines() == NAMES
     assert all((tmp_path / name).exists() for name in NAMES)
@@ -30,8 +30,8 @@ def test_paths_reach_standard_output(tiny: Path, tmp_path: Path, stdout: Stream)
 def test_json_reaches_standard_output(tiny: Path, tmp_path: Path, stdout: Stream) -> None:
     session = run_on_terminal("t2i", *TWO, "-m", tiny, "--json", stdout=stdout, folder=tmp_path)
     assert session.status == 0, session.screen
-    said = session.out if stdout != "terminal" else session.screen.replace("\r", "\n")
-    results = [json.loads(line) for line in said.split("\n") if line.startswith('{"picture"')]
+    said = session.lines if stdout == "terminal" else session.out.splitlines()
+    results = [json.loads(line) for line in said if line.startswith('{"picture"')]
     assert [result["picture"] for result in results] == NAMES
 
 
