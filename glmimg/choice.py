@@ -30,7 +30,7 @@ class ModelChoice(Settings):
     dtype: Annotated[Dtype, Knob("auto (fp32 on the CPU, else bf16), fp32, bf16, fp16.", MODEL, "DTYPE")] = "auto"
     memory: Annotated[Memory, Knob("auto, resident, stage, offload, stream.", MODEL, "HOW")] = "auto"
     quantize: Annotated[str, Knob("none, int8, fp8, int4, nf4, or ar=int4,dit=int8.", MODEL, "WAY")] = "none"
-    lora: Annotated[Several, Knob("An adapter, PATH_OR_HUB[:SCALE]; repeatable.", MODEL, "LORA")] = ()
+    lora: Annotated[Several, Knob("An adapter, PATH_OR_HUB[:FILE][:SCALE]; repeatable.", MODEL, "LORA")] = ()
     compile: Annotated[
         bool | None,
         Knob("Compile the passes; --no-compile gives up CUDA graphs too.", MODEL, negated=True, rare=True),

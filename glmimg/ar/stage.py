@@ -267,7 +267,7 @@ def _load(
     table = WeightFiles(checkpoint, part).map(f"{embedding}.weight")
     rows = model.config.text_config.vision_vocab_size
     model.model.language_model.embed_tokens = EmbeddingRows(table, rows, placement)
-    put_on(model, layout.loras)
+    put_on(model, layout.loras, placement)
     return processor, model
 
 

@@ -43,7 +43,7 @@ def decode(
     read = [(path, read_dump(path)) for path in dumps]
     for path, dump in read:
         check_has_grid(dump, path, painted_grid)
-    run = Run.open(request, model=read[0][1].model)
+    run = Run.open(request, model=read[0][1].model, only="dit")
     for path, dump in read:
         check_fits_model(dump, path, codebook_size=run.checkpoint.decoder_codebook_size)
         if not any_model:

@@ -27,7 +27,7 @@ def encode(request: Request, picture: a.AnyPicture, prompt: a.NewPrompt = None) 
     from glmimg.sources.colour import read_rgb
     from glmimg.tokens import change
 
-    run, given = Run.open(request), request.job()
+    run, given = Run.open(request, only="ar"), request.job()
     image = read_rgb(picture)
     height, width = given.get("size") or (image.height, image.width)
     size = Size(nearest_side(height), nearest_side(width))

@@ -48,7 +48,7 @@ def redraw(
     base = read_dump(dump)
     check_has_grid(base, dump, "target")
     redraw_for = plan_redraw(base, dump, region_to_draw(base, box, mask), keep_from)
-    run = Run.open(request, model=base.model)
+    run = Run.open(request, model=base.model, only="ar")
     check_same_ar_half(base, dump, run.checkpoint)
     run.shelf.find_all(base, dump)
     file = layer_of(*base.job_parts)

@@ -37,6 +37,8 @@ def replay(request: Request, picture: a.PictureFile, prompts: a.Prompts = None, 
     run = Run.open(request, model=made.model, loaded=made.choice)
     if run.checkpoint.fingerprint() != made.model.fingerprint:
         run.console.note(f"{picture} was made with other weights than {run.checkpoint.id}: the new picture will differ")
+    if left := [change for change in made.changes if change not in run.choice.changes]:
+        run.console.note(f"{picture} was made with {', '.join(left)}, and is made again without")
     if made.grid == "preview":
         run.console.note(f"{picture} is a draft: drawing the picture it is a preview of")
     job = made.job

@@ -18,13 +18,14 @@ from glmimg.job import Job, SourceRef
 from glmimg.preset import load_stack
 from glmimg.request import Layer
 from glmimg.runtime.device import check_names
+from glmimg.runtime.lora import check_runs
 from glmimg.runtime.resolve import resolve
 from glmimg.sources import SourceShelf
 
 if TYPE_CHECKING:
     from glmimg.engine.orders import Desk
     from glmimg.engine.stages import CheckpointStages, Scope
-    from glmimg.runtime.checkpoint import Checkpoint
+    from glmimg.runtime.checkpoint import Checkpoint, Half
     from glmimg.tokens.dump import ModelRef
 
 
@@ -46,12 +47,14 @@ class Run:
         *,
         model: ModelRef | None = None,
         loaded: ModelChoice | None = None,
+        only: Half | None = None,
     ) -> Run:
         """Check what was asked for, and resolve what to draw with; nothing loads.
 
         prompts: those of a command that needs one, which a preset may hold instead
         model:  the one a picture or dump was made with, where a command starts from one
         loaded: how it was loaded then
+        only:   the half the command runs, where it runs one: an adapter of the other would do nothing
         raises: UsageError (exit 2), ModelMissing (exit 4), BadConfig (exit 3), BadImage (exit 3) for a moved source
         """
         given, output = request.job(), request.settings(Output)
@@ -59,6 +62,8 @@ class Run:
             raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
         choice = request.settings(ModelChoice, file=_loaded_before(request, model, loaded))
         check_names(choice)
+        if only is not None and "lora" in request.flags:
+            check_runs(choice.lora, only)
         checkpoint = resolve(choice.model, choice.revision)
         shelf = SourceShelf([Path(path) for path in request.settings(Sources).source])
         return cls(request, choice, output, checkpoint, shelf)

@@ -27,7 +27,7 @@ def score(request: Request, dumps: a.DumpFiles) -> None:
     from glmimg.tokens.painting import check_has_grid
 
     read = [read_dump(path) for path in dumps]
-    run = Run.open(request, model=read[0].model)
+    run = Run.open(request, model=read[0].model, only="ar")
     for path, dump in zip(dumps, read, strict=True):
         check_has_grid(dump, path, "target")
         check_same_ar_half(dump, path, run.checkpoint)

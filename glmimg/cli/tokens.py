@@ -36,7 +36,7 @@ def tokens(
 
     last = check_grid_name("--until", until)
     texts = read_prompts(prompts or [], prompt_file)
-    run = Run.open(request, texts)
+    run = Run.open(request, texts, only="ar")
     sources = gather_sources(run)
     if sources and last == "preview":
         raise UsageError("an edit has no preview", "Leave out --until.")

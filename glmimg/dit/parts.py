@@ -64,7 +64,7 @@ class DecoderParts:
         layout = self.layout
         selection = Selection(stack="transformer_blocks", resident=layout.resident, quantize=layout.quantize)
         transformer = load_module(DiT, self.checkpoint, "transformer", self.placement, selection)
-        put_on(transformer, layout.loras)
+        put_on(transformer, layout.loras, self.placement)
         for block in transformer.transformer_blocks:
             block.attn1.processor = ATTEND
         if self.is_compiled:

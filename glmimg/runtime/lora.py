@@ -1,25 +1,26 @@
-"""LoRA adapters: found, checked against the model, then added to the weights of a half.
-
-A file of diffusers' kind (keys `transformer....`) is for the DiT, a folder of peft's kind (with an
-`adapter_config.json`) for the AR half.
-"""
+"""LoRA adapters: found, checked against the model, then added to the weights of a half."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from glmimg.errors import BadInput, UsageError
-from glmimg.runtime.checkpoint import BACKBONES, PARTS, Checkpoint, Half
-from glmimg.runtime.resolve import is_hub_id
-from glmimg.runtime.weights import build_module
+from safetensors import safe_open
 
-DIT_FILE, AR_FILE, AR_CONFIG = "pytorch_lora_weights.safetensors", "adapter_model.safetensors", "adapter_config.json"
-PREFIXES: dict[Half, str] = {"dit": "transformer.", "ar": "base_model.model."}
+from glmimg.errors import BadInput, UsageError
+from glmimg.runtime.adapter import CONFIG, Adapter, read_adapter
+from glmimg.runtime.checkpoint import BACKBONES, PARTS, Checkpoint, Half
+from glmimg.runtime.device import Placement
+from glmimg.runtime.resolve import find_path, is_hub_id
+from glmimg.runtime.weights import build_module, put_parameter
+from glmimg.text import printable, shell_words
+
+ENDING = ".safetensors"
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,20 @@ class Lora:
     """An adapter on this machine.
 
     spec:  as on the command line, scale included
-    file:  its safetensors file
     scale: how strongly it works, 1 as trained
     """
 
     spec: str
-    file: Path
+    adapter: Adapter
     scale: float
-    half: Half
+
+    @property
+    def half(self) -> Half:
+        return self.adapter.half
 
 
 def find_loras(spec: Sequence[str]) -> list[Lora]:
-    """The adapters named on a command line, `PATH_OR_HUB` or `PATH_OR_HUB:SCALE` each.
+    """The adapters named on a command line, `PATH_OR_HUB[:FILE][:SCALE]` each.
 
     raises: UsageError (exit 2) without peft, or for a scale that is not a number from -10 to 10;
             BadInput (exit 3) for a missing file, or one that is not an adapter
@@ -48,119 +51,125 @@ def find_loras(spec: Sequence[str]) -> list[Lora]:
     return [_find(each) for each in spec]
 
 
-def check_fits(lora: Lora, checkpoint: Checkpoint) -> None:
-    """Refuse an adapter made for another model, before weights load. Raises BadInput (exit 3)."""
-    library = import_module("diffusers" if lora.half == "dit" else "transformers")
-    part = BACKBONES[lora.half]
-    module = build_module(getattr(library, PARTS[part].class_name), checkpoint, part)
-    shapes = {name: tuple(like.shape) for name, like in module.named_parameters()}
-    for name, rows, columns in _targets(lora):
-        there = shapes.get(f"{name}.weight")
-        if there is None:
-            raise BadInput(lora.file, f"changes {name}, which {checkpoint.id} does not have")
-        if there != (rows, columns):
-            raise BadInput(
-                lora.file,
-                f"does not fit {checkpoint.id}: {name} is {there[0]}x{there[1]} there and {rows}x{columns} here",
+def check_runs(spec: Sequence[str], half: Half) -> None:
+    """Refuse adapters of the half that a command leaves alone. Raises UsageError (exit 2), BadInput (exit 3)."""
+    for lora in find_loras(spec):
+        if lora.half != half:
+            ours, theirs = ("1 (tokens)", "2 (the picture)") if half == "ar" else ("2 (the picture)", "1 (tokens)")
+            raise UsageError(
+                f"--lora {lora.spec} changes stage {theirs}, and this command runs stage {ours} only", "Leave it out."
             )
 
 
-def put_on(module: Any, loras: Sequence[Lora]) -> None:
-    """Add adapters of one half to its loaded module. source: diffusers' and peft's own loaders."""
+def check_fits(lora: Lora, checkpoint: Checkpoint) -> None:
+    """Refuse an adapter made for another model, before weights load. Raises BadInput (exit 3)."""
+    from torch import nn
+
+    library = import_module("diffusers" if lora.half == "dit" else "transformers")
+    part = BACKBONES[lora.half]
+    module = build_module(getattr(library, PARTS[part].class_name), checkpoint, part)
+    linear = {name: each for name, each in module.named_modules() if isinstance(each, nn.Linear)}
+    for name, pair in lora.adapter.place(linear).items():
+        rows, columns = linear[name].out_features, linear[name].in_features
+        if (pair.rows, pair.columns) != (rows, columns):
+            raise BadInput(
+                lora.adapter.file,
+                f"does not fit {checkpoint.id}: {name} is {rows}x{columns} there and {pair.rows}x{pair.columns} here",
+            )
+    _scales(lora)
+
+
+def put_on(module: Any, loras: Sequence[Lora], placement: Placement) -> None:
+    """Add adapters of one half to its loaded module, by peft's layers: base(x) + scale * up(down(x)).
+
+    raises: BadInput (exit 3)
+    """
     if not loras:
         return
     from peft.tuners.lora import LoraLayer
-    from safetensors.torch import load_file
 
-    scales = {f"lora{number}": lora.scale for number, lora in enumerate(loras)}
-    for name, lora in zip(scales, loras, strict=True):
-        if lora.half == "dit":
-            module.load_lora_adapter(load_file(lora.file), prefix="transformer", adapter_name=name)
-        else:
-            _inject(module, lora, name)
+    for number, lora in enumerate(loras):
+        placed, scales = lora.adapter.place(name for name, _ in module.named_modules()), _scales(lora)
+        with safe_open(lora.adapter.file, "pt") as tensors:
+            for rank in {pair.rank for pair in placed.values()}:  # what has a rank of its own is an adapter of its own
+                name = f"lora{number}_{rank}"
+                targets = {target: pair for target, pair in placed.items() if pair.rank == rank}
+                _inject(module, targets, rank, name)
+                for target, pair in targets.items():
+                    layer = module.get_submodule(target)
+                    for side, key in ((layer.lora_A, pair.down), (layer.lora_B, pair.up)):
+                        weight = tensors.get_tensor(key).to(placement.device, placement.dtype)
+                        put_parameter(side, f"{name}.weight", weight)
+                    layer.scaling[name] = lora.scale * scales[pair.down]
     for layer in module.modules():
-        if isinstance(layer, LoraLayer):
-            present = [name for name in scales if name in layer.scaling]
-            for name in present:
-                layer.set_scale(name, scales[name])
-            layer.set_adapter(present)
-    module.requires_grad_(False).to(module.device, module.dtype)
+        if isinstance(layer, LoraLayer):  # injecting one adapter puts the others of all layers to sleep
+            layer.set_adapter(list(layer.scaling))
+    module.requires_grad_(False)
 
 
-def _inject(module: Any, lora: Lora, name: str) -> None:
-    """Add an adapter of peft's kind to a model that is not a `PeftModel`."""
-    from peft import LoraConfig, inject_adapter_in_model, set_peft_model_state_dict
-    from safetensors.torch import load_file
+def _inject(module: Any, targets: Iterable[str], rank: int, name: str) -> None:
+    from peft import LoraConfig, inject_adapter_in_model
 
-    config = LoraConfig.from_pretrained(str(lora.file.parent))
-    config.inference_mode = True
-    inject_adapter_in_model(config, module, adapter_name=name)
-    weights = {key.removeprefix(PREFIXES["ar"]): tensor for key, tensor in load_file(lora.file).items()}
-    set_peft_model_state_dict(module, weights, adapter_name=name)
+    config = LoraConfig(r=rank, target_modules=f"({'|'.join(map(re.escape, targets))})", inference_mode=True)
+    inject_adapter_in_model(config, module, adapter_name=name, low_cpu_mem_usage=True)
+
+
+def _scales(lora: Lora) -> dict[str, float]:
+    """How strongly each pair works before the user's scale, by the name of its lower tensor."""
+    adapter = lora.adapter
+    with safe_open(adapter.file, "pt") as tensors:
+        alphas = {name: float(tensors.get_tensor(pair.alpha)) for name, pair in adapter.pairs.items() if pair.alpha}
+    return {pair.down: adapter.scale(name, pair, alphas.get(name)) for name, pair in adapter.pairs.items()}
 
 
 def _find(spec: str) -> Lora:
-    name, scale = _split_scale(spec)
-    path = Path(name).expanduser()
-    if not path.exists():
-        path = _from_hub(name)
-    candidates = [path] if path.is_file() else [path / AR_FILE, path / DIT_FILE, *sorted(path.glob("*.safetensors"))]
-    file = next((each for each in candidates if each.is_file() and each.suffix == ".safetensors"), None)
-    if file is None:
-        raise BadInput(path, "holds no adapter (a .safetensors file)")
-    keys = _shapes(file)
-    half = next((half for half, prefix in PREFIXES.items() if any(key.startswith(prefix) for key in keys)), None)
-    if half is None:
-        raise BadInput(file, "is no LoRA of diffusers' or peft's kind for a GLM-Image")
-    if half == "ar" and not (file.parent / AR_CONFIG).is_file():
-        raise BadInput(file, f"has no {AR_CONFIG} beside it")
-    return Lora(spec, file, scale, half)
-
-
-def _split_scale(spec: str) -> tuple[str, float]:
-    name, colon, tail = spec.rpartition(":")
-    if not colon or "/" in tail:
-        return spec, 1.0
     try:
-        scale = float(tail)
-    except ValueError as error:
-        raise UsageError(f"--lora {spec}: {tail!r} is no scale", "For example --lora style.safetensors:0.8") from error
-    if not -10 <= scale <= 10:
-        raise UsageError(f"--lora {spec}: the scale is not within -10 and 10", "1 is as trained.")
-    return name, scale
+        name, file, scale = _split(spec)
+        path = find_path(name)
+        path = _from_hub(name, file) if path is None else path / file
+        there = sorted(path.glob(f"*{ENDING}")) if path.is_dir() else [path]
+    except OSError as error:
+        raise BadInput(spec, f"cannot be read: {error.strerror}") from error
+    if len(there) > 1:
+        names = ", ".join(printable(each.name) for each in there)
+        hint = f"Choose one: --lora {shell_words(f'{name}:{there[0].name}')}"
+        raise BadInput(path, f"holds several adapters: {names}", hint)
+    if not there or not there[0].is_file() or there[0].suffix != ENDING:
+        raise BadInput(path, "holds no adapter (a .safetensors file)")
+    return Lora(spec, read_adapter(there[0]), scale)
 
 
-def _from_hub(name: str) -> Path:
+def _split(spec: str) -> tuple[str, str, float]:
+    """`NAME[:FILE][:SCALE]` in its parts; a colon in a path is the path's own."""
+    if find_path(spec) is not None:
+        return spec, "", 1.0
+    name, scale = spec, 1.0
+    start, colon, tail = spec.rpartition(":")
+    if colon and not tail.endswith(ENDING) and "/" not in tail:
+        try:
+            name, scale = start, float(tail)
+        except ValueError as error:
+            hint = "For example --lora style.safetensors:0.8"
+            raise UsageError(f"--lora {spec}: {tail!r} is no scale", hint) from error
+        if not -10 <= scale <= 10:
+            raise UsageError(f"--lora {spec}: the scale is not within -10 and 10", "1 is as trained.")
+    start, colon, tail = name.rpartition(":")
+    return (start, tail, scale) if colon and tail.endswith(ENDING) else (name, "", scale)
+
+
+def _from_hub(name: str, file: str) -> Path:
+    """An adapter in the hub cache. Raises BadInput (exit 3)."""
     if not is_hub_id(name):
         raise BadInput(name, "does not exist", "Give a .safetensors file, a folder, or a hub id.")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub import hf_hub_download, snapshot_download
 
-    # A README may be missing, but not the file that would be taken first: another would go on in its stead.
+    # A README may be missing, but no adapter: the one that is there would be taken in another's stead.
     try:
-        return Path(snapshot_download(name, allow_patterns=[AR_FILE, DIT_FILE], local_files_only=True))
-    except (LocalEntryNotFoundError, FileNotFoundError, ValueError) as error:
-        hint = f"Give a file or folder, or fetch it first: hf download {name}"
-        raise BadInput(name, "is no file, and no adapter in the hub cache", hint) from error
-
-
-def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(file, "np") as opened:
-            return {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise BadInput(file, f"is not a safetensors file: {error}") from error
-
-
-def _targets(lora: Lora) -> Iterator[tuple[str, int, int]]:
-    """Every module the adapter changes, with the rows and columns of the weight it expects."""
-    shapes, prefix = _shapes(lora.file), PREFIXES[lora.half]
-    for key, shape in shapes.items():
-        if key.startswith(prefix) and key.endswith(".lora_A.weight"):
-            name = key.removeprefix(prefix).removesuffix(".lora_A.weight")
-            other = shapes.get(key.replace(".lora_A.", ".lora_B."))
-            if other is None or len(shape) != 2 or len(other) != 2 or other[1] != shape[0]:
-                raise BadInput(lora.file, f"is damaged: the two halves of {name} do not fit each other")
-            yield name, other[0], shape[1]
+        if file:
+            return Path(hf_hub_download(name, file, local_files_only=True))
+        return Path(snapshot_download(name, allow_patterns=[f"*{ENDING}", CONFIG], local_files_only=True))
+    except (OSError, ValueError) as error:
+        hint = f"Give a file or folder, or fetch it first: hf download {shell_words(name, *filter(None, [file]))}"
+        raise BadInput(
+            f"{name}:{file}" if file else name, "is no file, and no adapter in the hub cache", hint
+        ) from error

@@ -29,16 +29,25 @@ def resolve(model: str | None = None, revision: str | None = None) -> Checkpoint
         from glmimg.demo import demo_path
 
         return Checkpoint(DEMO, demo_path())
-    folder = Path(os.path.expanduser(name))  # noqa: PTH111 (Path's own raises for a user there is not)
-    if folder.is_dir():
-        return Checkpoint(name, folder)
-    if folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+    try:
+        folder = find_path(name)
+        if folder is not None and folder.is_dir():  # absolute, so that its dumps decode from any folder
+            return Checkpoint(str(folder.absolute()), folder.absolute())
+    except OSError as error:
+        raise ModelMissing(f"model {name}: cannot be read: {error.strerror}", "Check who may read it.") from error
+    if name.startswith((".", "~", "/")) or Path(name).is_absolute() or name.count("/") > 1:
         raise ModelMissing(f"model {name}: there is no such directory", "Give a directory, a hub id, or --model demo.")
     if not is_hub_id(name):
         raise UsageError(
             f"model {name!r} is no directory and no hub id", f"For example --model {DEFAULT_MODEL}, or --model demo."
         )
     return _cached(name, revision)
+
+
+def find_path(name: str) -> Path | None:
+    """What there is at a path, `~` included; None for nothing. Raises OSError for what may not be looked at."""
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 (Path's own raises for a user there is not)
+    return path if path.exists() else None
 
 
 def is_hub_id(name: str) -> bool:

@@ -14,6 +14,7 @@ from glmimg.choice import ModelChoice
 from glmimg.engine.orders import Order, Painted
 from glmimg.errors import BadInput, UsageError
 from glmimg.runtime import lora
+from glmimg.runtime.adapter import CONFIG
 from glmimg.runtime.checkpoint import Checkpoint
 from tests.jobs import make_desk, make_job, make_sampling
 
@@ -30,11 +31,11 @@ def write_lora(folder: Path, target: str, rows: int, columns: int) -> Path:
         f"{target}.lora_B.weight": torch.randn(rows, 2, generator=generator),
     }
     is_ar = target.startswith("base_model")
-    file = folder / (lora.AR_FILE if is_ar else lora.DIT_FILE)
+    file = folder / ("adapter_model.safetensors" if is_ar else "pytorch_lora_weights.safetensors")
     save_file(weights, file)
     if is_ar:
         config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["layers.0.self_attn.q_proj"]}
-        (folder / lora.AR_CONFIG).write_text(json.dumps(config))
+        (folder / CONFIG).write_text(json.dumps(config))
     return folder
 
 
