@@ -32,10 +32,10 @@ class SourceReader:
     def encode(self, sources: Sequence[Source]) -> list[torch.Tensor]:
         """Latents of each source. Raises BadImage (exit 3) if a source's file is gone."""
         for source in sources:
-            if (key := identity(source.ref)) not in self._latents:
-                image = self.shelf.get(source.ref).image
+            if (key := identity(source)) not in self._latents:
+                image = self.shelf.get(source).image
                 self._latents[key] = encode_image(self.parts.vae, image, self.parts.placement.dtype)
-        return [self._latents[identity(source.ref)] for source in sources]
+        return [self._latents[identity(source)] for source in sources]
 
     def read(self, sources: Sequence[Source], encoded: Sequence[torch.Tensor]) -> GlmImageKVCache | None:
         """Run each source through the DiT once; every conditional step then attends to what it left.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import os
 from collections import OrderedDict
@@ -29,8 +30,13 @@ Key = tuple[str, int, int, Fit | None, str]
 
 
 def identity(ref: SourceRef) -> Key:
-    """What decides a prepared source's pixels; its path does not."""
-    return ref.sha256, ref.height, ref.width, ref.fit, ref.background
+    """What decides a prepared source's pixels: those a dump embeds, else the file; a path does not.
+
+    Embedded pixels count by their own hash: the one a dump states of its source's file proves nothing about them.
+    """
+    embedded = ref.embedded if isinstance(ref, Source) else None
+    sha256 = ref.sha256 if embedded is None else f"embedded {hashlib.sha256(embedded.encode()).hexdigest()}"
+    return sha256, ref.height, ref.width, ref.fit, ref.background
 
 
 class SourceShelf:
@@ -44,6 +50,7 @@ class SourceShelf:
         self._capacity = capacity
         self._shelf: OrderedDict[Key, PreparedSource] = OrderedDict()
         self._embedded: dict[Key, PreparedSource] = {}
+        self._stated: dict[Key, dict[Key, PreparedSource]] = {}
         self._found: dict[Key, Path] = {}
 
     def take(self, path: Path, bounds: SourceBounds, fit: Fit = "pad", background: str = WHITE) -> PreparedSource:
@@ -51,13 +58,17 @@ class SourceShelf:
         return self._keep(prepare_source(path, bounds, fit, background), path)
 
     def get(self, ref: SourceRef) -> PreparedSource:
-        """The prepared source a job refers to, read again if it is not here. Raises BadImage (exit 3)."""
+        """The prepared source a job or a dump refers to, read again if it is not here. Raises BadImage (exit 3)."""
         key = identity(ref)
+        if key in self._embedded:
+            return self._embedded[key]
+        if not isinstance(ref, Source) and key in self._stated:
+            return self._embedded_as(ref)
         if key in self._shelf:
             self._shelf.move_to_end(key)
-        here = self._embedded.get(key) or self._shelf.get(key)
+            return self._shelf[key]
         path = self._found.get(key, Path(ref.path))
-        return here or self._keep(prepare_again(path, ref), path)
+        return self._keep(prepare_again(path, ref), path)
 
     def find(self, ref: SourceRef, beside: Path, hint: str = "") -> PreparedSource:
         """As `get`, for a ref read from a file: its path may be meant from that file's folder, or be old.
@@ -65,8 +76,8 @@ class SourceShelf:
         beside: the dump or picture that names the source
         raises: BadImage (exit 3) that says which source is missing or changed
         """
-        if identity(ref) in self._embedded.keys() | self._shelf.keys():
-            return self.get(ref)
+        if (key := identity(ref)) in self._shelf:
+            return self._shelf[key]
         path = self._elsewhere.get(ref.sha256) or self._first_there(ref, beside)
         if path is None:
             raise BadImage(ref.path, f"is not there any more, and {beside} was drawn from it", hint)
@@ -81,18 +92,30 @@ class SourceShelf:
             key = identity(source)
             if source.embedded is not None:
                 self._embedded[key] = PreparedSource(source.ref, unpack(source, beside))
+                self._stated.setdefault(identity(source.ref), {})[key] = self._embedded[key]
             elif key not in self._found:
                 self.find(source.ref, beside, f"Point to it again: glmimg decode {shell_words(beside)} --source PATH")
 
     def check(self, ref: SourceRef) -> None:
         """Make sure that `get` will work, unless it has worked before. Raises BadImage (exit 3)."""
-        if identity(ref) not in self._found.keys() | self._embedded.keys():
+        if identity(ref) not in self._found.keys() | self._stated.keys():
             self.get(ref)
 
     def embed(self, dump: TokenDump) -> TokenDump:
         """The dump with the pixels of its sources inside."""
         sources = [source.model_copy(update={"embedded": pack(self.get(source.ref))}) for source in dump.sources]
         return dump.model_copy(update={"sources": sources})
+
+    def _embedded_as(self, ref: SourceRef) -> PreparedSource:
+        """The pixels a dump embeds under the hash of a job's source. Raises BadImage (exit 3) if dumps differ in it."""
+        key = identity(ref)
+        first, *others = self._stated[key].values()
+        others += [self._shelf[key]] if key in self._shelf else []
+        if any(other.image.tobytes() != first.image.tobytes() for other in others):
+            raise BadImage(
+                ref.path, "is embedded with other pixels under the same hash", "Work on each dump by itself."
+            )
+        return first
 
     def _keep(self, prepared: PreparedSource, path: Path) -> PreparedSource:
         key = identity(prepared.ref)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
@@ -113,8 +114,6 @@ def test_a_damaged_embedded_source_is_refused(glmimg: Run, tiny: Path, two: tupl
     good = json.loads(Path("x.tokens.json").read_text())
     other = gradient(64, 64)
     other.save("small.png")
-    import base64
-
     for embedded in ("", "nonsense!", base64.b64encode(b"nothing").decode(),
                      base64.b64encode(Path("small.png").read_bytes()).decode(),
                      good["sources"][0]["embedded"][:400]):  # fmt: skip
@@ -124,6 +123,25 @@ def test_a_damaged_embedded_source_is_refused(glmimg: Run, tiny: Path, two: tupl
         assert refused.status == 3
         assert "embedded" in refused.err
         assert not Path("y.png").exists()
+
+
+def test_a_dump_does_not_change_the_picture_of_another(glmimg: Run, tiny: Path, two: tuple[str, str]) -> None:
+    """Whatever hash a dump states of the pixels it embeds, they are its own; a file is known by its own hash."""
+    edit(glmimg, tiny, "-i", "a.png", "-o", "alone.png", "--embed-sources")
+    edit(glmimg, tiny, "-i", "a.png", "-o", "file.png")
+    liar = json.loads(Path("alone.tokens.json").read_text())
+    gradient(128, 96).transpose(Image.Transpose.ROTATE_180).save("other.png")
+    liar["sources"][0]["embedded"] = base64.b64encode(Path("other.png").read_bytes()).decode()
+    Path("liar.tokens.json").write_text(json.dumps(liar))
+    assert glmimg("decode", "liar.tokens.json", "-o", "lie.png", "--steps", "2").status == 0
+    dumps = ("alone.tokens.json", "file.tokens.json", "liar.tokens.json", "alone.tokens.json")
+    assert glmimg("decode", *dumps, "-o", "{index}.png", "--steps", "2").status == 0
+    assert not np.array_equal(pixels("lie.png"), pixels("alone.png"))
+    for drawn, alone in (("1.png", "alone.png"), ("2.png", "file.png"), ("3.png", "lie.png"), ("4.png", "alone.png")):
+        assert np.array_equal(pixels(drawn), pixels(alone)), drawn
+    scored = glmimg("score", "alone.tokens.json", "liar.tokens.json")
+    assert scored.status == 3
+    assert "other pixels under the same hash" in scored.err
 
 
 def test_every_kind_of_source_through_edit(glmimg: Run, tiny: Path, tmp_path: Path) -> None:
