@@ -18,6 +18,7 @@ def _several(value: Any) -> Any:
 Several = Annotated[tuple[str, ...], BeforeValidator(_several)]
 Dtype = Literal["auto", "fp32", "bf16", "fp16"]
 Memory = Literal["auto", "resident", "stage", "offload", "stream"]
+Quality = Annotated[int, Field(ge=1, le=100)]
 Rows = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -83,8 +84,13 @@ class Output(Settings):
     preview_out: Annotated[
         str | None, Knob("Paint the preview as a draft while the target is written.", OUTPUT, "PATH", rare=True)
     ] = None
+    image_quality: Annotated[
+        Quality, Knob("Quality of a JPEG, WebP or AVIF picture, 1 to 100.", OUTPUT, "N", rare=True)
+    ] = 95
     no_tokens: Annotated[bool, Knob("Keep no token dump.", OUTPUT, rare=True)] = False
-    no_metadata: Annotated[bool, Knob("Leave out of the picture how it was made.", OUTPUT, rare=True)] = False
+    no_metadata: Annotated[bool, Knob("Pictures without how they were made and their tokens.", OUTPUT, rare=True)] = (
+        False
+    )
     embed_sources: Annotated[
         bool, Knob("Put source pixels into the dump, so that it travels alone.", OUTPUT, rare=True)
     ] = False

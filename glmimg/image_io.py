@@ -1,8 +1,7 @@
-"""Pictures on disk: PNG out, whole and with its provenance inside, and that provenance read back."""
+"""Pictures of ours on disk: written whole, with their provenance and tokens inside, and that provenance read back."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -14,18 +13,12 @@ from glmimg.choice import ModelChoice
 from glmimg.errors import BadImage
 from glmimg.grid import Role
 from glmimg.job import Job
-from glmimg.pictures import PNG, opened
-from glmimg.tokens.dump import ModelRef
+from glmimg.metadata import PARAMETERS, PROVENANCE, QUALITY, TOKENS, encode, format_of, read_texts
+from glmimg.tokens.dump import VERSION, ModelRef, TokenDump
 from glmimg.tokens.dump_file import first_problem
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-PARAMETERS_CHUNK = "parameters"
-"""PNG text chunk other picture tools read: the prompt, then one line of `Key: value` pairs."""
-
-PROVENANCE_CHUNK = "glmimg"
-"""PNG text chunk with the whole `Provenance` as JSON."""
 
 
 class Provenance(BaseModel):
@@ -70,43 +63,53 @@ class Provenance(BaseModel):
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture: RGB pixels and how they were made."""
+    """A finished picture: RGB pixels, how they were made, and the dump they were painted from."""
 
     image: Image
     provenance: Provenance
+    dump: TokenDump | None = None
 
-    def save(self, path: str | Path, *, metadata: bool = True) -> None:
-        """Write it as a PNG, whole or not at all, how it was made inside. Raises WriteError (exit 1)."""
-        write_atomically(Path(path), encode_png(self, metadata=metadata))
+    def save(self, path: str | Path, *, metadata: bool = True, quality: int = QUALITY) -> None:
+        """Write it whole or not at all, as the ending of `path` says: .png, .jpg, .webp or .avif.
+
+        metadata: whether it carries how it was made, and its tokens
+        quality:  1 to 100; nothing to a PNG
+        raises:   OutputError (exit 2) for another ending, WriteError (exit 1)
+        """
+        write_atomically(Path(path), self.encode(format_of(Path(path)), metadata=metadata, quality=quality))
+
+    def encode(self, form: str = "PNG", *, metadata: bool = True, quality: int = QUALITY) -> bytes:
+        """It as the bytes of a file. Arguments as of `save`."""
+        return encode(self.image, form, self._texts() if metadata else {}, quality)
 
     def _repr_png_(self) -> bytes:
         """What a notebook shows."""
-        return encode_png(self)
+        return self.encode()
+
+    def _texts(self) -> dict[str, str]:
+        made = self.provenance
+        texts = {PARAMETERS: made.parameters(), PROVENANCE: made.model_dump_json(ensure_ascii=True)}
+        return texts if self.dump is None else texts | {TOKENS: _carried(self.dump, made)}
 
 
-def encode_png(picture: Picture, *, metadata: bool = True) -> bytes:
-    """The picture as the bytes of a PNG file, its provenance in text chunks unless `metadata` is off."""
-    from PIL.PngImagePlugin import PngInfo
-
-    chunks = PngInfo()
-    if metadata:
-        chunks.add_text(PARAMETERS_CHUNK, picture.provenance.parameters())
-        chunks.add_text(PROVENANCE_CHUNK, picture.provenance.model_dump_json())
-    buffer = io.BytesIO()
-    picture.image.save(buffer, format="PNG", pnginfo=chunks)
-    return buffer.getvalue()
+def _carried(dump: TokenDump, made: Provenance) -> str:
+    """A dump as a picture carries it: to be painted as that was, and the same bytes whenever it is drawn again."""
+    grids = [grid.model_copy(update={"logprobs": None, "entropy": None}) for grid in dump.grids]
+    sources = [source.model_copy(update={"embedded": None}) for source in dump.sources]
+    stats = dump.stats.model_copy(update={"seconds": 0.0})
+    painting = made.job.painting if made.grid == "target" else dump.painting
+    changed = {"version": VERSION, "grids": grids, "sources": sources, "stats": stats, "painting": painting}
+    return dump.model_copy(update=changed).model_dump_json(ensure_ascii=True)
 
 
 def read_provenance(path: Path, data: bytes | None = None) -> Provenance:
-    """How a PNG of glmimg (or the bytes read of it) was made. Raises BadImage (exit 3), also without valid metadata."""
-    with opened(path, data, formats=PNG) as image:
-        image.load()
-        text = getattr(image, "text", {})
-    if PROVENANCE_CHUNK not in text:
+    """How a picture of glmimg (or the bytes read of it) was made. Raises BadImage (exit 3), also without metadata."""
+    texts = read_texts(path, data)
+    if PROVENANCE not in texts:
         raise BadImage(
             path, "carries no glmimg metadata", "It was not made by glmimg, was made with --no-metadata, or lost it."
         )
     try:
-        return Provenance.model_validate_json(text[PROVENANCE_CHUNK])
+        return Provenance.model_validate_json(texts[PROVENANCE])
     except ValidationError as error:
         raise BadImage(path, f"its glmimg metadata is damaged: {first_problem(error)}") from error

@@ -6,12 +6,10 @@ Pillow decodes by itself are listed.
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
-import stat
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from glmimg.errors import BadImage
+from glmimg.files import hash_file, open_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,13 +29,16 @@ FORMATS = (
 """What Pillow calls the formats that are read, none of which starts a program."""
 
 PNG = ("PNG",)
-"""What glmimg writes, and so the only format whose metadata it reads."""
 
 METADATA_FAULTS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, ArithmeticError, struct.error)
 """What Pillow's parsers raise for damaged EXIF blocks and profiles."""
 
-MAX_BYTES = 1 << 30
-"""Larger than any picture within Pillow's pixel limit, but for uncompressed ones of 64 bits a pixel."""
+SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"\0\0\0")
+"""How the files begin that glmimg writes pictures into; AVIF and HEIC begin with the length of a first box."""
+
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+MAX_TEXT = 1 << 20
+"""Bytes of a PNG's text chunk, unpacked, beyond which Pillow refuses the picture; such are left out."""
 
 
 @contextmanager
@@ -47,8 +49,13 @@ def opened(path: Path | str, data: bytes | None = None, *, formats: Sequence[str
             formats, a damaged or a too large one
     """
     file: IO[bytes] = open_regular(Path(path)) if data is None else io.BytesIO(data)
-    with file, _damage_named(path), _decoded(path, file, formats) as image:
+    with file, _damage_named(path), _decoded(path, _without_long_texts(file), formats) as image:
         yield image
+
+
+def is_picture(head: bytes) -> bool:
+    """Whether bytes begin as a file does that glmimg writes pictures into."""
+    return head.startswith(SIGNATURES)
 
 
 @dataclass(frozen=True)
@@ -72,12 +79,6 @@ def open_picture(path: Path) -> OpenedPicture:
         image.load()
         upright, turned = _turn_upright(image)
         return OpenedPicture(upright, sha256, tuple(filter(None, (_frame_note(image), turned))))
-
-
-def hash_file(path: Path) -> str:
-    """SHA-256 of a regular file's bytes, as 64 hex digits. Raises BadImage (exit 3)."""
-    with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _turn_upright(image: Image) -> tuple[Image, str]:
@@ -107,11 +108,68 @@ def _decoded(path: Path | str, file: IO[bytes], formats: Sequence[str]) -> Itera
         warnings.simplefilter("ignore")
         try:
             pillow.init()
+            if formats == FORMATS and _is_heic(_head(file)):
+                formats = (_heic(path),)
             image = pillow.open(file, formats=[name for name in formats if name in pillow.OPEN])
         except UnidentifiedImageError as error:
             raise _no_picture(path, file) from error
         with image:
             yield image
+
+
+def _is_heic(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS
+
+
+def _head(file: IO[bytes]) -> bytes:
+    head = file.read(12)
+    file.seek(0)
+    return head
+
+
+def _heic(path: Path | str) -> str:
+    """The format of a HEIC picture, made known to Pillow. Raises BadImage (exit 3) without pillow-heif."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError as error:
+        raise BadImage(path, "is a HEIC picture, which pillow-heif reads", "pip install 'glmimg[heic]'") from error
+    register_heif_opener()
+    return "HEIF"
+
+
+def _without_long_texts(file: IO[bytes]) -> IO[bytes]:
+    """The file, or a copy without those text chunks for which Pillow refuses a PNG."""
+    spans = [(start, end) for start, end, kind, body in _text_chunks(file) if _is_long(kind, body)]
+    file.seek(0)
+    if not spans:
+        return file
+    raw = file.read()
+    for start, end in reversed(spans):
+        raw = raw[:start] + raw[end:]
+    return io.BytesIO(raw)
+
+
+def _text_chunks(file: IO[bytes]) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """Start, end, kind and content of each text chunk, if this is a PNG."""
+    place = file.seek(8) if _head(file).startswith(SIGNATURES[0]) else file.seek(0, io.SEEK_END)
+    while len(head := file.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        end = place + length + 12
+        if kind in (b"tEXt", b"zTXt", b"iTXt"):
+            yield place, end, kind, file.read(length)
+        place = file.seek(end)
+
+
+def _is_long(kind: bytes, body: bytes) -> bool:
+    packed = body.partition(b"\0")[2][1:] if kind == b"zTXt" else b""
+    if kind == b"iTXt" and body.partition(b"\0")[2].startswith(b"\1"):
+        packed = body.split(b"\0", 4)[-1]
+    unpacker = zlib.decompressobj()
+    try:
+        unpacker.decompress(packed, MAX_TEXT)
+    except zlib.error:
+        return False  # that Pillow reads as no text
+    return len(body) > MAX_TEXT or bool(unpacker.unconsumed_tail)
 
 
 @contextmanager
@@ -134,37 +192,13 @@ def _damage_named(path: Path | str) -> Iterator[None]:
         raise BadImage(path, f"is a damaged picture: {reason}", "Save it anew, as PNG or JPEG.") from error
 
 
-def open_regular(path: Path) -> io.BufferedReader:
-    """A regular file, opened without ever waiting: a pipe nobody writes to would hold us for good.
-
-    raises: BadImage (exit 3)
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        descriptor = os.open(path, flags)
-    except (OSError, ValueError) as error:
-        raise BadImage(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if reason := _unreadable(os.fstat(descriptor)):
-        os.close(descriptor)
-        raise BadImage(path, reason)
-    return os.fdopen(descriptor, "rb")
-
-
-def _unreadable(status: os.stat_result) -> str:
-    reasons = {
-        "is a folder, not a picture": stat.S_ISDIR(status.st_mode),
-        "is a pipe or a device, not a picture file": not stat.S_ISREG(status.st_mode),
-        "is empty": status.st_size == 0,
-        f"is over {MAX_BYTES >> 30} GiB, no picture we can read is that large": status.st_size > MAX_BYTES,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "")
-
-
 def _no_picture(path: Path | str, file: IO[bytes]) -> BadImage:
     file.seek(0)
     head = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     reason = "is not a picture in a format that is read"
-    if b"<svg" in head:
+    if not head:
+        reason = "is empty"
+    elif b"<svg" in head:
         reason = "is an SVG, a drawing without pixels"
     elif head.startswith((b"%!ps", b"%pdf", b"\xc5\xd0\xd3\xc6")):
         reason = "is not a picture but PostScript or PDF, which are programs"

@@ -24,18 +24,18 @@ def decode(
     """Paint pictures from token dumps (stage 2 alone).
 
     A dump is painted as the command that wrote it was told, unless options or presets say otherwise.
+    A picture of glmimg carries the dump it was painted from, and may stand for it.
 
     \b
     Examples:
       glmimg decode x.tokens.json -o x.png
       glmimg decode x.tokens.json --vary 4 -o "x-{seed}.png"
       glmimg decode x.tokens.json --grid preview -o draft.png
+      glmimg decode x.png --steps 80 -o better.png
     """
-    from glmimg.cli.drawing import report_picture
     from glmimg.cli.run import Run
     from glmimg.cli.writing import check_grid_name
     from glmimg.engine.dumps import check_fingerprint
-    from glmimg.engine.stages import Scope
     from glmimg.tokens.dump_file import check_fits_model, read_dump
     from glmimg.tokens.painting import check_has_grid
 
@@ -48,9 +48,16 @@ def decode(
         check_fits_model(dump, path, codebook_size=run.checkpoint.decoder_codebook_size)
         if not any_model:
             check_fingerprint(dump, path, run.checkpoint)
-    orders = place_pictures(
-        run, [(path, dump, each) for path, dump in read for each in variants(request, dump, vary)], vary, painted_grid
-    )
+    paint_dumps(run, read, vary, painted_grid)
+
+
+def paint_dumps(run: Run, read: Sequence[tuple[Path, TokenDump]], vary: int = 1, grid: Role = "target") -> None:
+    """Paint dumps, or the ones pictures carry, and report each picture. Raises as `place_pictures`, `Desk.paint`."""
+    from glmimg.cli.drawing import report_picture
+    from glmimg.engine.stages import Scope
+
+    paintings = [(path, dump, each) for path, dump in read for each in variants(run.request, dump, vary)]
+    orders = place_pictures(run, paintings, vary, grid)
     jobs = [order.dump.job(order.painting) for order in orders]
     with run.desk(Scope.of(jobs)) as desk:
         for painted in desk.paint(orders):

@@ -14,7 +14,6 @@ from glmimg.engine.drafts import Draft, draw_with_drafts
 from glmimg.engine.orders import Order, Painted
 from glmimg.engine.stages import Scope
 from glmimg.errors import UsageError
-from glmimg.image_io import encode_png
 from glmimg.job import Job
 
 
@@ -78,7 +77,7 @@ def report_picture(painted: Painted, dump_path: Path | None, console: Console, *
     """The result line of one picture: its path, or all about it as JSON, or the PNG itself."""
     path = painted.order.picture_path
     if path is None:
-        console.raw(encode_png(painted.picture, metadata=metadata))
+        console.raw(painted.picture.encode(metadata=metadata))
         return
     console.result(str(path), picture_fields(painted, path, dump_path))
 

@@ -198,7 +198,8 @@ def _facts_table(dump: TokenDump) -> Table:
             table.add_row(Text(name, style="dim"), Text(_say(value)))
     stats = dump.stats
     table.add_row(
-        Text("drawn", style="dim"), f"{stats.tokens} tokens in {stats.seconds:g} s, {stats.forward_passes} passes"
+        Text("drawn", style="dim"),
+        f"{stats.tokens} tokens{f' in {stats.seconds:g} s' if stats.seconds else ''}, {stats.forward_passes} passes",
     )
     return table
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmimg.cli.console import Console
-from glmimg.errors import BadDump, ModelError, UsageError
+from glmimg.errors import BadDump, BadImage, ModelError, UsageError
+from glmimg.files import open_regular
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import check_fits_model, read_dump
 from glmimg.tokens.painting import check_has_grid
@@ -18,6 +19,7 @@ from glmimg.tokens.painting import check_has_grid
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from glmimg.image_io import Provenance
     from glmimg.tokens.checks import Check
 
 
@@ -33,8 +35,9 @@ class Drawing:
         """Where the picture goes, if there is one. Raises OutputError (exit 2)."""
         path = self.picture or self._path_beside_over()
         if path is not None:
-            from glmimg.cli.outputs import check_outputs
+            from glmimg.cli.outputs import check_ending, check_outputs
 
+            check_ending(path, ".png")
             check_outputs([path], force=self.force)
         return path
 
@@ -73,20 +76,27 @@ def expand(names: Sequence[str]) -> list[Path]:
 
 
 def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> None:
-    """Say what a dump is, whether it is sound and what its tokens say.
+    """Say what a dump is, whether it is sound and what its tokens say; of a picture also how it was made.
 
     raises: BadDump (exit 3) if it cannot be read, and after it was shown if a check failed
     """
     from glmimg.tokens.checks import check_dump
 
-    dump = read_dump(path)
+    made = provenance_in(path)
+    try:
+        dump = read_dump(path)
+    except BadDump:
+        if made is None or drawing.picture or drawing.over:
+            raise
+        show_made(made, path, console)  # a picture of before tokens were carried, or without them
+        return
     if drawing.over is not None:
         check_has_grid(dump, path, "target")
     picture_path = drawing.path()
     checks = [*check_dump(dump, path), check_model(dump, path, model)]
     if picture_path is not None:
         drawing.save(_draw_one(dump, drawing.over), picture_path, console)
-    show(dump, str(path), checks, console)
+    show(dump, path, checks, console, made)
     failed = [check for check in checks if check.state == "failed"]
     if failed:
         raise BadDump(path, f"is not sound: {failed[0].name}: {failed[0].detail}")
@@ -96,18 +106,46 @@ def show_scored(dump: TokenDump, path: Path, console: Console) -> None:
     """A dump the model has just scored, as `look` shows it."""
     from glmimg.tokens.checks import check_dump
 
-    show(dump, str(path), check_dump(dump, path), console)
+    show(dump, path, check_dump(dump, path), console)
 
 
-def show(dump: TokenDump, name: str, checks: Sequence[Check], console: Console) -> None:
-    """A dump, its checks and its statistics: as JSON, or for people."""
+def provenance_in(path: Path) -> Provenance | None:
+    """How a picture was made, if this is one of ours."""
+    from glmimg.image_io import read_provenance
+    from glmimg.pictures import is_picture
+
+    try:
+        with open_regular(path, BadDump, "token dump") as file:
+            return read_provenance(path) if is_picture(file.read(16)) else None
+    except BadImage:
+        return None
+
+
+def show_made(made: Provenance, path: Path, console: Console) -> None:
+    """How a picture was made: as JSON, or for people."""
+    from glmimg.cli.made import made_fields, made_table
+
+    if console.json:
+        console.result("", made_fields(made, path))
+    else:
+        console.show(made_table(made, path))
+
+
+def show(
+    dump: TokenDump, path: Path, checks: Sequence[Check], console: Console, made: Provenance | None = None
+) -> None:
+    """A dump, its checks and its statistics, and how a picture was made that carries it: as JSON, or for people."""
     from glmimg.cli import inspect_view as view
+    from glmimg.cli.made import made_fields
     from glmimg.tokens.statistics import describe
 
     statistics = describe(dump)
     if console.json:
-        console.result("", {"dump": name, **view.dump_fields(dump, checks, statistics)})
+        picture = {} if made is None else {"made": made_fields(made, path)}
+        console.result("", {"dump": str(path), **view.dump_fields(dump, checks, statistics), **picture})
     else:
+        if made is not None:
+            show_made(made, path, console)
         console.show(view.show_dump(dump, checks, statistics, console.out))
 
 

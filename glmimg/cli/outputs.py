@@ -15,6 +15,7 @@ from glmimg.choice import Output
 from glmimg.engine.naming import slug
 from glmimg.errors import OutputError, UsageError
 from glmimg.job import Job
+from glmimg.metadata import format_of
 
 STANDARD_OUTPUT = "-"
 FIELDS = ("seed", "index", "prompt")
@@ -58,10 +59,23 @@ def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) 
     pattern = numbered(pattern) or own_name if len(names) > 1 else pattern
     _parse(pattern)
     paths = [Path(_fill(pattern, each)) for each in names]
+    for path in paths:
+        check_ending(path, suffix)
     repeated = [path for path, count in Counter(paths).items() if count > 1]
     if repeated:
         raise OutputError(f"--out {pattern} gives {repeated[0]} more than once", "Add {index} or {seed} to the name.")
     return paths
+
+
+def check_ending(path: Path, suffix: str) -> None:
+    """Refuse names whose ending says what the file will not be. Raises OutputError (exit 2).
+
+    suffix: what such a file is called where nobody names it
+    """
+    if suffix.endswith(".png"):
+        format_of(path)
+    elif path.suffix not in ("", ".json"):
+        raise OutputError(f"{path}: a token dump is JSON", f"For example {path.stem}{suffix}.")
 
 
 def numbered(pattern: str | None) -> str | None:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes
 from glmimg.job import Painting, Sampling, Scene
+from glmimg.knob import knobs
+
+if TYPE_CHECKING:
+    from glmimg.image_io import Provenance
 
 
 @takes(Scene, Sampling, Painting, a.AGAIN, ModelChoice, a.BOTH)
@@ -23,16 +31,13 @@ def replay(request: Request, picture: a.PictureFile, prompts: a.Prompts = None, 
     from glmimg.cli.prompts import read_prompts
     from glmimg.cli.run import Run
     from glmimg.cli.sourcing import gather_again
-    from glmimg.errors import UsageError
     from glmimg.image_io import read_provenance
     from glmimg.request import layer_of
 
     made = read_provenance(picture)
     if made.beyond:
-        raise UsageError(
-            f"this picture cannot be made again from its metadata alone: {made.beyond}",
-            "Paint its token dump instead: glmimg decode X.tokens.json.",
-        )
+        paint_again(request, picture, made, is_changed=bool(prompts) or count > 1)
+        return
     texts = read_prompts(prompts or [], None)
     run = Run.open(request, model=made.model, loaded=made.choice)
     if run.checkpoint.fingerprint() != made.model.fingerprint:
@@ -44,3 +49,28 @@ def replay(request: Request, picture: a.PictureFile, prompts: a.Prompts = None, 
     job = made.job
     sources = gather_again(run, picture, job.scene.sources)
     draw_jobs(run, run.jobs(texts, count, sources, layer_of(job.scene, job.sampling, job.painting)))
+
+
+def paint_again(request: Request, picture: Path, made: Provenance, *, is_changed: bool) -> None:
+    """A picture whose tokens no job draws again, painted from those it carries.
+
+    is_changed: whether another prompt or more pictures were asked for
+    raises: UsageError (exit 2) for what stage 1 would have to do, and for a picture that carries no tokens
+    """
+    from glmimg.cli.decode import paint_dumps
+    from glmimg.cli.run import Run
+    from glmimg.errors import BadDump, UsageError
+    from glmimg.tokens.dump_file import check_fits_model, read_dump
+
+    beyond = f"this picture cannot be drawn again from its metadata alone: {made.beyond}"
+    if is_changed or request.flags.keys() & {each.name for model in (Scene, Sampling) for each in knobs(model)}:
+        raise UsageError(beyond, "Paint it again with --dit-seed, --steps or --guidance; or change it: glmimg redraw.")
+    try:
+        dump = read_dump(picture)
+    except BadDump as error:
+        raise UsageError(beyond, "Paint its token dump instead: glmimg decode X.tokens.json.") from error
+    run = Run.open(request, model=made.model, loaded=made.choice)
+    check_fits_model(dump, picture, codebook_size=run.checkpoint.decoder_codebook_size)
+    if run.output.out is None:
+        run = replace(run, output=run.output.model_copy(update={"out": "{prompt}-{seed}.png"}))
+    paint_dumps(run, [(picture, dump)])

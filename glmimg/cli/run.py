@@ -108,7 +108,11 @@ class Run:
             ProgressLine(self.console) as progress,
             Engine(self.stages, scope, progress, keep_both=keep_both) as engine,
         ):
-            yield Desk(engine, self.shelf, not self.output.no_metadata, self.output.embed_sources, files)
+            output = self.output
+            yield Desk(
+                *(engine, self.shelf, not output.no_metadata, output.embed_sources, files),
+                quality=output.image_quality,
+            )
 
 
 def _loaded_before(request: Request, model: ModelRef | None, loaded: ModelChoice | None) -> dict[str, Any] | None:

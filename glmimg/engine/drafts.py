@@ -9,7 +9,7 @@ from pathlib import Path
 
 from glmimg.engine.orders import Desk, Order, Painted, paint_order
 from glmimg.events import Event, PreviewWritten, unwatched
-from glmimg.image_io import Picture, encode_png
+from glmimg.image_io import Picture
 from glmimg.job import Job
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.painting import as_target
@@ -41,8 +41,8 @@ def draw_with_drafts(desk: Desk, orders: Sequence[Order], drafts: Sequence[Draft
     def paint(dump: TokenDump, draft: Draft) -> None:
         painting = draft.job.painting.draft
         image = painter.paint(as_target(dump, "preview"), painting, unwatched)
-        picture = Picture(image, engine.stages.provenance(dump, painting, "preview"))
-        desk.files.write(draft.path, encode_png(picture, metadata=desk.metadata))
+        picture = Picture(image, engine.stages.provenance(dump, painting, "preview"), dump)
+        desk.save(picture, draft.path)
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="drafts") as threads:
 

@@ -77,7 +77,7 @@ class Engine:
         """Stage 2: a picture of one grid of a dump, with its provenance. Raises as `write`."""
         drawn = as_target(dump, grid)
         image = self._run("dit", lambda stage: stage.paint(drawn, painting, self.watch))
-        return Picture(image, self.stages.provenance(dump, painting, grid))
+        return Picture(image, self.stages.provenance(dump, painting, grid), dump)
 
     def redraw(self, redraw: Redraw) -> TokenDump:
         """Part of a dump drawn anew. Raises as `write`."""

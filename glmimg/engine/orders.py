@@ -13,8 +13,9 @@ from glmimg.engine.memory import check_extras
 from glmimg.engine.output_files import OutputFiles
 from glmimg.events import JobStarted, Saved
 from glmimg.grid import Role
-from glmimg.image_io import Picture, encode_png
+from glmimg.image_io import Picture
 from glmimg.job import Job, Painting
+from glmimg.metadata import QUALITY, format_of
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
@@ -76,6 +77,7 @@ class Desk:
     metadata: whether pictures carry their provenance
     embed:    whether dumps carry the pixels of their sources
     files:    what this run writes
+    quality:  of pictures with loss, 1 to 100
     """
 
     engine: Engine
@@ -83,6 +85,7 @@ class Desk:
     metadata: bool = True
     embed: bool = False
     files: OutputFiles = field(default_factory=OutputFiles)
+    quality: int = QUALITY
 
     def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
         """Both stages: every dump, then every picture. Yields each picture when it is on disk.
@@ -166,13 +169,17 @@ class Desk:
             self.engine.watch(Saved(path))
         return dump
 
+    def save(self, picture: Picture, path: Path) -> None:
+        """Write a picture in the format its name's ending says. Raises WriteError (exit 1)."""
+        self.files.write(path, picture.encode(format_of(path), metadata=self.metadata, quality=self.quality))
+
     def _paint(self, order: PaintOrder) -> Painted:
         self.engine.painter()
         started = time.perf_counter()
         picture = self.engine.paint(order.dump, order.painting, order.grid)
         seconds = time.perf_counter() - started
         if order.picture_path is not None:
-            self.files.write(order.picture_path, encode_png(picture, metadata=self.metadata))
+            self.save(picture, order.picture_path)
             self.engine.watch(Saved(order.picture_path))
         return Painted(order, picture, seconds)
 

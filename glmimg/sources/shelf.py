@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmimg.errors import BadImage, BadInput
+from glmimg.files import hash_file
 from glmimg.job import Fit, SourceRef
-from glmimg.pictures import PNG, hash_file, opened
+from glmimg.pictures import PNG, opened
 from glmimg.sources.colour import WHITE
 from glmimg.sources.fitting import SourceBounds
 from glmimg.sources.prepare import PreparedSource, prepare_again, prepare_source

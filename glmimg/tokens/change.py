@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from glmimg.errors import BadDump, UsageError
+from glmimg.files import hash_file
 from glmimg.grid import CELL_PX, Role
 from glmimg.job import Job, Painting
-from glmimg.pictures import hash_file
 from glmimg.tokens.dump import Grid, Parent, TokenDump
 from glmimg.tokens.region import Box, CellMask
 

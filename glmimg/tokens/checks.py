@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from glmimg.errors import BadImage
-from glmimg.pictures import hash_file
+from glmimg.files import hash_file
 from glmimg.tokens.dump import FORMAT, TokenDump
 
 

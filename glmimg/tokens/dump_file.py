@@ -8,8 +8,11 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from glmimg.atomic import write_atomically
-from glmimg.errors import BadDump
-from glmimg.text import excerpt
+from glmimg.errors import BadDump, BadImage
+from glmimg.files import open_regular
+from glmimg.metadata import PROVENANCE, TOKENS, read_texts
+from glmimg.pictures import is_picture
+from glmimg.text import excerpt, shell_words
 from glmimg.tokens.dump import FORMAT, VERSION, TokenDump, count_given_keys
 from glmimg.tokens.guard import MAX_BYTES, check_bounds, check_text, count_keys
 
@@ -18,20 +21,18 @@ SCHEMA = Path(__file__).with_name(f"dump-v{VERSION}.schema.json")
 
 
 def read_dump(path: Path) -> TokenDump:
-    """Read and check a dump.
+    """Read and check a dump, or the one a picture of ours carries.
 
     raises: BadDump (exit 3) for anything that is not a whole, valid dump of a known version
     """
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise BadDump(path, f"cannot be read: {error.strerror}") from error
-    return parse_dump(raw, path)
+    with open_regular(path, BadDump, "token dump") as file:
+        return parse_dump(file.read(MAX_BYTES + 1), path)
 
 
 def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
-    """A dump from its bytes; `name` stands in the error message. Raises BadDump (exit 3)."""
+    """A dump from its bytes, or from those of a picture; `name` stands in the error message. Raises as `read_dump`."""
+    if is_picture(raw):
+        raw = _tokens_of(raw, name)
     check_bounds(raw, name)
     check_text(raw, name)
     # Parsed once and then checked as Python objects: checking JSON text copies the faulty part into every fault.
@@ -56,6 +57,18 @@ def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
     if count_keys(raw) > count_given_keys(dump):
         raise BadDump(name, "says a key twice: readers would differ in which one they believe")
     return dump
+
+
+def _tokens_of(picture: bytes, name: Path | str) -> bytes:
+    try:
+        texts = read_texts(name, picture)
+    except BadImage as error:
+        raise BadDump(name, error.reason, error.hint) from error
+    if TOKENS in texts:
+        return texts[TOKENS].encode()
+    again = f"Draw it again from its metadata: glmimg replay {shell_words(name)}"
+    hint = again if PROVENANCE in texts else "It was not made by glmimg, was made with --no-metadata, or lost it."
+    raise BadDump(name, "is a picture that carries no tokens", hint)
 
 
 def write_dump(dump: TokenDump, path: Path, *, replace: bool = True) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadImage
 from glmimg.grid import CELL_PX
+from glmimg.metadata import encode, format_of
 from glmimg.sources.colour import read_rgb
 from glmimg.tokens.compare import Comparison
 from glmimg.tokens.dump import Grid, TokenDump
@@ -99,10 +99,8 @@ def draw_over(dump: TokenDump, picture_path: Path) -> Image.Image:
 
 
 def write_picture(picture: Image.Image, path: Path, *, replace: bool = True) -> None:
-    """Write a PNG whole or not at all. Raises as `write_atomically`."""
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue(), replace=replace)
+    """Write a picture, by its name's ending, whole or not at all. Raises OutputError, and as `write_atomically`."""
+    write_atomically(path, encode(picture, format_of(path), {}), replace=replace)
 
 
 def _code_panel(grid: Grid, statistics: GridStatistics) -> Panel:

@@ -42,6 +42,8 @@ FLOORS = {
     "grid": 1,
     "knob": 1,
     "pictures": 1,
+    "files": 1,
+    "metadata": 1,
     "errors": 0,
     "text": 0,
 }

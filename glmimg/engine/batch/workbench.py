@@ -23,7 +23,6 @@ from glmimg.engine.batch.survey import read_own_dump
 from glmimg.engine.engine import Engine
 from glmimg.engine.failing import is_out_of_memory
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted, WriteError
-from glmimg.image_io import encode_png
 from glmimg.tokens.change import TokenWork
 
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -132,7 +131,7 @@ class Workbench:
         started = time.perf_counter()
         picture = engine.paint(dump, job.job.painting)
         seconds = time.perf_counter() - started
-        self.store.write(job.picture, encode_png(picture, metadata=self.metadata))
+        self.store.write(job.picture, picture.encode(metadata=self.metadata))
         tokens_seconds = self.shares.pop(job.name, dump.stats.seconds)
         return done_record(job, self.ledger, self.store, {"tokens": tokens_seconds, "picture": round(seconds, 3)})
 
