@@ -83,7 +83,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "UTF-16": (json.dumps(GOOD).encode("utf-16"), "byte order mark"),
     "binary": (b"\x7fELF\0\0", "not whole JSON"),
     "list": (b"[1, 2]", "not a token dump"),
-    "damaged picture": (b"\x89PNG\r\n\x1a\n\0\0", "damaged picture"),
+    "damaged picture": (b"\x89PNG\r\n\x1a\n\0\0", "picture"),
     "other json": (b'{"format": "something"}', "not a token dump"),
     "number": (b"7", "not a token dump"),
     "newer": (json.dumps(changed("version", to=3)).encode(), "version 3"),
