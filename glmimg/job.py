@@ -249,7 +249,14 @@ class Job(BaseModel):
         return {"scene": scene, "sampling": sampling, "painting": rest}
 
     def again(self, *, seed: int, dit_seed: int | None = None) -> Self:
-        """The same job with another seed, and that seed for stage 2 unless another is given."""
+        """The same job with another seed, and that seed for stage 2 unless another is given.
+
+        raises: UsageError (exit 2) for a seed torch does not take
+        """
+        if seed > MAX_SEED:
+            raise UsageError(
+                f"seed {seed} is larger than {MAX_SEED}", "Begin with a smaller --seed, or take a smaller -n."
+            )
         sampling = self.sampling.model_copy(update={"seed": seed})
         painting = self.painting.model_copy(update={"dit_seed": seed if dit_seed is None else dit_seed})
         return self.model_copy(update={"sampling": sampling, "painting": painting})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import unicodedata
 from pathlib import Path
@@ -11,6 +12,9 @@ MAX_EXCERPT = 200
 
 UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories that drive a terminal or break a line: control characters, lone surrogates, separators."""
+
+LINE_END = re.compile(r"\r\n|\n|\r")
+"""Where a line ends, here and in every other program; `str.splitlines` also splits at U+2028 and form feeds."""
 
 BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Marks that show the text after them in another order than it has."""
@@ -51,3 +55,9 @@ def _shell_word(word: str) -> str:
 
 def _bytes(char: str) -> bytes:
     return char.encode("utf-8", "surrogateescape")
+
+
+def is_utf16(raw: bytes) -> bool:
+    """Whether bytes begin as UTF-16 text: by its mark, or by a zero in about every other byte."""
+    head = raw[:1000]
+    return head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) > len(head) // 3

@@ -56,7 +56,12 @@ Prompts = Annotated[
 ]
 PromptFile = Annotated[
     str | None,
-    typer.Option("--prompts", metavar="FILE", help="Read prompts from a file, one a line.", rich_help_panel=DRAW),
+    typer.Option(
+        "--prompts",
+        metavar="FILE",
+        help="Read prompts from a file, one a line; a # is part of its prompt.",
+        rich_help_panel=DRAW,
+    ),
 ]
 Count = Annotated[
     int,

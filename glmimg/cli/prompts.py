@@ -10,7 +10,7 @@ from pathlib import Path
 from glmimg.cli.console import Console
 from glmimg.errors import BadPrompts, UsageError
 from glmimg.job import check_prompt
-from glmimg.text import shell_words
+from glmimg.text import LINE_END, is_utf16, shell_words
 
 STANDARD_INPUT = "-"
 LISTS = (".txt", ".csv", ".jsonl", ".json", ".yaml", ".yml")
@@ -50,7 +50,10 @@ def _one(argument: str) -> str:
 
 
 def _lines(file: str) -> list[str]:
-    """The non-empty lines of a text file or of standard input. Raises BadPrompts (exit 3)."""
+    """The lines of a text file or of standard input that hold more than space, each a prompt, be it `# like this`.
+
+    raises: BadPrompts (exit 3), naming the line
+    """
     name = "standard input" if file == STANDARD_INPUT else file
     try:
         if file == STANDARD_INPUT:
@@ -62,12 +65,21 @@ def _lines(file: str) -> list[str]:
         raise BadPrompts(name, f"cannot be read: {error.strerror}") from error
     if len(raw) > MAX_BYTES:
         raise BadPrompts(name, "holds more than 64 MiB of prompts")
+    if is_utf16(raw):
+        raise BadPrompts(name, "is UTF-16 text", "Save it as UTF-8.")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
+        line = len(LINE_END.findall(raw[: error.start].decode(errors="ignore"))) + 1
         raise BadPrompts(name, f"line {line} is not UTF-8 text") from error
-    prompts = [line.strip() for line in text.splitlines() if line.strip()]
-    if not prompts:
+    lines = [(number, line.strip()) for number, line in enumerate(LINE_END.split(text), start=1) if line.strip()]
+    if not lines:
         raise BadPrompts(name, "holds no prompts", "Write one prompt a line.")
-    return prompts
+    return [_checked(name, number, line) for number, line in lines]
+
+
+def _checked(name: str, number: int, line: str) -> str:
+    try:
+        return check_prompt(line)
+    except UsageError as error:
+        raise BadPrompts(name, f"line {number}: {error.message}", error.hint) from error

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from glmimg.cli.prompts import read_prompts
 from glmimg.tokens.dump_file import write_dump
 from tests.conftest import Outcome, run_program
 from tests.dumps import dump
@@ -114,11 +115,35 @@ def test_a_full_disk_says_which_dumps_are_left_to_paint(glmimg: Glmimg, tiny: Pa
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [(b"", ["no prompts"]), (b"\n  \n", ["no prompts"]), (b"good\n\xff\xfe\n", ["line 2", "UTF-8"])],
+    [
+        (b"", ["no prompts"]),
+        (b"\n  \n", ["no prompts"]),
+        (b"good\n\xff\xfe\n", ["line 2", "UTF-8"]),
+        (b"good\r\rgood\r\n\xff", ["line 4", "UTF-8"]),
+        ("ein Kreis\n".encode("utf-16"), ["UTF-16", "Save it as UTF-8"]),
+        ("ein Kreis\n".encode("utf-16-le"), ["UTF-16"]),
+        (b"good\n\nbad\0\ngood\n", ["line 3", "NUL"]),
+        (b"good\n" + b"x" * 20_001, ["line 2", "20001 characters"]),
+    ],
 )
 def test_prompt_files(glmimg: Glmimg, tmp_path: Path, text: bytes, words: list[str]) -> None:
     (tmp_path / "prompts.txt").write_bytes(text)
-    assert_refused(glmimg("t2i", "--prompts", tmp_path / "prompts.txt", "-m", "demo"), 3, *words)
+    assert_refused(glmimg("t2i", "--prompts", tmp_path / "prompts.txt", "-m", "demo", "-n", "2"), 3, *words)
+
+
+def test_prompts_end_where_lines_end(tmp_path: Path) -> None:
+    """Not at U+2028 or a form feed; and a `#` begins no comment."""
+    path = tmp_path / "prompts.txt"
+    path.write_bytes("a\u2028b\n# c\r\nd\x0ce\rf\u0085g".encode("utf-8-sig"))
+    assert read_prompts([], str(path)) == ["a\u2028b", "# c", "d\x0ce", "f\u0085g"]
+
+
+@pytest.mark.parametrize("more", [["--seed", str(1 << 63)], ["--seed", str((1 << 63) - 1), "-n", "2"]])
+def test_seeds_that_torch_does_not_take(glmimg: Glmimg, tmp_path: Path, more: list[str]) -> None:
+    for command in ("t2i", "tokens"):
+        refused = glmimg(command, "x", "-m", "demo", "-o", tmp_path / "x.png", *more)
+        assert_refused(refused, 2, "seed", str((1 << 63) - 1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_model_is_said_at_once_and_offline(tmp_path: Path) -> None:
