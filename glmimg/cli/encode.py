@@ -32,6 +32,8 @@ def encode(request: Request, picture: a.AnyPicture, prompt: a.NewPrompt = None) 
     height, width = given.get("size") or (image.height, image.width)
     size = Size(nearest_side(height), nearest_side(width))
     preview_shape(target_shape(*size))
+    if image.size != (size.width, size.height):
+        run.console.note(f"{picture}: scaled from {image.width}x{image.height} to {size}")
     seed = given.get("seed") or 0
     parent = change.parent("picture", picture, size.height * size.width // CELL_PX**2)
     painting = complete_painting(given, seed, size)

@@ -10,9 +10,13 @@ from glmimg.pictures import METADATA_FAULTS, open_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageCms import ImageCmsTransform
 
 WHITE = "#ffffff"
 OPAQUE_MODES = {"LA": "L", "RGBA": "RGB"}
+SRGB_GAMMA, SRGB_TOLERANCE = 1 / 2.2, 3
+"""What a PNG says of sRGB, and by how much of 255 a profile's colours differ at most that is sRGB."""
+
 PROFILED_MODES = ("L", "RGB", "CMYK", "LAB")
 """Modes a colour profile is written for; others are turned into RGB first."""
 
@@ -29,14 +33,16 @@ def to_srgb(image: Image, background: str) -> tuple[Image, tuple[str, ...]]:
     """
     from PIL import Image as pillow
 
-    profile, depth_note, profile_note = image.info.get("icc_profile"), "", ""
+    info, depth_note, profile_note = image.info, "", ""
     if image.mode in ("I", "F") or image.mode.startswith(("I;16", "F;")):
         image, depth_note = _to_8_bit(image)
     opaque, alpha = _split_alpha(image)
-    if profile:
-        opaque, profile_note = _apply_profile(opaque, profile)
+    if info.get("icc_profile"):
+        opaque, profile_note = _apply_profile(opaque, info["icc_profile"])
     if opaque.mode != "RGB":
         opaque = opaque.convert("RGB")
+    if not info.get("icc_profile") and "srgb" not in info:
+        opaque = _apply_gamma(opaque, info.get("gamma", SRGB_GAMMA))
     if alpha is not None:
         canvas = pillow.new("RGB", opaque.size, background)
         canvas.paste(opaque, mask=alpha)
@@ -62,15 +68,34 @@ def _apply_profile(image: Image, profile: bytes) -> tuple[Image, str]:
     from PIL import ImageCms
 
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        name = ImageCms.getProfileDescription(source).strip()
-        if image.mode == "RGB" and ("srgb" in name.lower() or name == "c2"):
+        source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(source, target, image.mode, "RGB")
+        if image.mode == "RGB" and _changes_little(transform):
             return image, ""
-        target = ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+        return ImageCms.applyTransform(image, transform) or image, ""
     except (ImageCms.PyCMSError, *METADATA_FAULTS):
         return image, "its colour profile cannot be used, taken as sRGB"
-    return (image, "") if converted is None else (converted, "")
+
+
+def _changes_little(transform: ImageCmsTransform) -> bool:
+    """Whether a transform is that of a profile that is sRGB, whatever it is called."""
+    import numpy as np
+    from PIL import Image as pillow
+    from PIL import ImageCms
+
+    levels = np.linspace(0, 255, 17).astype(np.uint8)
+    colours = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(17, -1, 3)
+    seen = np.asarray(ImageCms.applyTransform(pillow.fromarray(colours), transform))
+    return int(np.abs(seen.astype(int) - colours).max()) <= SRGB_TOLERANCE
+
+
+def _apply_gamma(image: Image, gamma: float) -> Image:
+    """From what a PNG's gAMA chunk says (samples are light to this power) to sRGB; one near sRGB's stays as it is."""
+    if gamma <= 0 or abs(gamma / SRGB_GAMMA - 1) < 0.05:
+        return image
+    light = [(level / 255) ** (1 / gamma) for level in range(256)]
+    encoded = [12.92 * each if each <= 0.0031308 else 1.055 * each ** (1 / 2.4) - 0.055 for each in light]
+    return image.point([round(255 * each) for each in encoded] * 3)
 
 
 def _to_8_bit(image: Image) -> tuple[Image, str]:

@@ -56,8 +56,10 @@ def _render(opened: OpenedPicture, ref: SourceRef) -> PreparedSource:
         image = fit_picture(image, ref.height, ref.width, ref.fit, ref.background)
     except (MemoryError, ValueError, OSError) as error:
         raise BadImage(ref.path, f"cannot be turned into RGB: {error or type(error).__name__}") from error
+    was = f"{opened.image.width}x{opened.image.height}"
+    if ref.fit is None and opened.image.size != (ref.width, ref.height):
+        notes += (f"scaled from {was} to {ref.width}x{ref.height}, as the model reads it",)
     if ref.fit is not None:
         sides = [f"{side / min(ref.width, ref.height):g}" for side in (ref.width, ref.height)]
-        was = f"{opened.image.width}x{opened.image.height}"
         notes += (f"{'padded' if ref.fit == 'pad' else 'cropped'} from {was} to {':'.join(sides)}",)
     return PreparedSource(ref, image, opened.notes + notes)

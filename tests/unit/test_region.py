@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -54,6 +55,23 @@ def test_a_mask_of_any_mode(mode: str, tmp_path: Path) -> None:
     else:
         mask.convert(mode).save(tmp_path / "m.png")
     assert drawn(mask_region(tmp_path / "m.png", SIZE, SHAPE).cells(SHAPE)) == "..../.#../...."
+
+
+def test_a_mask_is_turned_as_its_exif_says(tmp_path: Path) -> None:
+    mask = Image.new("L", (96, 128))
+    mask.paste(255, (0, 0, 10, 10))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    mask.save(tmp_path / "m.png", exif=exif)
+    assert drawn(mask_region(tmp_path / "m.png", SIZE, SHAPE).cells(SHAPE)) == "...#/..../...."
+
+
+@pytest.mark.parametrize("name", ["m.png", "m.tiff"])
+def test_a_mask_of_16_bits_is_white_from_half_on(tmp_path: Path, name: str) -> None:
+    values = np.full((96, 128), 1000, np.uint16)
+    values[40:50, 40:50] = 60_000
+    Image.fromarray(values).save(tmp_path / name)
+    assert drawn(mask_region(tmp_path / name, SIZE, SHAPE).cells(SHAPE)) == "..../.#../...."
 
 
 def test_a_mask_of_one_pixel_a_token(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from glmimg.errors import BadImage
 from glmimg.job import Fit
@@ -142,18 +144,77 @@ def test_colour_profiles_are_brought_to_srgb(tmp_path: Path) -> None:
     assert (lighter - middle)[(middle > 60) & (middle < 200)].min() > 20, "linear 128 is sRGB 188"
 
 
-def linear_profile() -> bytes:
+def linear_profile(name: str = "flat") -> bytes:
     """A copy of the sRGB profile whose three curves are straight, so that its values are linear light."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     (count,) = struct.unpack_from(">I", profile, 128)
     for index in range(count):
-        name, offset, _ = struct.unpack_from(">4sII", profile, 132 + 12 * index)
-        if name in (b"rTRC", b"gTRC", b"bTRC"):
+        tag, offset, _ = struct.unpack_from(">4sII", profile, 132 + 12 * index)
+        if tag in (b"rTRC", b"gTRC", b"bTRC"):
             profile[offset : offset + 12] = b"curv" + bytes(8)
-        if name == b"desc":
+        if tag == b"desc":
             text = profile.find("sRGB".encode("utf-16-be"), offset)
-            profile[text : text + 8] = "flat".encode("utf-16-be")
+            profile[text : text + 8] = name.encode("utf-16-be")
     return bytes(profile)
+
+
+def test_a_profile_is_what_it_does_not_what_it_is_called(tmp_path: Path) -> None:
+    Image.new("RGB", (64, 64), (183, 183, 183)).save(tmp_path / "x.png", icc_profile=linear_profile("sRGB"))
+    light = prepare_source(tmp_path / "x.png", TINY).image.getpixel((9, 9))
+    assert light == (219, 219, 219) or light == (220, 220, 220), "linear 183 is sRGB 220"
+
+
+def png_with_gamma(path: Path, gamma: int, *more: bytes) -> Path:
+    Image.new("RGB", (64, 64), (183, 90, 0)).save(path)
+    chunk = b"gAMA" + struct.pack(">I", gamma)
+    raw = path.read_bytes()
+    added = struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + b"".join(more)
+    path.write_bytes(raw[:33] + added + raw[33:])
+    return path
+
+
+SRGB_CHUNK = struct.pack(">I", 1) + b"sRGB\0" + struct.pack(">I", zlib.crc32(b"sRGB\0"))
+
+
+def test_a_gamma_without_a_profile_is_honoured(tmp_path: Path) -> None:
+    assert prepare_source(png_with_gamma(tmp_path / "x.png", 100_000), TINY).image.getpixel((9, 9)) == (220, 160, 0)
+    for gamma, *more in [(45_455,), (45_000,), (0,), (100_000, SRGB_CHUNK)]:
+        path = png_with_gamma(tmp_path / "x.png", gamma, *more)
+        assert prepare_source(path, TINY).image.getpixel((9, 9)) == (183, 90, 0), gamma
+
+
+def test_a_scaled_source_says_so(tmp_path: Path) -> None:
+    gradient(300, 200).resize((3000, 2000)).save(tmp_path / "x.png")
+    prepared = prepare_source(tmp_path / "x.png", TINY)
+    assert prepared.image.size == (512, 352)
+    assert prepared.notes == ("scaled from 3000x2000 to 512x352, as the model reads it",)
+
+
+def test_an_address_is_named_as_one() -> None:
+    for address in ("https://example.com/x.png", "s3://bucket/x.png", "file:///x.png"):
+        with pytest.raises(BadImage, match="is an address, and only files are read"):
+            prepare_source(Path(address), TINY)
+
+
+def test_heic_is_read_by_its_extra_or_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pillow_heif
+
+    pillow_heif.from_pillow(Image.new("RGB", (64, 96), (200, 40, 90))).save(tmp_path / "x.heic", quality=90)
+    image = prepare_source(tmp_path / "x.heic", TINY).image
+    assert image.size == (64, 96)
+    assert np.abs(np.asarray(image).astype(int) - (200, 40, 90)).max() < 12
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(BadImage, match="is a HEIC picture") as refusal:
+        prepare_source(tmp_path / "x.heic", TINY)
+    assert "glmimg[heic]" in refusal.value.hint
+
+
+def test_long_texts_in_a_png_do_not_close_it(tmp_path: Path) -> None:
+    texts = PngInfo()
+    texts.add_text("comment", "x" * 3_000_000, zip=True)
+    picture = gradient(64, 64)
+    picture.save(tmp_path / "x.png", pnginfo=texts)
+    assert prepare_source(tmp_path / "x.png", TINY).image.tobytes() == picture.tobytes()
 
 
 def test_exif_orientation_is_followed(tmp_path: Path) -> None:
