@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from glmimg.errors import SizeError, UsageError
 from glmimg.grid import CELL_PX, GridShape, check_size, nearest_side, target_shape
 from glmimg.knob import DRAW, Knob, Settings
+from glmimg.text import excerpt
 
 MAX_STEPS = 1000
 """More denoising steps than the training schedule of the model has timesteps make no sense."""
@@ -271,6 +272,13 @@ def check_prompt(prompt: str) -> str:
     if "\0" in prompt or any("\ud800" <= char <= "\udfff" for char in prompt):
         raise UsageError("the prompt is not text (NUL or broken UTF-8 in it)", "Pass the prompt as UTF-8.")
     return prompt
+
+
+def check_markers(prompt: str, markers: Iterable[str]) -> None:
+    """Refuse a prompt with a marker of the tokenizer's own, which the model would not read as text (exit 2)."""
+    for marker in markers:
+        if marker in prompt:
+            raise UsageError(f"the prompt {excerpt(prompt, 60)!r} has {marker}, a marker of the model", "Take it out.")
 
 
 def random_seed() -> int:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from glmimg.ar.sources import SourceEncoder
-from glmimg.errors import UsageError
 from glmimg.grid import GridShape, Role, preview_shape, target_shape
+from glmimg.job import check_markers
 from glmimg.sources import PreparedSource
-from glmimg.text import excerpt
 from glmimg.tokens.dump import Grid
 
 if TYPE_CHECKING:
@@ -79,9 +78,7 @@ def build_prompt(
     source: the prompt form is `GlmImageProcessor`'s, prefill positions are `GlmImageModel.get_rope_index`'s
     """
     tokenizer = processor.tokenizer
-    for marker in (tokenizer.image_token, tokenizer.bos_token, tokenizer.eos_token):
-        if marker in text:  # it would be read as a picture
-            raise UsageError(f"the prompt {excerpt(text, 60)!r} has {marker}, a marker of the model", "Take it out.")
+    check_markers(text, (tokenizer.image_token, tokenizer.bos_token, tokenizer.eos_token))
     inputs = _read(text, height_px, width_px, processor, sources).to(model.device)
     target = target_shape(height_px, width_px)
     # An edit has the sources before its eyes and writes no preview.

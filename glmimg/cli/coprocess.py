@@ -33,13 +33,12 @@ def draw_as_they_come(run: Run, first: Sequence[str], count: int) -> None:
     scope = Scope.of(expected)
     run.stages.check("ar", "dit")
     console = Console(json=True, quiet=run.output.quiet)
-    index = failed = 0
+    failed = 0
     with run.desk(scope, keep_both=run.stages.both_fit(scope)) as desk:
         lines: Iterator[str | bytes] = chain(first, _lines(sys.stdin.buffer))
-        for line in lines:
+        for number, line in enumerate(lines):
             try:
-                for job in run.jobs([_prompt(line)], count):
-                    index += 1
+                for index, job in enumerate(run.jobs([_prompt(line)], count), start=number * count + 1):
                     (order,) = place_orders([job], output, first_index=index)
                     (painted,) = desk.draw([order])
                     console.result("", picture_fields(painted, order.picture_path or Path(), order.dump_path))

@@ -7,7 +7,18 @@ from typing import Any, TypeVar
 
 from glmimg.errors import BadImage, UsageError
 from glmimg.grid import GridShape, preview_shape, target_shape
-from glmimg.job import DroppedCells, Job, Painting, Sampling, Scene, Size, SourceRef, check_prompt, random_seed
+from glmimg.job import (
+    DroppedCells,
+    Job,
+    Painting,
+    Sampling,
+    Scene,
+    Size,
+    SourceRef,
+    check_markers,
+    check_prompt,
+    random_seed,
+)
 from glmimg.knob import Settings, knobs
 from glmimg.preset import load_preset
 from glmimg.request import Layer, merge
@@ -31,6 +42,7 @@ def complete(given: Layer, checkpoint: Checkpoint, sources: Sequence[SourceRef] 
     if prompt is None:
         raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
     default = (sources[0].height, sources[0].width) if sources else checkpoint.default_size
+    check_markers(prompt, checkpoint.markers)
     size = given.get("size") or Size(*default)
     target = target_shape(*size)
     if sources:

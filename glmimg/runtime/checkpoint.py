@@ -117,6 +117,15 @@ class Checkpoint:
         return int(limit) if limit else None
 
     @cached_property
+    def markers(self) -> list[str]:
+        """What no prompt may hold, as far as the tokenizer's configuration says it."""
+        path = self.folder / "processor" / "tokenizer_config.json"
+        config = self._read_json(path) if path.exists() else {}
+        values = [config.get(name) for name in ("image_token", "bos_token", "eos_token")]
+        texts = [value.get("content") if isinstance(value, dict) else value for value in values]
+        return [text for text in texts if isinstance(text, str) and text]
+
+    @cached_property
     def generation_config(self) -> dict[str, Any]:
         """The AR half's sampling defaults: its generation_config.json over what `generate` assumes."""
         path = self.folder / "vision_language_encoder" / "generation_config.json"

@@ -131,6 +131,15 @@ def test_prompt_files(glmimg: Glmimg, tmp_path: Path, text: bytes, words: list[s
     assert_refused(glmimg("t2i", "--prompts", tmp_path / "prompts.txt", "-m", "demo", "-n", "2"), 3, *words)
 
 
+def test_a_marker_in_a_list_is_refused_before_anything_is_drawn(glmimg: Glmimg, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("a red circle\na <|image|>\n")
+    refused = glmimg("t2i", "--prompts", tmp_path / "prompts.txt", "-m", "demo", "-n", "2", "-o", tmp_path / "out/")
+    assert_refused(refused, 2, "the prompt 'a <|image|>' has <|image|>")
+    refused = glmimg("batch", tmp_path / "prompts.txt", "-m", "demo", "-o", tmp_path / "out")
+    assert_refused(refused, 3, "line 2: the prompt 'a <|image|>' has <|image|>")
+    assert not (tmp_path / "out").exists()
+
+
 def test_prompts_end_where_lines_end(tmp_path: Path) -> None:
     """Not at U+2028 or a form feed; and a `#` begins no comment."""
     path = tmp_path / "prompts.txt"
