@@ -51,10 +51,10 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     from glmimg.cli.batch_report import BatchReport, stop_on_signals
     from glmimg.cli.run import Run
     from glmimg.engine.batch.engine import BatchOptions
+    from glmimg.engine.batch.folder import open_store
     from glmimg.engine.batch.gallery import write_gallery
     from glmimg.engine.batch.joblist import open_jobs
     from glmimg.engine.batch.ledger import Ledger
-    from glmimg.engine.batch.places import open_store
     from glmimg.engine.batch.survey import survey
     from glmimg.engine.memory import check_extras
     from glmimg.engine.stages import AR_BATCH, Scope

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from glmimg.cli.console import Console
 from glmimg.engine.batch.estimate import estimate_batch
-from glmimg.engine.batch.events import BatchEvent, DumpWritten, JobEnded, Notice, Planned, Progress
+from glmimg.engine.batch.progress import BatchEvent, DumpWritten, JobEnded, Planned, Progress
 from glmimg.errors import JobsFailed
 from glmimg.events import Event, Loading, Noted, StepDone, TokensWritten
 
@@ -55,7 +55,7 @@ class BatchReport(AbstractContextManager["BatchReport"]):
             case JobEnded(record, progress):
                 self._event("job", record.model_dump(mode="json"), progress)
                 self._show(progress)
-            case Notice(text) | Noted(text):
+            case Noted(text):
                 self._event("notice", {"text": text})
                 self.console.note(text)
             case Loading(what, done):
@@ -90,11 +90,11 @@ class BatchReport(AbstractContextManager["BatchReport"]):
     def plan(self, work: Survey, ledger: Ledger, needs: Needs) -> None:
         """What would be done, how long it takes, what it needs (`--dry-run`)."""
         estimate = estimate_batch(work, ledger, needs.seconds)
-        recorded = len(work.done) + len(work.found)
+        recorded = len(work.done)
         fields = {
             "jobs": recorded + work.to_do,
             "done": recorded,
-            "tokens": len(work.write) + len(work.suspect),
+            "tokens": work.to_write,
             "pictures": work.to_do,
             "seconds": round(estimate.seconds),
             "seconds_measured": estimate.measured,

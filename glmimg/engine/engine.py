@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from glmimg.engine.failing import free_memory, is_out_of_memory
+from glmimg.engine.failing import is_out_of_memory
 from glmimg.engine.memory import AHEAD_SHARE, describe
 from glmimg.errors import OutOfMemory
 from glmimg.events import JobStarted, Loading, Noted, Watch, unwatched
@@ -22,6 +21,7 @@ from glmimg.runtime.checkpoint import Half
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import free_host_bytes
 from glmimg.runtime.readahead import ReadAhead
+from glmimg.runtime.release import release_memory
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.painting import as_target
@@ -69,10 +69,6 @@ class Engine:
                     yield from self._write(batch)
                     number += len(batch)
 
-    def write_together(self, works: Sequence[TokenWork]) -> list[TokenDump]:
-        """Stage 1 for works of one kind, all at once whatever the memory. Raises as `write`, and MemoryError."""
-        return self.tokens().write(works, self.watch)
-
     def paint(self, dump: TokenDump, painting: Painting, grid: Role = "target") -> Picture:
         """Stage 2: a picture of one grid of a dump, with its provenance. Raises as `write`."""
         drawn = as_target(dump, grid)
@@ -93,11 +89,11 @@ class Engine:
 
     def tokens(self) -> TokenStage:
         """Stage 1, loaded."""
-        return self._open("ar")  # type: ignore[no-any-return]
+        return self.load("ar")  # type: ignore[no-any-return]
 
     def painter(self) -> PaintStage:
         """Stage 2, loaded."""
-        return self._open("dit")  # type: ignore[no-any-return]
+        return self.load("dit")  # type: ignore[no-any-return]
 
     def close(self) -> None:
         """Free what is loaded."""
@@ -107,9 +103,7 @@ class Engine:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _rows(self, work: TokenWork) -> int:
@@ -128,7 +122,7 @@ class Engine:
         if self._most_rows is None:
             self.watch(Noted(f"{len(batch)} jobs at once do not fit in memory: going on with fewer at a time"))
         half = self._most_rows = (len(batch) + 1) // 2
-        free_memory()
+        release_memory()
         return [*self._write(batch[:half]), *self._write(batch[half:])]
 
     def _run_tokens(self, work: Callable[[TokenStage], Result]) -> Result:
@@ -140,7 +134,7 @@ class Engine:
         raises: OutOfMemory (exit 5) with what would take less
         """
         try:
-            return work(self._open(half))
+            return work(self.load(half))
         except (MemoryError, RuntimeError, OutOfMemory) as error:
             explained = self._explain(half, error)
             layout = self._layouts.get(half)
@@ -149,13 +143,10 @@ class Engine:
                 raise explained from error
         self.watch(Noted(f"{explained.message}; trying once more: {describe(smaller)}"))
         self._close(half)
-        free_memory()
+        release_memory()
         self._layouts[half] = smaller
         self._is_smaller.add(half)
-        try:
-            return work(self._open(half))
-        except (MemoryError, RuntimeError, OutOfMemory) as error:
-            raise self._explain(half, error) from error
+        return self._run(half, work)
 
     def _explain(self, half: Half, error: BaseException) -> OutOfMemory:
         """What to raise for an error of a stage. Raises the error itself if it is about something else."""
@@ -163,7 +154,7 @@ class Engine:
             raise error
         return self.stages.explain(half, self._layouts.get(half, Layout()), self.scope)
 
-    def _open(self, half: Half) -> Any:
+    def load(self, half: Half) -> Any:
         """A stage, loaded now if it is not yet; the other one leaves first unless both may stay."""
         if half not in self._loaded:
             if not self.keep_both:

@@ -26,13 +26,6 @@ def kept_on_failure(kept: Sequence[Path]) -> Iterator[None]:
         raise
 
 
-def free_memory() -> None:
-    """Give back what a failed attempt left."""
-    from glmimg.runtime.release import release_memory
-
-    release_memory()
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that host or device memory ran out. Imports no torch: without it, none can run out."""
     torch = sys.modules.get("torch")

@@ -103,8 +103,8 @@ def read_seconds(place: str, size: str | None = None) -> StageSeconds:
     size:   the only one that counts, such as "1024x1024"; None counts all
     raises: BadInput (exit 3) if nothing was measured there; OutputError (exit 2) for a URI nobody can open
     """
+    from glmimg.engine.batch.folder import open_store
     from glmimg.engine.batch.ledger import Pace
-    from glmimg.engine.batch.places import open_store
 
     pace = Pace()
     for line in open_store(place, make=False).read_results():
@@ -114,11 +114,12 @@ def read_seconds(place: str, size: str | None = None) -> StageSeconds:
                 pace.add(record["seconds"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
-    if pace.tokens is None or pace.picture is None:
+    tokens, picture = pace.mean("tokens"), pace.mean("picture")
+    if tokens is None or picture is None:
         pictures = f"pictures of {size}" if size else "pictures"
         raise BadInput(place, f"holds no measured times of {pictures}", "Draw a few there first with glmimg batch.")
-    measured = f"measured over {pace.picture_jobs} picture{'s' * (pace.picture_jobs != 1)}"
-    return StageSeconds(pace.tokens, pace.picture, measured, pace.picture_jobs)
+    measured = f"measured over {pace.jobs['picture']} picture{'s' * (pace.jobs['picture'] != 1)}"
+    return StageSeconds(tokens, picture, measured, pace.jobs["picture"])
 
 
 def plan_workers(pictures_per_hour: float, seconds: StageSeconds) -> WorkerPlan:

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from glmimg.choice import ModelChoice
-from glmimg.engine.memory import MemoryKeeper, check_changes
+from glmimg.engine.memory import HalfMemory, check_changes
 from glmimg.engine.provenance import provenance_of
 from glmimg.errors import OutOfMemory
 from glmimg.events import Watch
@@ -21,19 +21,18 @@ from glmimg.image_io import Provenance
 from glmimg.job import Job, Painting
 from glmimg.runtime.checkpoint import HALVES, Checkpoint, Half
 from glmimg.runtime.device import check_names, device_for, place
-from glmimg.runtime.estimate import Request, ar_need
+from glmimg.runtime.estimate import Request
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import free_bytes
 from glmimg.runtime.plan import MARGIN
-from glmimg.runtime.sizes import ar_sizes
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from pathlib import Path
 
-    from glmimg.runtime.device import Placement
+    from PIL.Image import Image
 
 AR_BATCH = 8
 """Jobs a batch hands to stage 1 at once where nobody says another number."""
@@ -209,63 +208,51 @@ class CheckpointStages:
     def check(self, *halves: Half) -> None:
         self.checkpoint.check(*halves)
         if self.choice.lora:
-            self._memory["ar"].check_loras(*halves)
+            for half in halves:
+                self._memory[half].check_loras()
         if self._has_two_devices and "dit" in halves:
-            self._placements["dit"]  # a device that is not there is said before stage 1 works for it
+            self._memory["dit"]  # a device that is not there is said before stage 1 works for it
 
     def layout(self, half: Half, scope: Scope) -> Layout:
-        memory = self._memory[half]
-        memory.check_loras(half)
-        return memory.layout(half, self._request(half, scope))
+        self._memory[half].check_loras()
+        return self._memory[half].layout(self._request(half, scope))
 
     def smaller(self, half: Half, layout: Layout) -> Layout | None:
-        return self._memory[half].smaller(half, layout)
+        return self._memory[half].smaller(layout)
 
     def explain(self, half: Half, layout: Layout, scope: Scope) -> OutOfMemory:
-        return self._memory[half].explain(half, layout, self._request(half, scope))
+        return self._memory[half].explain(layout, self._request(half, scope))
 
     def load_tokens(self, layout: Layout, scope: Scope, watch: Watch) -> TokenStage:
         from glmimg.ar.stage import ARStage
 
         self.checkpoint.check("ar")
+        at, sources = self._memory["ar"].placement, scope.with_sources
         return ARStage(
-            self.checkpoint,
-            self._placements["ar"],
-            watch,
-            shelf=self.shelf,
-            choice=self.choice,
-            layout=layout,
-            with_vision=scope.with_sources,
+            self.checkpoint, at, watch, shelf=self.shelf, choice=self.choice, layout=layout, with_vision=sources
         )
 
     def load_painter(self, layout: Layout, scope: Scope, watch: Watch) -> PaintStage:
         from glmimg.dit.stage import DiTStage
 
         self.checkpoint.check("dit")
+        at, sources, compile_it = self._memory["dit"].placement, scope.with_sources, bool(self.choice.compile)
         return DiTStage.load(
-            self.checkpoint,
-            self._placements["dit"],
-            watch,
-            shelf=self.shelf,
-            layout=layout,
-            with_encoder=scope.with_sources,
-            compile=bool(self.choice.compile),
+            self.checkpoint, at, watch, shelf=self.shelf, layout=layout, with_encoder=sources, compile=compile_it
         )
 
     def both_fit(self, scope: Scope) -> bool:
-        if self.stays:
-            return True
-        if self.choice.memory != "auto":
-            return False
+        if self.stays or self.choice.memory != "auto":
+            return self.stays
         whole = sum(self._peak(half, Layout(), scope) for half in HALVES)
-        return whole <= free_bytes(self._placements["ar"].device) * (1 - MARGIN)
+        return whole <= free_bytes(self._memory["ar"].placement.device) * (1 - MARGIN)
 
     def painting_devices(self) -> list[str]:
         import torch
 
         if self._has_two_devices:
             return [device_for(self.choice.device, "dit")]
-        kind = self._placements["ar"].device.type
+        kind = self._memory["ar"].placement.device.type
         if self.choice.device != "auto" or kind == "cpu":
             return []
         return [f"{kind}:{index}" for index in range(1, torch.accelerator.device_count())]
@@ -274,7 +261,7 @@ class CheckpointStages:
         return replace(self, choice=self.choice.model_copy(update={"device": device}))
 
     def provenance(self, dump: TokenDump, painting: Painting, grid: Role) -> Provenance:
-        return provenance_of(dump, painting, grid, self._placements["dit"], self.choice)
+        return provenance_of(dump, painting, grid, self._memory["dit"].placement, self.choice)
 
     def needs(self, scope: Scope) -> Needs:
         """What the stages take in memory and time. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""
@@ -282,43 +269,34 @@ class CheckpointStages:
         from glmimg.runtime.speed import estimate_times, measure_speeds
 
         ar, dit = (self.layout(half, scope) for half in HALVES)
-        placement = self._placements["ar"]
+        placement = self._memory["ar"].placement
         planner = Planner.of(self.checkpoint, self._request("ar", scope))
         times = estimate_times(planner, named(ar, dit), measure_speeds(placement), round(scope.steps))
-        return Needs(
-            self._peak("ar", ar, scope),
-            self._peak("dit", dit, scope),
-            free_bytes(placement.device),
-            placement.device.type,
-            self.both_fit(scope),
-            (times.tokens, times.picture),
-        )
+        peaks = self._peak("ar", ar, scope), self._peak("dit", dit, scope)
+        both, free = self.both_fit(scope), free_bytes(placement.device)
+        return Needs(*peaks, free, placement.device.type, both, (times.tokens, times.picture))
 
-    def files_of_stage_2(self) -> list[object]:
+    def files_of_stage_2(self) -> list[Path]:
         """What stage 2 will read, in that order."""
-        return list(self._memory["dit"].files_of_stage_2())
+        return [file for part in ("text_encoder", "transformer", "vae") for file in self.checkpoint.weight_files(part)]
 
     def _peak(self, half: Half, layout: Layout, scope: Scope) -> float:
         """Bytes a half takes; stage 1 holds the keys and values of a whole batch."""
-        request = self._request(half, scope)
-        need = self._memory[half].need(half, layout, request)
-        if half == "dit":
-            return need
-        rows = self.choice.rows or AR_BATCH
-        return need + (rows - 1) * ar_need(ar_sizes(self.checkpoint), request, layout).kv_cache
+        need = self._memory[half].need(layout, self._request(half, scope))
+        return need.peak + ((self.choice.rows or AR_BATCH) - 1) * need.kv_cache
 
     def _request(self, half: Half, scope: Scope) -> Request:
-        return self._memory[half].request(
-            [(scope.height, scope.width)],
+        memory, (ar, dit) = self._memory[half], (self._memory[each] for each in HALVES)
+        return Request(
+            *(scope.height, scope.width, memory.placement.precision),
+            on_host=memory.placement.device.type == "cpu",
             guided=scope.guided,
             with_sources=scope.with_sources,
+            quantize=(ar.way, dit.way),
+            streamable=(ar.streamable, dit.streamable),
             one_batch=scope.one_batch,
         )
 
     @cached_property
-    def _memory(self) -> dict[Half, MemoryKeeper]:
-        return {half: MemoryKeeper(self.checkpoint, self.choice, self._placements[half]) for half in HALVES}
-
-    @cached_property
-    def _placements(self) -> dict[Half, Placement]:
-        return {half: place(self.choice, half) for half in HALVES}
+    def _memory(self) -> dict[Half, HalfMemory]:
+        return {half: HalfMemory(self.checkpoint, self.choice, half, place(self.choice, half)) for half in HALVES}

@@ -13,7 +13,7 @@ import pytest
 from glmimg.engine.batch.folder import FolderStore
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.on_ray import _PaintWorker, _TokenWorker
-from glmimg.engine.batch.rounds import plan_batches
+from glmimg.engine.batch.schedule import plan_batches
 from glmimg.engine.batch.workbench import Outcome
 from glmimg.engine.stages import Scope
 from glmimg.errors import BadDump, GlmimgError

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 
 from glmimg.engine.batch.engine import BatchOptions
+from glmimg.engine.batch.folder import open_store
 from glmimg.engine.batch.ledger import Ledger
 from glmimg.engine.batch.on_ray import Cluster, RayEngine, _check_answers, connect
-from glmimg.engine.batch.places import open_store
 from glmimg.engine.batch.survey import survey
 from glmimg.errors import ClusterUnavailable, UsageError
 from tests.batch.conftest import Run, make_jobs

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from glmimg.engine.batch import remote
-from glmimg.engine.batch.places import open_store
+from glmimg.engine.batch.folder import open_store
 from glmimg.errors import DeviceLost, OutputError
 from tests.batch.conftest import Run
 

@@ -20,8 +20,8 @@ import pytest
 from glmimg.cli.batch_report import stop_on_signals
 from glmimg.cli.console import Console
 from glmimg.engine.batch.engine import BatchEngine, BatchOptions
+from glmimg.engine.batch.folder import open_store
 from glmimg.engine.batch.ledger import Ledger
-from glmimg.engine.batch.places import open_store
 from glmimg.engine.batch.survey import survey
 from glmimg.errors import GlmimgError
 from glmimg.image_io import read_provenance

@@ -27,7 +27,7 @@ def draw(folder: Path, text: str, stages: StubStages) -> int:
     """Draw a list with stub stages; returns the peak of this process's memory in MB."""
     from glmimg.engine.batch.engine import BatchEngine, BatchOptions
     from glmimg.engine.batch.ledger import Ledger
-    from glmimg.engine.batch.places import open_store
+    from glmimg.engine.batch.folder import open_store
     from glmimg.engine.batch.survey import survey
 
     store = open_store(str(folder / "out"))
@@ -61,7 +61,7 @@ def measure_start(count: int) -> dict[str, Any]:
     from glmimg.choice import ModelChoice
     from glmimg.engine.batch.joblist import Defaults, open_jobs
     from glmimg.engine.batch.ledger import Ledger, make_record
-    from glmimg.engine.batch.places import open_store
+    from glmimg.engine.batch.folder import open_store
     from glmimg.engine.stages import CheckpointStages
     from glmimg.runtime.resolve import resolve
 

@@ -7,19 +7,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from glmimg.engine.batch.events import BatchEvent, DumpWritten, JobEnded, Notice, Planned, Tell
 from glmimg.engine.batch.isolate import draw_isolated
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, Record
-from glmimg.engine.batch.progress import Count
-from glmimg.engine.batch.rounds import draw_in_rounds, plan_batches, plan_rounds
-from glmimg.engine.batch.side_by_side import draw_side_by_side
+from glmimg.engine.batch.progress import BatchEvent, Count, DumpWritten, JobEnded, Planned, Tell
+from glmimg.engine.batch.schedule import draw_in_rounds, draw_side_by_side, plan_batches, plan_rounds
 from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Survey, survey
-from glmimg.engine.batch.workbench import Outcome, Workbench, done_record
+from glmimg.engine.batch.workbench import Outcome, Workbench
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import AR_BATCH, Scope, Stages
-from glmimg.events import Event
+from glmimg.events import Event, Noted
 
 WAIT_SECONDS = 0.5
 """Between two looks at jobs another process holds."""
@@ -66,19 +64,10 @@ class BatchEngine:
         raises: Interrupted (exit 130), WriteError (exit 1) for a full disk, DeviceLost (exit 1),
                 OutOfMemory (exit 5) and ModelError (exit 4) while loading
         """
-        self.count = Count.of(work, self.ledger.pace)
-        self._tell(
-            Planned(
-                self.count.total,
-                len(work.done) + len(work.found),
-                self.count.to_write,
-                len(work.paint),
-                len(work.suspect),
-            )
-        )
+        self.count = count = Count.of(work, self.ledger.pace)
+        self._tell(Planned(count.total, count.done, count.to_write, len(work.paint), len(work.suspect)))
         with self.store.present():
             while True:
-                yield from self._recover(work.found)
                 held: list[BatchJob] = []
                 for outcome in self._draw(work):
                     yield from self._note(outcome, held)
@@ -87,30 +76,27 @@ class BatchEngine:
                 work = self._look_again(held)
 
     def _draw(self, work: Survey) -> Iterator[Outcome]:
-        jobs = [*work.write, *work.paint]
-        if jobs:
+        if jobs := [*work.write, *work.paint]:
             scope, devices = Scope.of([job.job for job in jobs]), self.stages.painting_devices()
             if devices and len(jobs) > 1:
-                self.count.painters = len(devices)
-                yield from self._draw_side_by_side(work, scope, devices)
+                yield from self._side_by_side(work, scope, devices)
             else:
-                yield from self._draw_in_rounds(work, scope)
+                yield from self._in_rounds(work, scope)
         if work.suspect:
-            self._tell(Notice(f"{len(work.suspect)} jobs killed earlier runs; each is drawn in a process of its own"))
+            self._tell(Noted(f"{len(work.suspect)} jobs killed earlier runs; each is drawn in a process of its own"))
             yield from draw_isolated(self.bench, self.stages, work.suspect)
 
-    def _draw_side_by_side(self, work: Survey, scope: Scope, devices: list[str]) -> Iterator[Outcome]:
+    def _side_by_side(self, work: Survey, scope: Scope, devices: list[str]) -> Iterator[Outcome]:
+        self.count.painters = len(devices)
         batches = plan_batches(work.write, work.alone, self.options.rows)
-        engines = [Engine(self.stages.on(device), scope, self._tell) for device in devices]
-        writer = Engine(self.stages, scope, self._tell)
-        yield from draw_side_by_side(self.bench, batches, work.paint, writer, engines)
+        painters = [Engine(self.stages.on(device), scope, self._tell) for device in devices]
+        return draw_side_by_side(self.bench, batches, work.paint, Engine(self.stages, scope, self._tell), painters)
 
-    def _draw_in_rounds(self, work: Survey, scope: Scope) -> Iterator[Outcome]:
+    def _in_rounds(self, work: Survey, scope: Scope) -> Iterator[Outcome]:
         keep_both = self.stages.both_fit(scope)
         size = self.options.round_size or (self.options.rows if keep_both else None)
-        rounds = plan_rounds(work, rows=self.options.rows, round_size=size)
         with Engine(self.stages, scope, self._tell, keep_both=keep_both) as engine:
-            yield from draw_in_rounds(self.bench, rounds, engine)
+            yield from draw_in_rounds(self.bench, plan_rounds(work, self.options.rows, size), engine)
 
     def _note(self, outcome: Outcome, held: list[BatchJob]) -> Iterator[Record]:
         """Count an outcome, tell of it, and pass its record on."""
@@ -125,21 +111,10 @@ class BatchEngine:
                 self._tell(JobEnded(outcome.record, self.count.progress()))
                 yield outcome.record
 
-    def _recover(self, jobs: list[BatchJob]) -> Iterator[Record]:
-        """Record pictures whose process died between saving and saying so."""
-        for job in jobs:
-            with self.store.claim(job.name) as mine:
-                self.ledger.refresh()
-                if mine and not self.ledger.is_done(job):
-                    record = done_record(job, self.ledger, self.store, {"tokens": None, "picture": None})
-                    self.ledger.add(record)
-                    self._tell(JobEnded(record, self.count.progress()))
-                    yield record
-
     def _look_again(self, held: list[BatchJob]) -> Survey:
         """Wait a little for jobs another process works on, then see what is left of them."""
         if not self._waiting:
-            self._tell(Notice(f"another process works on {len(held)} of the jobs; waiting for it"))
+            self._tell(Noted(f"another process works on {len(held)} of the jobs; waiting for it"))
         self._waiting = True
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmimg.atomic import write_atomically
-from glmimg.engine.batch.store import RESULTS
+from glmimg.engine.batch.store import RESULTS, Store
 from glmimg.errors import DeviceLost, OutputError, WriteError
 
 if TYPE_CHECKING:
@@ -25,6 +25,21 @@ HIDDEN = ".glmimg"
 _PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 _PRESENCE = ".run-"
 _RESULTS_LOCK = ".results"
+
+
+def open_store(place: str, *, make: bool = True) -> Store:
+    """The store at a path or at an fsspec URI such as s3://bucket/folder.
+
+    make:   the folder, if it is missing
+    raises: OutputError (exit 2) if it cannot be one
+    """
+    if not place:
+        raise OutputError("the folder's name is empty", "For example --out out/.")
+    if "://" in place and not place.startswith("file://"):
+        from glmimg.engine.batch.remote import RemoteStore
+
+        return RemoteStore.open(place, make=make)
+    return FolderStore.open(place.removeprefix("file://"), make=make)
 
 
 class FolderStore:

@@ -51,7 +51,7 @@ def last_records(store: Store) -> dict[str, dict[str, Any]]:
 
 
 def _all_lines(store: Store) -> Iterator[bytes]:
-    from glmimg.engine.batch.places import open_store
+    from glmimg.engine.batch.folder import open_store
 
     yield from open_store(store.root).read_results()
 

@@ -7,25 +7,34 @@ gathered for all lines, so that a list is mended in one go.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 import unicodedata
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
-from glmimg.engine.batch.first_edition import line_text
 from glmimg.engine.batch.lines import BadLine, JobLine, problem_text, read_lines
 from glmimg.engine.complete import complete
 from glmimg.engine.naming import slug
 from glmimg.errors import BadInput, BadJobs, GlmimgError
-from glmimg.job import Job, SourceRef, check_prompt
+from glmimg.job import Job, Size, SourceRef, check_prompt
 from glmimg.preset import PresetStack, load_stack
 from glmimg.request import Layer, precedence
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.sources import SourceShelf
 
 STANDARD_INPUT = "-"
+
+FIRST_ORDER = (
+    *("prompt", "size", "seed", "dit_seed", "steps", "guidance", "temperature", "top_p", "ar_method", "ar_window"),
+    *("guidance_window", "scheduler", "cache", "guidance_batch"),
+)
+"""The first edition's knobs, in the order it wrote them; later ones follow by name, where they are given."""
+
+FIRST_DEFAULTS = {"steps": 50, "guidance": 1.5}
+"""What its preset `default` said, which stood in every line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +140,8 @@ class _Reader:
     def jobs(self, number: int, line: JobLine) -> list[BatchJob]:
         stack: PresetStack = self.stack(line.presets)
         defaults = self.defaults
-        given = precedence(
-            flags=defaults.flags,
-            environment=defaults.environment,
-            line=line.given,
-            preset=stack.values,
-            config=defaults.config,
-        )
+        layers = {"line": line.given, "preset": stack.values, "config": defaults.config}
+        given = precedence(flags=defaults.flags, environment=defaults.environment, **layers)
         if given.get("prompt") is None:
             raise ValueError("there is no prompt")
         given["prompt"] = stack.fill(check_prompt(given["prompt"]))
@@ -146,16 +150,11 @@ class _Reader:
         name = line.name or f"{slug(line.given.get('prompt') or given['prompt'])}-{digest.hex()[:8]}"
         given.setdefault("seed", int.from_bytes(digest[-4:], "big") >> 1)
         first = complete(given, self.checkpoint, sources)
-        if self.defaults.count == 1:
+        if defaults.count == 1:
             return [BatchJob(name, number, first)]
-        return [
-            BatchJob(
-                f"{name}-{offset + 1}",
-                number,
-                first.again(seed=first.sampling.seed + offset, dit_seed=given.get("dit_seed")),
-            )
-            for offset in range(self.defaults.count)
-        ]
+        seeds = range(first.sampling.seed, first.sampling.seed + defaults.count)
+        jobs = [first.again(seed=seed, dit_seed=given.get("dit_seed")) for seed in seeds]
+        return [BatchJob(f"{name}-{count}", number, job) for count, job in enumerate(jobs, start=1)]
 
     def _digest(self, name: str | None, given: Layer, sources: list[SourceRef]) -> bytes:
         """Of what the line says, and of how often it was given before: names and seeds do not move with the lines."""
@@ -172,3 +171,16 @@ def _claim_name(job: BatchJob, taken: dict[str, int]) -> None:
     folded = unicodedata.normalize("NFC", job.name).casefold()
     if (other := taken.setdefault(folded, job.line)) != job.line:
         raise ValueError(f"the name {job.name!r} is taken by line {other}")
+
+
+def line_text(given: Layer) -> str:
+    """What a line says, as text to hash: as the first edition wrote it, so that names, seeds and folders stay."""
+    plain = FIRST_DEFAULTS | {key: _written(value) for key, value in given.items()}
+    order = [*FIRST_ORDER, *sorted(set(plain) - {*FIRST_ORDER})]
+    return json.dumps({key: plain[key] for key in order if key in plain}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Size):
+        return str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value

@@ -6,11 +6,13 @@ import hashlib
 import json
 import socket
 import threading
-from dataclasses import dataclass
+from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from glmimg import __version__
 from glmimg.engine.batch.joblist import BatchJob
@@ -76,12 +78,8 @@ def make_record(model: ModelId, job: BatchJob, status: Status, **what: Any) -> R
         key=job_key(model, job.job),
         prompt=scene.prompt,
         size=str(scene.size),
-        seed=sampling.seed,
-        dit_seed=painting.dit_seed,
-        steps=painting.steps,
-        guidance=painting.guidance,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
+        **sampling.model_dump(include={"seed", "temperature", "top_p"}),
+        **painting.model_dump(include={"dit_seed", "steps", "guidance"}),
         model=model.id,
         fingerprint=model.fingerprint,
         changes=list(model.changes),
@@ -91,40 +89,37 @@ def make_record(model: ModelId, job: BatchJob, status: Status, **what: Any) -> R
     )
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """What is remembered of a record: enough to know whether its job is done."""
+    """What is remembered of a record: enough to know whether its job is done, and how long it took."""
 
+    name: str
     status: Status
     key: str
     sizes: dict[str, int]
+    seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None]
+
+
+_read_entry = TypeAdapter(Entry).validate_json
 
 
 @dataclass
 class Pace:
-    """Measured seconds a job of each stage, as sums."""
+    """Measured seconds a job of each stage."""
 
-    tokens_seconds: float = 0.0
-    tokens_jobs: int = 0
-    picture_seconds: float = 0.0
-    picture_jobs: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    jobs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, seconds: dict[str, float | None]) -> None:
         """Count what one record measured."""
-        if (tokens := seconds.get("tokens")) is not None:
-            self.tokens_seconds, self.tokens_jobs = self.tokens_seconds + tokens, self.tokens_jobs + 1
-        if (picture := seconds.get("picture")) is not None:
-            self.picture_seconds, self.picture_jobs = self.picture_seconds + picture, self.picture_jobs + 1
+        for stage, measured in seconds.items():
+            if measured is not None:
+                self.seconds[stage] += measured
+                self.jobs[stage] += 1
 
-    @property
-    def tokens(self) -> float | None:
-        """Mean seconds of stage 1 a job, None if never measured."""
-        return self.tokens_seconds / self.tokens_jobs if self.tokens_jobs else None
-
-    @property
-    def picture(self) -> float | None:
-        """Mean seconds of stage 2 a job, None if never measured."""
-        return self.picture_seconds / self.picture_jobs if self.picture_jobs else None
+    def mean(self, stage: str) -> float | None:
+        """Mean seconds a job of `tokens` or `picture`, None if never measured."""
+        return self.seconds[stage] / self.jobs[stage] if self.jobs[stage] else None
 
 
 class Ledger:
@@ -135,7 +130,6 @@ class Ledger:
         self.model = model
         self.entries: dict[str, Entry] = {}
         self.pace = Pace()
-        self.damaged_lines = 0
         self._reading = threading.Lock()
         self.refresh()
 
@@ -143,18 +137,15 @@ class Ledger:
         """Read what was added since. A torn line (power loss) counts as never written."""
         with self._reading:
             for line in self.store.read_results():
-                try:
-                    record = json.loads(line)
-                    entry = Entry(record["status"], record["key"], record["sizes"])
-                    self.pace.add(record["seconds"])
-                    self.entries[record["name"]] = entry
-                except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-                    self.damaged_lines += bool(line.strip())
+                with suppress(ValidationError):
+                    entry = _read_entry(line)
+                    self.pace.add(entry.seconds)
+                    self.entries[entry.name] = entry
 
     def add(self, record: Record) -> None:
         """Put a record on disk. Raises WriteError (exit 1)."""
         self.store.add_result(record.line())
-        self.entries[record.name] = Entry(record.status, record.key, record.sizes)
+        self.entries[record.name] = Entry(record.name, record.status, record.key, record.sizes, record.seconds)
 
     def is_done(self, job: BatchJob) -> bool:
         """Whether the ledger says so, for just this job and these weights."""

@@ -12,15 +12,15 @@ import os
 import pickle
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from glmimg.engine.batch.engine import BatchEngine, BatchOptions
-from glmimg.engine.batch.events import BatchEvent, Tell
 from glmimg.engine.batch.isolate import plain
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, make_record
-from glmimg.engine.batch.places import open_store
-from glmimg.engine.batch.rounds import plan_batches
+from glmimg.engine.batch.progress import Tell
+from glmimg.engine.batch.schedule import plan_batches
 from glmimg.engine.batch.settings import Cluster
 from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Survey
@@ -28,7 +28,7 @@ from glmimg.engine.batch.workbench import RESUME, Outcome, Workbench
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import Scope, Stages
 from glmimg.errors import ClusterUnavailable, GlmimgError, UsageError
-from glmimg.events import Event
+from glmimg.runtime.checkpoint import Half
 
 ANSWER_SECONDS = 5
 """How long a cluster may take to answer at all."""
@@ -83,7 +83,8 @@ class RayEngine(BatchEngine):
         import ray
         import ray.data
 
-        worker = (self.stages, scope, _absolute(self.store.root), self.options.metadata)
+        place = self.store.root if "://" in self.store.root else str(Path(self.store.root).absolute())
+        worker = (self.stages, scope, place, self.options.metadata)
         resources = _resources(self.cluster)
         dumps = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(
             _TokenWorker, fn_constructor_args=worker, **_pool(self.cluster.ar_workers, resources)
@@ -181,39 +182,27 @@ def _pool(size: int, resources: dict[str, float]) -> dict[str, Any]:
     return {"compute": ray.data.ActorPoolStrategy(size=size), **resources}
 
 
-def _absolute(root: str) -> str:
-    return root if "://" in root else os.path.abspath(root)  # noqa: PTH100
-
-
 class _Worker:
-    """What both kinds of workers have: a workbench of their own on the shared place."""
+    """What both kinds of workers have: their half, loaded, and a workbench of their own on the shared place."""
+
+    half: Half
 
     def __init__(self, stages: Stages, scope: Scope, place: str, metadata: bool) -> None:
-        self.engine = Engine(stages, scope, _unheard)
-        self.store = open_store(place)
-        ledger = Ledger(self.store, stages.model)
-        self.bench = Workbench(self.store, ledger, _unheard, metadata, ledger.add, lambda: False)
-        self.broken = self.load()
-
-    def load(self) -> GlmimgError | None:
-        """Load the stage, or say why not: Ray would start a worker that raises while it is made again and again."""
+        self.engine = Engine(stages, scope)
+        self.bench = Workbench.at(place, stages, metadata)
+        self.broken: GlmimgError | None = None
         try:
-            self.open()
-        except GlmimgError as error:
-            return plain(error)
-        return None
-
-    def open(self) -> None:
-        """The stage this kind of worker works with."""
-        raise NotImplementedError
+            self.engine.load(self.half)
+        except GlmimgError as error:  # Ray would start a worker that raises while it is made again and again
+            self.broken = plain(error)
 
     def refuse_deadly(self, jobs: list[BatchJob]) -> list[Outcome]:
         """Jobs that took too many workers with them, recorded as failed and taken out of `jobs`."""
-        deaths = self.store.deaths()
+        deaths = self.bench.store.deaths()
         outcomes = []
         for job in [job for job in jobs if deaths.get(job.name, 0) >= MAX_DEATHS]:
             jobs.remove(job)
-            self.store.forgive(job.name)
+            self.bench.store.forgive(job.name)
             error = f"{deaths[job.name]} workers died while working on it"
             record = make_record(self.bench.ledger.model, job, "failed", error=error)
             self.bench.keep(record)
@@ -224,8 +213,7 @@ class _Worker:
 class _TokenWorker(_Worker):
     """Stage 1 on a cluster: one batch of jobs in, a row a job out."""
 
-    def open(self) -> None:
-        self.engine.tokens()
+    half: Half = "ar"
 
     def __call__(self, row: Row) -> list[Row]:
         try:
@@ -242,7 +230,7 @@ class _TokenWorker(_Worker):
         if self.broken is not None:
             raise self.broken
         outcomes = self.refuse_deadly(jobs)
-        deaths = self.store.deaths()
+        deaths = self.bench.store.deaths()
         for batch in plan_batches(jobs, {job.name for job in jobs if job.name in deaths}, len(jobs) or 1):
             outcomes += self.bench.write(self.engine, batch)
         return outcomes
@@ -251,8 +239,7 @@ class _TokenWorker(_Worker):
 class _PaintWorker(_Worker):
     """Stage 2 on a cluster: one job with its dump in, its record out."""
 
-    def open(self) -> None:
-        self.engine.painter()
+    half: Half = "dit"
 
     def __call__(self, row: Row) -> Row:
         outcome: Outcome | GlmimgError = pickle.loads(row["outcome"])
@@ -272,7 +259,3 @@ class _PaintWorker(_Worker):
             return self.bench.paint(self.engine, job)
         except GlmimgError as error:
             return plain(error)
-
-
-def _unheard(event: BatchEvent | Event) -> None:
-    """Nobody watches a worker."""

@@ -1,12 +1,62 @@
-"""Keeps count of a batch: what is done, what is left, how fast it goes."""
+"""What a batch tells whoever watches, next to the stages' own events: what is done, what is left, how fast it goes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from glmimg.engine.batch.events import Progress
 from glmimg.engine.batch.ledger import Pace, Record
 from glmimg.engine.batch.survey import Survey
+from glmimg.events import Event
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What there is to do, known before anything loads. All are numbers of jobs."""
+
+    total: int
+    done: int
+    to_write: int
+    to_paint: int
+    suspect: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a batch stands.
+
+    done, failed: jobs, those of earlier runs among the done ones
+    stage:        `tokens` or `picture`, what was worked on last
+    pictures_per_hour, seconds_left: at the speed measured so far, None while nothing is measured
+    """
+
+    total: int
+    done: int
+    failed: int
+    dumps: int
+    stage: str
+    pictures_per_hour: float | None
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class DumpWritten:
+    """The dump of a job is on disk."""
+
+    name: str
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class JobEnded:
+    """A job is done or has failed, and recorded."""
+
+    record: Record
+    progress: Progress
+
+
+BatchEvent = Planned | DumpWritten | JobEnded
+Tell = Callable[[BatchEvent | Event], None]
 
 
 @dataclass
@@ -30,9 +80,8 @@ class Count:
     @classmethod
     def of(cls, work: Survey, before: Pace) -> Count:
         """The count at the start of a run."""
-        recorded = len(work.done) + len(work.found)
-        to_write = len(work.write) + len(work.suspect)
-        return cls(recorded + work.to_do, recorded, to_write=to_write, to_paint=work.to_do, before=before)
+        done = len(work.done)
+        return cls(done + work.to_do, done, to_write=work.to_write, to_paint=work.to_do, before=before)
 
     def written(self, seconds: float | None) -> None:
         """A dump is there; seconds: its share of stage 1, None if another process wrote it."""
@@ -52,8 +101,10 @@ class Count:
 
     def progress(self) -> Progress:
         """Where the batch stands."""
-        tokens = self.pace.tokens if self.pace.tokens is not None else self.before.tokens
-        picture = self.pace.picture if self.pace.picture is not None else self.before.picture
+        tokens, picture = (
+            self.before.mean(stage) if (now := self.pace.mean(stage)) is None else now
+            for stage in ("tokens", "picture")
+        )
         rate = left = None
         if tokens is not None and picture is not None and tokens + picture > 0:
             left = seconds_for(self.to_write, self.to_paint, tokens, picture, self.painters)
@@ -62,7 +113,7 @@ class Count:
         return Progress(self.total, self.done, self.failed, dumps, self.stage, rate, left)
 
 
-def seconds_for(to_write: int, to_paint: int, tokens: float, picture: float, painters: int) -> float:
+def seconds_for(to_write: int, to_paint: int, tokens: float, picture: float, painters: int = 0) -> float:
     """Seconds for so many jobs of each stage, `tokens` and `picture` seconds a job; painters as in `Count`."""
     if painters:
         return max(to_write * tokens, to_paint * picture / painters)

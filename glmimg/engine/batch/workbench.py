@@ -13,16 +13,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from glmimg.engine.batch.events import Notice, Tell
+from glmimg.engine.batch.folder import open_store
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, Record, make_record
+from glmimg.engine.batch.progress import Tell
 from glmimg.engine.batch.store import Store
-from glmimg.engine.batch.survey import read_own_dump
+from glmimg.engine.batch.survey import State, read_own_dump, state_of
 from glmimg.engine.engine import Engine
 from glmimg.engine.failing import is_out_of_memory
-from glmimg.errors import DeviceLost, GlmimgError, Interrupted, WriteError
+from glmimg.engine.stages import Stages
+from glmimg.errors import DeviceLost, GlmimgError, Interrupted, OutputError, WriteError
+from glmimg.events import Noted, unwatched
 from glmimg.tokens.change import TokenWork
 
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -59,6 +62,13 @@ class Workbench:
     shares: dict[str, float] = field(default_factory=dict)
     """Seconds of stage 1 for each job whose dump was written here and whose picture is not."""
 
+    @classmethod
+    def at(cls, place: str, stages: Stages, metadata: bool) -> Self:
+        """One for another process, which nobody watches, at the place it shares with the others."""
+        store = open_store(place)
+        ledger = Ledger(store, stages.model)
+        return cls(store, ledger, unwatched, metadata, ledger.add, lambda: False)
+
     def write(self, engine: Engine, jobs: Sequence[BatchJob]) -> list[Outcome]:
         """Stage 1 for jobs of one shape. Raises Interrupted, WriteError for a full disk, DeviceLost."""
         self.check_stop()
@@ -66,17 +76,11 @@ class Workbench:
             mine = [job for job in jobs if claims.enter_context(self.store.claim(job.name))]
             outcomes = [Outcome(job, "held") for job in jobs if job not in mine]
             self.ledger.refresh()
-            missing = []
-            for job in mine:
-                if self._is_done(job):
-                    outcomes.append(Outcome(job, "gone"))
-                elif self._has_dump(job):
-                    outcomes.append(Outcome(job, "written"))
-                else:
-                    missing.append(job)
-            if missing:
-                outcomes += self._write(engine, missing)
-        return outcomes
+            states = {job: self._state(job) for job in mine}
+            outcomes += [Outcome(job, "gone") for job in mine if states[job] == "done"]
+            outcomes += [Outcome(job, "written") for job in mine if states[job] in ("found", "paint")]
+            missing = [job for job in mine if states[job] == "write"]
+            return [*outcomes, *(self._write(engine, missing) if missing else ())]
 
     def paint(self, engine: Engine, job: BatchJob) -> Outcome:
         """Stage 2 for one job whose dump is there. Raises as `write`."""
@@ -85,10 +89,11 @@ class Workbench:
             if not mine:
                 return Outcome(job, "held")
             self.ledger.refresh()
-            if self._is_done(job):
+            state = self._state(job)
+            if state == "done":
                 return Outcome(job, "gone")
             try:
-                record = self._paint(engine, job)
+                record = self._done(job, None, None) if state == "found" else self._paint(engine, job)
             except BaseException as error:
                 self._raise_fatal(job, error)
                 record = self._failure(job, error)
@@ -106,7 +111,7 @@ class Workbench:
             return [Outcome(jobs[0], "failed", record)]
         half = len(jobs) // 2
         if is_out_of_memory(error):
-            self.tell(Notice(f"no memory for {len(jobs)} jobs at once, going on with {half}"))
+            self.tell(Noted(f"no memory for {len(jobs)} jobs at once, going on with {half}"))
         self.check_stop()
         return [*self._write(engine, jobs[:half]), *self._write(engine, jobs[half:])]
 
@@ -130,10 +135,21 @@ class Workbench:
         engine.painter()
         started = time.perf_counter()
         picture = engine.paint(dump, job.job.painting)
-        seconds = time.perf_counter() - started
+        seconds = round(time.perf_counter() - started, 3)
         self.store.write(job.picture, picture.encode(metadata=self.metadata))
-        tokens_seconds = self.shares.pop(job.name, dump.stats.seconds)
-        return done_record(job, self.ledger, self.store, {"tokens": tokens_seconds, "picture": round(seconds, 3)})
+        return self._done(job, self.shares.pop(job.name, dump.stats.seconds), seconds)
+
+    def _done(self, job: BatchJob, tokens_seconds: float | None, picture_seconds: float | None) -> Record:
+        """The record of a job whose two files are on disk. Times are None where they are not known."""
+        return make_record(
+            self.ledger.model,
+            job,
+            "done",
+            picture=job.picture,
+            tokens=job.dump,
+            sizes={"picture": self.store.size(job.picture), "tokens": self.store.size(job.dump)},
+            seconds={"tokens": tokens_seconds, "picture": picture_seconds},
+        )
 
     def _raise_fatal(self, job: BatchJob, error: BaseException) -> None:
         """Raise what concerns more than this job."""
@@ -148,18 +164,12 @@ class Workbench:
         files: dict[str, Any] = {"tokens": job.dump} if self.store.exists(job.dump) else {}
         return make_record(self.ledger.model, job, "failed", error=failure_text(error), **files)
 
-    def _is_done(self, job: BatchJob) -> bool:
-        files = (job.picture, job.dump)
-        return self.ledger.is_done(job) and all(self.store.exists(name) for name in files)
-
-    def _has_dump(self, job: BatchJob) -> bool:
-        if not self.store.exists(job.dump):
-            return False
+    def _state(self, job: BatchJob) -> State:
+        """What is there of a job held here; files of another one count as nothing, as somebody said --force."""
         try:
-            read_own_dump(job, self.store, self.ledger)
-        except GlmimgError:
-            return False
-        return True
+            return state_of(job, self.store, self.ledger)
+        except OutputError:
+            return "write"
 
     def check_stop(self) -> None:
         """Raise Interrupted (exit 130) if somebody asked to stop."""
@@ -168,19 +178,6 @@ class Workbench:
 
 
 RESUME = "Everything finished is kept; the same command goes on from there."
-
-
-def done_record(job: BatchJob, ledger: Ledger, store: Store, seconds: dict[str, float | None]) -> Record:
-    """The record of a job whose two files are on disk. seconds: of each stage, None if unknown."""
-    return make_record(
-        ledger.model,
-        job,
-        "done",
-        picture=job.picture,
-        tokens=job.dump,
-        sizes={"picture": store.size(job.picture), "tokens": store.size(job.dump)},
-        seconds=seconds,
-    )
 
 
 def failure_text(error: BaseException) -> str:
