@@ -1,12 +1,12 @@
-"""From what was given to a complete job: what nobody given comes from the sources, the checkpoint or the default."""
+"""From what was given to a complete job: what nobody gave comes from the sources, the checkpoint or the default."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from glmimg.errors import BadImage, UsageError
-from glmimg.grid import GridShape, preview_shape, target_shape
+from glmimg.grid import preview_shape, target_shape
 from glmimg.job import (
     DroppedCells,
     Job,
@@ -34,9 +34,9 @@ Model = TypeVar("Model", bound=Settings)
 def complete(given: Layer, checkpoint: Checkpoint, sources: Sequence[SourceRef] = ()) -> Job:
     """The job somebody asked for. An edit is as large as its first source unless a size is given.
 
-    given:   knobs of a job by name, and its prompt
-    raises: UsageError, SizeError (exit 2) for an empty prompt or a size no grid can have;
-            BadImage (exit 3) for more sources than fit the model's context
+    given:  knobs of a job by name, and its prompt
+    raises: UsageError, SizeError (exit 2) for an empty prompt, a size no grid can have, or a window larger than the
+            grids; BadImage (exit 3) for more sources than fit the model's context
     """
     prompt = given.get("prompt")
     if prompt is None:
@@ -45,19 +45,17 @@ def complete(given: Layer, checkpoint: Checkpoint, sources: Sequence[SourceRef] 
     check_markers(prompt, checkpoint.markers)
     size = given.get("size") or Size(*default)
     target = target_shape(*size)
-    if sources:
-        check_sources_fit(sources, target.cells, checkpoint)
-        largest = target
-    else:
-        largest = max(target, preview_shape(target), key=lambda grid: grid.cells)
+    check_sources_fit(sources, target.cells, checkpoint)
     seed = random_seed() if given.get("seed") is None else given["seed"]
     sampling = complete_sampling({**given, "seed": seed}, checkpoint)
-    check_window(sampling.ar_window, largest)
-    return Job(
-        scene=Scene(prompt=check_prompt(prompt), size=size, sources=tuple(sources)),
-        sampling=sampling,
-        painting=complete_painting(given, seed, size),
-    )
+    most = target.cells if sources else max(target.cells, preview_shape(target).cells)
+    if sampling.ar_window is not None and sampling.ar_window > most:
+        raise UsageError(
+            f"--ar-window {sampling.ar_window} is larger than the grid of {most} tokens",
+            "Leave it out, or try --ar-window 16.",
+        )
+    scene = Scene(prompt=check_prompt(prompt), size=size, sources=tuple(sources))
+    return Job(scene=scene, sampling=sampling, painting=complete_painting(given, seed, size))
 
 
 def complete_sampling(given: Layer, checkpoint: Checkpoint) -> Sampling:
@@ -74,21 +72,14 @@ def complete_painting(given: Layer, seed: int, size: Size) -> Painting:
     """
     values = merge(given, load_preset("default").values, {"dit_seed": seed})
     if isinstance(values.get("drop"), str):
-        values["drop"] = dropped_cells(values["drop"], size)
+        shape, region = target_shape(*size), region_of(values["drop"], size, target_shape(*size))
+        values["drop"] = DroppedCells(region=region.text, cells=region.cells(shape))
     return _fill(Painting, values)
-
-
-def dropped_cells(region: str, size: Size) -> DroppedCells:
-    """The cells of a box `x0,y0,x1,y1` or a mask file. Raises as `complete_painting`."""
-    shape = target_shape(*size)
-    found = region_of(region, size, shape)
-    return DroppedCells(region=found.text, cells=found.cells(shape))
 
 
 def _fill(model: type[Model], values: Layer) -> Model:
     names = {each.name for each in knobs(model)}
-    chosen: dict[str, Any] = {name: value for name, value in values.items() if name in names}
-    return model(**chosen)
+    return model(**{name: value for name, value in values.items() if name in names})
 
 
 def check_sources_fit(sources: Sequence[SourceRef], target_cells: int, checkpoint: Checkpoint) -> None:
@@ -96,7 +87,7 @@ def check_sources_fit(sources: Sequence[SourceRef], target_cells: int, checkpoin
 
     raises: BadImage (exit 3), says how many fit
     """
-    if checkpoint.context_length is None:
+    if not sources or checkpoint.context_length is None:
         return
     taken = target_cells + MARKERS
     for number, source in enumerate(sources):
@@ -108,12 +99,3 @@ def check_sources_fit(sources: Sequence[SourceRef], target_cells: int, checkpoin
                 f"and {number} of the {len(sources)} sources fit beside the new picture",
                 f"Give at most {number} sources, or smaller ones." if number else "Ask for a smaller --size.",
             )
-
-
-def check_window(window: int | None, largest: GridShape) -> None:
-    """Refuse drafting more tokens than the largest grid has. Raises UsageError (exit 2)."""
-    if window is not None and window > largest.cells:
-        raise UsageError(
-            f"--ar-window {window} is larger than the grid of {largest.cells} tokens",
-            "Leave it out, or try --ar-window 16.",
-        )

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from glmimg.engine.orders import Desk, Order, Painted, paint_order
+from glmimg.engine.orders import Desk, Order, Painted
 from glmimg.events import Event, PreviewWritten, unwatched
 from glmimg.image_io import Picture
 from glmimg.job import Job
@@ -59,4 +59,4 @@ def draw_with_drafts(desk: Desk, orders: Sequence[Order], drafts: Sequence[Draft
         for work in works:
             work.result()
     engine.watch = watch
-    yield from desk.paint(paint_order(each) for each in written)
+    yield from desk.paint(each.to_paint() for each in written)

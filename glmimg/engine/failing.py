@@ -13,10 +13,7 @@ from glmimg.text import shell_words
 
 @contextmanager
 def kept_on_failure(kept: Sequence[Path]) -> Iterator[None]:
-    """Let Ctrl-C, a full disk and out-of-memory say which dumps are safe and not painted yet.
-
-    kept: looked at when it happens; may change until then
-    """
+    """Let Ctrl-C, a full disk and out-of-memory say which dumps are `kept` by then and not painted yet."""
     try:
         yield
     except KeyboardInterrupt as error:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from glmimg.engine.engine import Engine
 from glmimg.engine.failing import kept_on_failure
@@ -52,16 +54,19 @@ class PaintOrder:
     grid: Role = "target"
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """A dump that is finished, and on disk if its order has a path for it."""
 
     order: Order
     dump: TokenDump
 
+    def to_paint(self) -> PaintOrder:
+        """How it is painted, as its order says."""
+        order = self.order
+        return PaintOrder(self.dump, order.job.painting, order.picture_path, str(order.dump_path or "dump"))
 
-@dataclass(frozen=True)
-class Painted:
+
+class Painted(NamedTuple):
     """A picture that is finished, and on disk if its order has a path for it."""
 
     order: PaintOrder
@@ -88,19 +93,15 @@ class Desk:
     quality: int = QUALITY
 
     def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
-        """Both stages: every dump, then every picture. Yields each picture when it is on disk.
-
-        raises: as `write` and `paint`
-        """
+        """Both stages: every dump, then every picture, yielded when it is on disk. Raises as `write` and `paint`."""
         self.engine.stages.check("ar", "dit")
         check_extras((order.job.painting, bool(order.job.scene.sources)) for order in orders)
         written = list(self.write(orders, then_paint=True))
-        yield from self.paint(paint_order(each) for each in written)
+        yield from self.paint(each.to_paint() for each in written)
 
     def write(self, orders: Sequence[Order], *, then_paint: bool = False) -> Iterator[Written]:
-        """Stage 1. Yields each dump when it is on disk.
+        """Stage 1. Yields each dump when it is on disk. then_paint: stage 2 follows.
 
-        then_paint: stage 2 follows
         raises: BadImage (exit 3) for a source that is not there, before weights load;
                 ModelUnfit (exit 4), OutOfMemory (exit 5), WriteError (exit 1), Interrupted (exit 130)
         """
@@ -142,24 +143,24 @@ class Desk:
 
     def redraw(self, redraws: Sequence[tuple[Redraw, Path | None]]) -> Iterator[TokenDump]:
         """Parts of dumps drawn anew, each on disk at its path when it is yielded. Raises as `write`."""
-        self.engine.stages.check("ar")
         self.files.take(path for _, path in redraws)
-        with kept_on_failure([]):
-            for number, (redraw, path) in enumerate(redraws, start=1):
-                self.engine.watch(JobStarted("tokens", number, len(redraws)))
-                yield self._save_dump(self.engine.redraw(redraw), path)
+        for number, (redraw, path) in enumerate(redraws, start=1):
+            self.engine.watch(JobStarted("tokens", number, len(redraws)))
+            yield self._one(partial(self.engine.redraw, redraw), path)
 
     def encode(self, reading: Reading, path: Path | None) -> TokenDump:
         """A picture's own tokens, on disk at its path. Raises as `write`."""
-        self.engine.stages.check("ar")
-        with kept_on_failure([]):
-            return self._save_dump(self.engine.encode(reading), path)
+        return self._one(partial(self.engine.encode, reading), path)
 
     def score(self, dump: TokenDump, path: Path | None) -> TokenDump:
         """A dump with the log-probability of every token, on disk at its path. Raises as `write`."""
+        return self._one(partial(self.engine.score, dump), path)
+
+    def _one(self, draw: Callable[[], TokenDump], path: Path | None) -> TokenDump:
         self.engine.stages.check("ar")
+        self.files.take([path])
         with kept_on_failure([]):
-            return self._save_dump(self.engine.score(dump), path)
+            return self._save_dump(draw(), path)
 
     def _save_dump(self, dump: TokenDump, path: Path | None) -> TokenDump:
         if self.embed:
@@ -182,9 +183,3 @@ class Desk:
             self.save(picture, order.picture_path)
             self.engine.watch(Saved(order.picture_path))
         return Painted(order, picture, seconds)
-
-
-def paint_order(written: Written) -> PaintOrder:
-    """How a dump just written is painted, as its order says."""
-    order = written.order
-    return PaintOrder(written.dump, order.job.painting, order.picture_path, str(order.dump_path or "dump"))

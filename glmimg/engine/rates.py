@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from glmimg.errors import BadInput, UsageError
 from glmimg.grid import preview_shape, target_shape
@@ -33,25 +34,23 @@ BATCH_COST = 0.02
 """What each further job of a batch adds to stage 1: 20.4 s alone, 33.2 s for 32 (sglang)."""
 
 
-@dataclass(frozen=True)
-class Card:
-    """Data sheet of an accelerator. flops: dense bf16 per second; bandwidth: bytes per second; memory: bytes."""
+class Card(NamedTuple):
+    """Data sheet of an accelerator. flops: dense bf16 per second; bandwidth: bytes per second."""
 
     flops: float
     bandwidth: float
-    memory: float
 
 
 CARDS = {
-    "B200": Card(2250e12, 8.0e12, 180e9),
-    "H200": Card(989e12, 4.8e12, 141e9),
-    "H100": Card(989e12, 3.35e12, 80e9),
-    "A100": Card(312e12, 2.04e12, 80e9),
-    "A800": Card(312e12, 2.04e12, 80e9),
-    "L40S": Card(362e12, 0.864e12, 48e9),
-    "L4": Card(121e12, 0.3e12, 24e9),
-    "RTX 4090": Card(165e12, 1.008e12, 24e9),
-    "RTX 3090": Card(71e12, 0.936e12, 24e9),
+    "B200": Card(2250e12, 8.0e12),
+    "H200": Card(989e12, 4.8e12),
+    "H100": Card(989e12, 3.35e12),
+    "A100": Card(312e12, 2.04e12),
+    "A800": Card(312e12, 2.04e12),
+    "L40S": Card(362e12, 0.864e12),
+    "L4": Card(121e12, 0.3e12),
+    "RTX 4090": Card(165e12, 1.008e12),
+    "RTX 3090": Card(71e12, 0.936e12),
 }
 
 
@@ -80,12 +79,7 @@ class WorkerPlan:
 
 
 def guess_seconds(card: Card, height_px: int, width_px: int, *, steps: int, guided: bool, rows: int) -> StageSeconds:
-    """Seconds a picture of GLM-Image on a card.
-
-    guided:   two passes of the DiT a step
-    rows:     jobs stage 1 draws at once
-    raises:   SizeError (exit 2)
-    """
+    """Seconds a picture of GLM-Image on a card, `rows` jobs at once in stage 1. Raises SizeError (exit 2)."""
     target = target_shape(height_px, width_px)
     tokens = target.cells + preview_shape(target).cells + 1
     alone = tokens * AR_READ_BYTES / (card.bandwidth * AR_EFFICIENCY)

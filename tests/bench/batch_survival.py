@@ -100,13 +100,13 @@ def count(folder: Path, jobs: int) -> dict[str, int]:
     from glmimg.tokens.dump_file import read_dump
 
     out = folder / "out"
-    done = [record for record in last_records(open_store(str(out))).values() if record["status"] == "done"]
+    done = [record for record in last_records(open_store(str(out))).values() if record.status == "done"]
     lines = Counter(json.loads(line)["name"] for line in out.joinpath("results.jsonl").read_bytes().splitlines())
     half = 0
     for record in done:
         try:
-            read_dump(out / record["tokens"])
-            read_provenance(out / record["picture"])
+            read_dump(out / str(record.tokens))
+            read_provenance(out / str(record.picture))
         except GlmimgError:
             half += 1
     return {

@@ -24,7 +24,6 @@ HIDDEN = ".glmimg"
 
 _PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 _PRESENCE = ".run-"
-_RESULTS_LOCK = ".results"
 
 
 def open_store(place: str, *, make: bool = True) -> Store:
@@ -111,11 +110,13 @@ class FolderStore:
     def add_result(self, line: bytes) -> None:
         path = self.folder / RESULTS
         try:
-            with self._lock(_RESULTS_LOCK), path.open("a+b") as file:
+            with self._lock(".results"), path.open("a+b") as file:
                 end = file.seek(0, os.SEEK_END)
-                torn = end > 0 and _last_byte(file.fileno(), end) != b"\n"
+                torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
+                left = (b"\n" if torn else b"") + line + b"\n"
                 try:
-                    _write_all(file.fileno(), (b"\n" if torn else b"") + line + b"\n")
+                    while left:
+                        left = left[os.write(file.fileno(), left) :]
                     os.fsync(file.fileno())
                 except OSError:
                     file.truncate(end)
@@ -150,13 +151,9 @@ class FolderStore:
 
     def deaths(self) -> dict[str, int]:
         found: dict[str, int] = {}
-        if not self.folder.exists():
-            return found
-        with os.scandir(self.folder / HIDDEN) as entries:
-            for entry in entries:
-                if entry.name.endswith(".tried"):
-                    with contextlib.suppress(FileNotFoundError):
-                        found[entry.name.removesuffix(".tried")] = entry.stat().st_size
+        for tried in (self.folder / HIDDEN).glob("*.tried"):
+            with contextlib.suppress(FileNotFoundError):
+                found[tried.name.removesuffix(".tried")] = tried.stat().st_size
         return found
 
     def forgive(self, name: str) -> None:
@@ -177,9 +174,7 @@ class FolderStore:
     def _is_alone(self, mine: Path) -> bool:
         from filelock import FileLock, Timeout
 
-        for other in (self.folder / HIDDEN).glob(f"{_PRESENCE}*.lock"):
-            if other == mine:
-                continue
+        for other in {*(self.folder / HIDDEN).glob(f"{_PRESENCE}*.lock")} - {mine}:
             try:
                 with FileLock(other, blocking=False):
                     other.unlink(missing_ok=True)
@@ -189,23 +184,12 @@ class FolderStore:
 
     def _sweep(self, older_than_ns: int) -> None:
         """Another process may begin any moment, but writes nothing that is older than our own presence."""
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                if _PART.fullmatch(entry.name):
-                    with contextlib.suppress(FileNotFoundError):
-                        if entry.stat().st_mtime_ns < older_than_ns:
-                            Path(entry.path).unlink()
+        for part in self.folder.glob(".*.part"):
+            with contextlib.suppress(FileNotFoundError):
+                if _PART.fullmatch(part.name) and part.stat().st_mtime_ns < older_than_ns:
+                    part.unlink()
 
     def _lock(self, name: str) -> FileLock:
         from filelock import FileLock
 
         return FileLock(self.folder / HIDDEN / f"{name}.lock", thread_local=False)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
-
-
-def _last_byte(descriptor: int, end: int) -> bytes:
-    return os.pread(descriptor, 1, end - 1)

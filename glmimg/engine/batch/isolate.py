@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.ledger import make_record
 from glmimg.engine.batch.schedule import draw_in_rounds
 from glmimg.engine.batch.workbench import Outcome, Workbench
 from glmimg.engine.engine import Engine
@@ -44,9 +43,7 @@ def _draw_one(bench: Workbench, stages: Stages, job: BatchJob) -> Outcome:
     bench.store.forgive(job.name)
     code = process.exitcode
     end = signal.Signals(-code).name if code is not None and code < 0 else f"exit {code}"
-    record = make_record(bench.ledger.model, job, "failed", error=f"the process working on it died ({end})")
-    bench.keep(record)
-    return Outcome(job, "failed", record)
+    return bench.fail(job, f"the process working on it died ({end})")
 
 
 def _child(stages: Stages, place: str, metadata: bool, job: BatchJob, answers: Connection) -> None:

@@ -1,39 +1,45 @@
-"""The lines of a job list: JSON objects, CSV rows or plain prompts, each checked by itself.
+"""The lines of a job list: JSON objects, rows of a table or plain prompts, each checked by itself.
 
-Read one line at a time, so that neither a long list nor a wrong file fills the memory.
+A line ends at LF, CRLF or CR. Lines are read one at a time, so that neither a long list nor a wrong file fills the
+memory.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import IO, Annotated, Any, Literal
+from itertools import chain
+from pathlib import PurePath
+from typing import IO, Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError
 
 from glmimg.errors import GlmimgError
 from glmimg.request import Partial, job_form, what_is_wrong
 
-MAX_LINE_BYTES = 1 << 20
-"""A job is a few hundred bytes; a longer line is a wrong file, and is not read into memory."""
+MAX_LINE = 1 << 20
+"""Characters. A job is a few hundred; a longer line is a wrong file, and is not read into memory."""
 
 MAX_NAME_BYTES = 200
 """Room is left for endings and for the temporary file's own ending."""
 
-Form = Literal["jsonl", "csv", "text"]
-FORMS: dict[str, Form] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".txt": "text"}
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
+ARRAY = re.compile(r'\[\s*(?:$|[{"])')
+"""How a JSON array of jobs begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobLine:
     """One line of a list: what it says of its job, and what is about the line itself.
 
-    given:    knobs of a job by name, and its prompt
+    given:   knobs of a job by name, and its prompt
     name:    of the two files, without ending; None makes one from the job
     presets: names or paths of presets, over those of the command line
     sources: paths of the pictures an edit starts from
@@ -52,25 +58,6 @@ class JobLine:
         return cls(given, name, (preset,) if isinstance(preset, str) else tuple(preset), tuple(sources))
 
 
-def _file_name(name: str) -> str:
-    if reason := name_problem(name):
-        raise ValueError(reason)
-    return name
-
-
-@cache
-def line_form() -> type[Partial]:
-    """What a line may say."""
-    name = Annotated[str, Field(min_length=1), AfterValidator(_file_name)]
-    return job_form(
-        {
-            "name": (name | None, None),
-            "preset": (str | list[str] | None, None),
-            "sources": (list[str] | None, None),
-        }
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class BadLine:
     """A line no job can be made of."""
@@ -79,62 +66,95 @@ class BadLine:
     reason: str
 
 
-def read_lines(stream: IO[bytes], source: str) -> Iterator[tuple[int, JobLine | BadLine]]:
-    """Each non-empty line with its number, parsed by the form of the list."""
-    texts = _texts(stream)
-    form: Form | None = FORMS.get(re.search(r"\.[a-z]+$|$", source.lower()).group())  # type: ignore[union-attr]
+Texts = Iterator[tuple[int, str | BadLine]]
+Lines = Iterator[tuple[int, JobLine | BadLine]]
+
+
+@cache
+def line_form() -> type[Partial]:
+    """What a line may say."""
+    name = Annotated[str, Field(min_length=1), AfterValidator(_file_name)]
+    more = {"name": name, "preset": str | list[str], "sources": list[str]}
+    return job_form({field: (kind | None, None) for field, kind in more.items()})
+
+
+def read_lines(stream: IO[bytes], source: str) -> Lines:
+    """Each line that says something with its number, read in the form that the list's ending or first line tells."""
+    texts, ending = _texts(stream), PurePath(source).suffix.lower()
     for number, text in texts:
-        if not isinstance(text, BadLine):
-            form = form or _sniff(text)
-            if form == "csv":
-                yield from _csv_lines(number, text, texts)
-                return
+        if isinstance(text, BadLine):
+            yield number, text
+        elif text.strip():
             break
-        yield number, text
     else:
         return
-    yield number, _parse(number, text, form)
-    for number, text in texts:
-        yield number, text if isinstance(text, BadLine) else _parse(number, text, form)
+    assert isinstance(text, str)
+    texts = chain([(number, text)], texts)
+    if reason := _unusable(text, ending):
+        yield number, BadLine(number, reason)
+    elif delimiter := _delimiter(text, ending):
+        yield from _table(texts, delimiter)
+    else:
+        is_json = ending in JSON_ENDINGS or (ending != ".txt" and text.lstrip().startswith("{"))
+        for number, text in texts:
+            if isinstance(text, BadLine):
+                yield number, text
+            elif text.strip():
+                yield number, _parse(number, text, is_json=is_json)
 
 
-def _texts(stream: IO[bytes]) -> Iterator[tuple[int, str | BadLine]]:
-    """Each non-empty line as text, or why it is none; never holds more than one line."""
+def _texts(stream: IO[bytes]) -> Texts:
+    """Every line as text, bytes that are no UTF-8 escaped, or why it is none; never holds more than one line."""
+    reader = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=None)
     number = 0
-    while raw := stream.readline(MAX_LINE_BYTES + 1):
+    while text := reader.readline(MAX_LINE):
         number += 1
-        if len(raw) > MAX_LINE_BYTES:
-            while raw and not raw.endswith(b"\n"):
-                raw = stream.readline(MAX_LINE_BYTES)
-            yield number, BadLine(number, f"is longer than {MAX_LINE_BYTES // 2**20} MiB")
+        if text.endswith("\n") or len(text) < MAX_LINE:
+            yield number, text
             continue
-        try:
-            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            yield number, BadLine(number, f"is not UTF-8 text (byte {error.start + 1})")
-            continue
-        if text.strip():
-            yield number, text.rstrip("\r\n")
+        while text and not text.endswith("\n"):
+            text = reader.readline(MAX_LINE)
+        yield number, BadLine(number, f"is longer than {MAX_LINE // 2**20} MiB")
+    reader.detach()
 
 
-def _sniff(text: str) -> Form:
-    """The form a first line is written in: a JSON object, a CSV header of field names, or a prompt."""
-    if text.lstrip().startswith("{"):
-        return "jsonl"
-    return "csv" if {"prompt"} <= set(_cells(text)) <= set(line_form().model_fields) else "text"
+def _unusable(first: str, ending: str) -> str:
+    """Why no list that begins like this can be read; empty if it can."""
+    if first.startswith(("\udcff\udcfe", "\udcfe\udcff")) or first.count("\0") > len(first) // 3:
+        return "is UTF-16 text; save the list as UTF-8"
+    if ARRAY.match(first.strip()):
+        return "begins a JSON array; write one object a line, as `jq -c '.[]'` does"
+    if ending == ".txt" and isinstance(_parse(1, first, is_json=True), JobLine):
+        return "is a JSON object in a list of prompts; call the file .jsonl"
+    return ""
 
 
-def _parse(number: int, text: str, form: Form | None) -> JobLine | BadLine:
-    if form == "text":
+def _delimiter(first: str, ending: str) -> str:
+    """What parts the cells of a table, by its header; empty for a list that is none."""
+    if ending in (*JSON_ENDINGS, ".txt"):
+        return ""
+    for delimiter in ",;\t|":
+        header = _cells(first, delimiter)
+        if "prompt" in header or (len(header) > 1 and set(header) <= set(line_form().model_fields)):
+            return delimiter
+    return DELIMITERS.get(ending, "")
+
+
+def _parse(number: int, text: str, *, is_json: bool) -> JobLine | BadLine:
+    if found := re.search("[\udc80-\udcff]", text):
+        return BadLine(number, f"is not UTF-8 text (byte {len(text[: found.start()].encode()) + 1})")
+    if not is_json:
         return JobLine({"prompt": text.strip()})
     try:
         values = json.loads(text, object_pairs_hook=_no_repeats)
     except (ValueError, RecursionError) as error:
         return BadLine(number, f"is not JSON: {error}")
-    if not isinstance(values, dict):
-        return BadLine(number, "is not a JSON object")
+    return _job_line(number, values) if isinstance(values, dict) else BadLine(number, "is not a JSON object")
+
+
+def _job_line(number: int, values: dict[str, Any], *, strict: bool = True) -> JobLine | BadLine:
     try:
-        return JobLine.of(values)
+        return JobLine.of(values, strict=strict)
     except (ValidationError, GlmimgError) as error:
         return BadLine(number, problem_text(error))
 
@@ -146,69 +166,70 @@ def _no_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _csv_lines(
-    number: int, header_text: str, rest: Iterator[tuple[int, str | BadLine]]
-) -> Iterator[tuple[int, JobLine | BadLine]]:
+def _table(texts: Texts, delimiter: str) -> Lines:
     """Rows under a header of field names; an empty cell says nothing. Quoted cells may span lines."""
-    header = _cells(header_text)
-    unknown = [name for name in header if name not in line_form().model_fields]
+    position, first = next(texts)
+    header, known = _cells(str(first), delimiter), line_form().model_fields
+    unknown = [name for name in header if name not in known]
     if unknown or len(set(header)) < len(header) or "prompt" not in header:
         reason = f"unknown column {unknown[0]!r}" if unknown else "the header repeats a column or lacks `prompt`"
-        yield number, BadLine(number, f"{reason}; there are {', '.join(line_form().model_fields)}")
+        yield position, BadLine(position, f"{reason}; there are {', '.join(known)}")
         return
-    position = [number]
+    bad: list[BadLine] = []
 
-    def texts() -> Iterable[str]:
-        for line, text in rest:
-            position[0] = line
+    def feed() -> Iterator[str]:
+        nonlocal position
+        for position, text in texts:  # noqa: B007 (read outside)
             if isinstance(text, BadLine):
                 bad.append(text)
             else:
-                yield text + "\n"
+                yield text
 
-    bad: list[BadLine] = []
-    rows = csv.reader(texts(), strict=True)
+    rows = csv.reader(feed(), delimiter=delimiter, strict=True)
     while True:
         try:
             row = next(rows, None)
         except csv.Error as error:
-            yield position[0], BadLine(position[0], f"is not CSV: {error}")
+            yield position, BadLine(position, f"is not CSV: {error}")
             continue
         yield from ((each.line, each) for each in bad)
         bad.clear()
         if row is None:
             return
-        yield position[0], _csv_row(position[0], header, row)
+        if "".join(row).strip() or len(row) > 1:
+            yield position, _row(position, header, row)
 
 
-def _csv_row(number: int, header: list[str], row: list[str]) -> JobLine | BadLine:
+def _row(number: int, header: list[str], row: list[str]) -> JobLine | BadLine:
     if len(row) != len(header):
         return BadLine(number, f"has {len(row)} cells, the header has {len(header)}")
-    try:
-        cells = {key: cell for key, cell in zip(header, row, strict=True) if cell.strip()}
-        return JobLine.of(cells, strict=False)
-    except (ValidationError, GlmimgError) as error:
-        return BadLine(number, problem_text(error))
+    if re.search("[\udc80-\udcff]", "".join(row)):
+        return BadLine(number, "is not UTF-8 text")
+    cells: dict[str, Any] = {key: cell for key, cell in zip(header, row, strict=True) if cell.strip()}
+    if "sources" in cells:
+        cells["sources"] = [path.strip() for path in cells["sources"].split(";") if path.strip()]
+    return _job_line(number, cells, strict=False)
 
 
-def _cells(text: str) -> list[str]:
+def _cells(text: str, delimiter: str) -> list[str]:
+    """The cells of a header, as field names are written."""
     try:
-        return [cell.strip() for cell in next(csv.reader([text]), [])]
+        return [cell.strip().lower() for cell in next(csv.reader([text], delimiter=delimiter), [])]
     except csv.Error:
         return []
 
 
-def name_problem(name: str) -> str:
-    """Why a name cannot be that of a file of its own in the output folder; empty if it can."""
+def _file_name(name: str) -> str:
+    """The name, if it can be that of a file of its own in the output folder. Raises ValueError."""
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
-        return "has a control character in it"
+        raise ValueError("has a control character in it")
     if ".." in name or re.search(r"[/\\:]", name):
-        return "must not hold '..', '/', '\\' or ':'"
+        raise ValueError("must not hold '..', '/', '\\' or ':'")
     if name.startswith(".") or name != name.strip():
-        return "must not begin with a dot, nor begin or end with a space"
+        raise ValueError("must not begin with a dot, nor begin or end with a space")
     if len(name.encode()) > MAX_NAME_BYTES:
-        return f"is longer than {MAX_NAME_BYTES} bytes"
-    return ""
+        raise ValueError(f"is longer than {MAX_NAME_BYTES} bytes")
+    return name
 
 
 def problem_text(error: Exception) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from glmimg.engine.batch.engine import BatchEngine, BatchOptions
 from glmimg.engine.batch.isolate import plain
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.ledger import Ledger, make_record
+from glmimg.engine.batch.ledger import Ledger
 from glmimg.engine.batch.progress import Tell
 from glmimg.engine.batch.schedule import plan_batches
 from glmimg.engine.batch.settings import Cluster
@@ -33,11 +33,15 @@ from glmimg.runtime.checkpoint import Half
 ANSWER_SECONDS = 5
 """How long a cluster may take to answer at all."""
 
-START_SECONDS = 120
-"""How long a Ray started here may take: on a busy machine its first process alone takes half a minute."""
+ENVIRONMENT = {
+    "RAY_gcs_rpc_server_connect_timeout_s": str(ANSWER_SECONDS),
+    "RAY_raylet_start_wait_time_s": "120",  # a busy machine takes half of it for the first process
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+}
 
-OBJECT_STORE_BYTES = 100 << 20
-"""Of a Ray started here. Only the names of jobs and their results pass through it, a few kilobytes each."""
+HERE = {"include_dashboard": False, "object_store_memory": 100 << 20}
+"""A Ray started here: only the names of jobs and their results pass through it, a few kilobytes each."""
 
 FRAME_HEAD_BYTES, SETTINGS_FRAME = 9, 4
 """Of HTTP/2, RFC 9113."""
@@ -47,6 +51,8 @@ MAX_DEATHS = 2
 
 SHARE_FOR_WORKERS = 0.8
 """Of the CPUs; the rest is left to Ray's own tasks, which starve beside a pool that takes all."""
+
+_START = "Start one (ray start --head), or leave --address out to run on this machine."
 
 Row = dict[str, bytes]
 
@@ -84,58 +90,45 @@ class RayEngine(BatchEngine):
         import ray.data
 
         place = self.store.root if "://" in self.store.root else str(Path(self.store.root).absolute())
-        worker = (self.stages, scope, place, self.options.metadata)
-        resources = _resources(self.cluster)
-        dumps = ray.data.from_items(items, override_num_blocks=len(items)).flat_map(
-            _TokenWorker, fn_constructor_args=worker, **_pool(self.cluster.ar_workers, resources)
-        )
-        pictures = dumps.map(_PaintWorker, fn_constructor_args=worker, **_pool(self.cluster.dit_workers, resources))
+        common: dict[str, Any] = _resources(self.cluster)
+        common["fn_constructor_args"] = (self.stages, scope, place, self.options.metadata)
+        # Pools of a fixed size. Ray starts dead workers again, and their work, without end; MAX_DEATHS ends it.
+        ar, dit = (ray.data.ActorPoolStrategy(size=n) for n in (self.cluster.ar_workers, self.cluster.dit_workers))
+        batches = ray.data.from_items(items, override_num_blocks=len(items))
+        pictures = batches.flat_map(_TokenWorker, compute=ar, **common).map(_PaintWorker, compute=dit, **common)
         try:
             yield from pictures.iter_rows()
         except ray.exceptions.RayError as error:
-            reason = _first_line(error)
-            raise ClusterUnavailable(f"{_called(self.cluster)} stopped working: {reason}", RESUME) from error
+            raise ClusterUnavailable(
+                f"{_called(self.cluster)} stopped working: {_first_line(error)}", RESUME
+            ) from error
 
 
 def connect(cluster: Cluster) -> None:
-    """Reach the cluster, or start one here.
-
-    raises: ClusterUnavailable (exit 1): Ray is not installed, or nobody answers
-    """
+    """Reach the cluster, or start one here. Raises ClusterUnavailable (exit 1): no Ray installed, or nobody answers."""
     _check_answers(cluster.address)
-    os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", str(ANSWER_SECONDS))
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", str(START_SECONDS))
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise ClusterUnavailable("Ray is not installed", "Install it: pip install 'glmimg[ray]'") from error
-    here = {} if cluster.address else {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    here = {} if cluster.address else HERE
     try:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="error", ignore_reinit_error=True, **here)
     except Exception as error:  # Ray raises bare Exceptions too
         raise ClusterUnavailable(f"{_called(cluster)} does not answer: {_first_line(error)}", _START) from error
-    _set_up_streaming(ray.data.DataContext.get_current())
-
-
-def _set_up_streaming(context: Any) -> None:
-    """Every row a block of its own, so that decoders start with the first dump of a batch; no talk of Ray's own.
-
-    Ray's way to cut blocks, `repartition`, asks for a whole CPU: beside two pools on two cores it never gets it.
-    """
+    # Every row is a block of its own, so that decoders start with the first dump of a batch. Ray's way to cut blocks,
+    # `repartition`, asks for a whole CPU: beside two pools on two cores it never gets it.
+    context = ray.data.DataContext.get_current()
     context.target_max_block_size = 1
-    context.enable_progress_bars = False
-    context.enable_rich_progress_bars = False
+    context.enable_progress_bars = context.enable_rich_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-_START = "Start one (ray start --head), or leave --address out to run on this machine."
 
 
 def _called(cluster: Cluster) -> str:
@@ -165,21 +158,13 @@ def _speaks_http2(line: socket.socket) -> bool:
     return len(first) == FRAME_HEAD_BYTES and first[3] == SETTINGS_FRAME
 
 
-def _resources(cluster: Cluster) -> dict[str, float]:
+def _resources(cluster: Cluster) -> dict[str, Any]:
     """What each worker asks Ray for: an equal share of the CPUs (one at most) and of the GPUs (one at most)."""
     import ray
 
     there, workers = ray.cluster_resources(), cluster.ar_workers + cluster.dit_workers
-    gpus = there.get("GPU", 0)
-    share = {"num_cpus": round(min(1.0, there.get("CPU", 1) * SHARE_FOR_WORKERS / workers), 3)}
-    return share | ({"num_gpus": round(min(1.0, gpus / workers), 3)} if gpus else {})
-
-
-def _pool(size: int, resources: dict[str, float]) -> dict[str, Any]:
-    """A fixed number of workers. Ray starts dead ones again, and their work, without end; `MAX_DEATHS` ends it."""
-    import ray.data
-
-    return {"compute": ray.data.ActorPoolStrategy(size=size), **resources}
+    share = {"num_cpus": there.get("CPU", 1) * SHARE_FOR_WORKERS / workers, "num_gpus": there.get("GPU", 0) / workers}
+    return {name: round(min(1.0, part), 3) for name, part in share.items() if part}
 
 
 class _Worker:
@@ -198,42 +183,33 @@ class _Worker:
 
     def refuse_deadly(self, jobs: list[BatchJob]) -> list[Outcome]:
         """Jobs that took too many workers with them, recorded as failed and taken out of `jobs`."""
-        deaths = self.bench.store.deaths()
-        outcomes = []
+        if self.broken is not None:
+            raise self.broken
+        deaths, outcomes = self.bench.store.deaths(), []
         for job in [job for job in jobs if deaths.get(job.name, 0) >= MAX_DEATHS]:
             jobs.remove(job)
             self.bench.store.forgive(job.name)
-            error = f"{deaths[job.name]} workers died while working on it"
-            record = make_record(self.bench.ledger.model, job, "failed", error=error)
-            self.bench.keep(record)
-            outcomes.append(Outcome(job, "failed", record))
+            outcomes.append(self.bench.fail(job, f"{deaths[job.name]} workers died while working on it"))
         return outcomes
 
 
 class _TokenWorker(_Worker):
-    """Stage 1 on a cluster: one batch of jobs in, a row a job out."""
+    """Stage 1 on a cluster: one batch of jobs in, a row a job out, with the job's share of the time."""
 
     half: Half = "ar"
 
     def __call__(self, row: Row) -> list[Row]:
+        jobs: list[BatchJob] = pickle.loads(row["jobs"])
         try:
-            outcomes = self._write(pickle.loads(row["jobs"]))
+            outcomes = self.refuse_deadly(jobs)
+            alone = {job.name for job in jobs} & self.bench.store.deaths().keys()
+            for batch in plan_batches(jobs, alone, len(jobs) or 1):
+                outcomes += self.bench.write(self.engine, batch)
         except GlmimgError as error:
             return [{"outcome": pickle.dumps(plain(error)), "share": pickle.dumps(None)}]
-        shares = self.bench.shares
-        return [
-            {"outcome": pickle.dumps(each), "share": pickle.dumps(shares.pop(each.job.name, None))} for each in outcomes
-        ]
-
-    def _write(self, jobs: list[BatchJob]) -> list[Outcome]:
-        """Raises what loading the stage raised, and as `Workbench.write`."""
-        if self.broken is not None:
-            raise self.broken
-        outcomes = self.refuse_deadly(jobs)
-        deaths = self.bench.store.deaths()
-        for batch in plan_batches(jobs, {job.name for job in jobs if job.name in deaths}, len(jobs) or 1):
-            outcomes += self.bench.write(self.engine, batch)
-        return outcomes
+        shares = [self.bench.shares.pop(each.job.name, None) for each in outcomes]
+        pairs = zip(outcomes, shares, strict=True)
+        return [{"outcome": pickle.dumps(outcome), "share": pickle.dumps(share)} for outcome, share in pairs]
 
 
 class _PaintWorker(_Worker):
@@ -249,13 +225,10 @@ class _PaintWorker(_Worker):
 
     def _paint(self, job: BatchJob, share: float | None) -> Outcome | GlmimgError:
         """share: of the job in the time of stage 1; None if its dump was there."""
-        if self.broken is not None:
-            return self.broken
         if share is not None:
             self.bench.shares[job.name] = share
-        if refused := self.refuse_deadly([job]):
-            return refused[0]
         try:
-            return self.bench.paint(self.engine, job)
+            refused = self.refuse_deadly([job])
+            return refused[0] if refused else self.bench.paint(self.engine, job)
         except GlmimgError as error:
             return plain(error)

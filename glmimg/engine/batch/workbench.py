@@ -25,7 +25,7 @@ from glmimg.engine.engine import Engine
 from glmimg.engine.failing import is_out_of_memory
 from glmimg.engine.stages import Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted, OutputError, WriteError
-from glmimg.events import Noted, unwatched
+from glmimg.events import unwatched
 from glmimg.tokens.change import TokenWork
 
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -97,21 +97,16 @@ class Workbench:
             except BaseException as error:
                 self._raise_fatal(job, error)
                 record = self._failure(job, error)
-            self.keep(record)
-            return Outcome(job, "painted" if record.status == "done" else "failed", record)
+            return self._ended(job, record)
 
     def _write(self, engine: Engine, jobs: Sequence[BatchJob]) -> list[Outcome]:
-        """A batch that fails is halved until the job that fails stands alone, or the memory suffices."""
+        """A batch that fails is halved until the job that fails stands alone."""
         error = self._try_write(engine, jobs)
         if error is None:
             return [Outcome(job, "written") for job in jobs]
         if len(jobs) == 1:
-            record = self._failure(jobs[0], error)
-            self.keep(record)
-            return [Outcome(jobs[0], "failed", record)]
+            return [self._ended(jobs[0], self._failure(jobs[0], error))]
         half = len(jobs) // 2
-        if is_out_of_memory(error):
-            self.tell(Noted(f"no memory for {len(jobs)} jobs at once, going on with {half}"))
         self.check_stop()
         return [*self._write(engine, jobs[:half]), *self._write(engine, jobs[half:])]
 
@@ -159,6 +154,14 @@ class Workbench:
             raise error
         if _has_lost_device(error):
             raise DeviceLost(f"the device failed while working on {job.name}: {error}", RESUME) from error
+
+    def fail(self, job: BatchJob, error: str) -> Outcome:
+        """Record a job as failed."""
+        return self._ended(job, make_record(self.ledger.model, job, "failed", error=error))
+
+    def _ended(self, job: BatchJob, record: Record) -> Outcome:
+        self.keep(record)
+        return Outcome(job, "painted" if record.status == "done" else "failed", record)
 
     def _failure(self, job: BatchJob, error: BaseException) -> Record:
         files: dict[str, Any] = {"tokens": job.dump} if self.store.exists(job.dump) else {}
