@@ -35,22 +35,23 @@ BATCH_COST = 0.02
 
 
 class Card(NamedTuple):
-    """Data sheet of an accelerator. flops: dense bf16 per second; bandwidth: bytes per second."""
+    """Data sheet of an accelerator. flops: dense bf16 per second; bandwidth: bytes per second; memory: bytes."""
 
     flops: float
     bandwidth: float
+    memory: float
 
 
 CARDS = {
-    "B200": Card(2250e12, 8.0e12),
-    "H200": Card(989e12, 4.8e12),
-    "H100": Card(989e12, 3.35e12),
-    "A100": Card(312e12, 2.04e12),
-    "A800": Card(312e12, 2.04e12),
-    "L40S": Card(362e12, 0.864e12),
-    "L4": Card(121e12, 0.3e12),
-    "RTX 4090": Card(165e12, 1.008e12),
-    "RTX 3090": Card(71e12, 0.936e12),
+    "B200": Card(2250e12, 8.0e12, 180e9),
+    "H200": Card(989e12, 4.8e12, 141e9),
+    "H100": Card(989e12, 3.35e12, 80e9),
+    "A100": Card(312e12, 2.04e12, 80e9),
+    "A800": Card(312e12, 2.04e12, 80e9),
+    "L40S": Card(362e12, 0.864e12, 48e9),
+    "L4": Card(121e12, 0.3e12, 24e9),
+    "RTX 4090": Card(165e12, 1.008e12, 24e9),
+    "RTX 3090": Card(71e12, 0.936e12, 24e9),
 }
 
 
