@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from glmimg.job import Fit
+from glmimg.job import FailFast, Fit
 from glmimg.knob import MODEL, OUTPUT, SOURCES, Knob, Settings
 
 
@@ -15,7 +15,7 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
-Several = Annotated[tuple[str, ...], BeforeValidator(_several)]
+Several = Annotated[tuple[str, ...], FailFast(), BeforeValidator(_several)]
 Dtype = Literal["auto", "fp32", "bf16", "fp16"]
 Memory = Literal["auto", "resident", "stage", "offload", "stream"]
 Quality = Annotated[int, Field(ge=1, le=100)]

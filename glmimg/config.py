@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from glmimg.choice import ModelChoice, Output, Sources
 from glmimg.errors import BadConfig, UsageError
-from glmimg.preset import read_mapping
 from glmimg.request import JOB, partial, problem_of
+from glmimg.settings_file import read_mapping
 
 VARIABLE = "GLMIMG_CONFIG"
 

@@ -12,13 +12,17 @@ from glmimg.atomic import write_atomically
 from glmimg.choice import ModelChoice
 from glmimg.errors import BadImage
 from glmimg.grid import Role
-from glmimg.job import Job
-from glmimg.metadata import PARAMETERS, PROVENANCE, QUALITY, TOKENS, encode, format_of, read_texts
+from glmimg.job import FailFast, Job
+from glmimg.metadata import NO_METADATA, PARAMETERS, PROVENANCE, QUALITY, TOKENS, encode, format_of, read_texts
 from glmimg.tokens.dump import VERSION, ModelRef, TokenDump
 from glmimg.tokens.dump_file import first_problem
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+MAX_METADATA = 1 << 20
+"""Characters; a long prompt and some sources take a tenth of it."""
 
 
 class Provenance(BaseModel):
@@ -38,10 +42,10 @@ class Provenance(BaseModel):
     model: ModelRef
     device: str
     dtype: str
-    versions: dict[str, str]
+    versions: Annotated[dict[str, str], Field(max_length=100)]
     beyond: str = ""
     grid: Role = "target"
-    changes: list[str] = []
+    changes: Annotated[list[str], FailFast()] = []
     choice: Annotated[ModelChoice | None, Field(exclude_if=lambda value: value is None)] = None
 
     def parameters(self) -> str:
@@ -106,9 +110,9 @@ def read_provenance(path: Path, data: bytes | None = None) -> Provenance:
     """How a picture of glmimg (or the bytes read of it) was made. Raises BadImage (exit 3), also without metadata."""
     texts = read_texts(path, data)
     if PROVENANCE not in texts:
-        raise BadImage(
-            path, "carries no glmimg metadata", "It was not made by glmimg, was made with --no-metadata, or lost it."
-        )
+        raise BadImage(path, "carries no glmimg metadata", NO_METADATA)
+    if len(texts[PROVENANCE]) > MAX_METADATA:
+        raise BadImage(path, f"its glmimg metadata is damaged: over {MAX_METADATA >> 20} MiB")
     try:
         return Provenance.model_validate_json(texts[PROVENANCE])
     except ValidationError as error:

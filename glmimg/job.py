@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
+from pydantic.types import FailFast as _FailFast
 
 from glmimg.errors import SizeError, UsageError
 from glmimg.grid import CELL_PX, GridShape, check_size, nearest_side, target_shape
@@ -30,6 +31,12 @@ MAX_PROMPT = 20_000
 
 MAX_SEED = (1 << 63) - 1
 """Seeds stay within what `torch.Generator.manual_seed` takes."""
+
+
+class FailFast(_FailFast):
+    """Stop at the first bad item: a list of a hundred thousand faults needs one message. Hashable, for unions."""
+
+    __hash__ = object.__hash__
 
 
 class Size(NamedTuple):
@@ -133,7 +140,7 @@ class Scene(Settings):
         AfterValidator(_possible),
         Knob("Size in pixels, multiples of 32; 16:9 is a megapixel.", DRAW, "WxH", "the model's", short="-s"),
     ]
-    sources: tuple[SourceRef, ...] = ()
+    sources: Annotated[tuple[SourceRef, ...], FailFast()] = ()
 
 
 class Sampling(Settings):
@@ -163,7 +170,7 @@ class DroppedCells(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     region: str
-    cells: tuple[tuple[bool, ...], ...]
+    cells: Annotated[tuple[Annotated[tuple[bool, ...], FailFast()], ...], FailFast()]
 
 
 class Painting(Settings):

@@ -35,6 +35,7 @@ PARAMETERS = "parameters"
 PROVENANCE, TOKENS = "glmimg", "glmimg.tokens"
 """How the picture was made, as JSON; and the tokens it was painted from, as a dump in JSON."""
 
+NO_METADATA = "It was not made by glmimg, was made with --no-metadata, or lost it."
 IN_XMP = {PROVENANCE: "provenance", TOKENS: "tokens"}
 NAMESPACE = "urn:glmimg:picture:1"
 SEGMENT_BYTES = 65_000

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from glmimg.errors import BadInput, BadPreset, UsageError
+from glmimg.errors import BadPreset, UsageError
 from glmimg.request import Partial, job_form, merge, problem_of
+from glmimg.settings_file import read_mapping, read_text
 
 PLACE = "{prompt}"
 
@@ -71,7 +70,7 @@ def list_presets() -> dict[str, Preset]:
 
 def read_preset_text(name: str) -> str:
     """The YAML of a preset as it stands in its file. Raises BadPreset (exit 3)."""
-    return _read(_find(name))
+    return read_text(_find(name), BadPreset)
 
 
 def _find(name: str) -> Path:
@@ -98,42 +97,6 @@ def _shipped() -> dict[str, Path]:
     return {path.stem: path for path in folder.glob("*.yaml")}
 
 
-def _read(path: Path, refuse: type[BadInput] = BadPreset) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise refuse(path, f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise refuse(path, "is not UTF-8 text") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain values only, and no key twice: of two, YAML silently believes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        for key, count in keys.most_common(1):
-            if count > 1:
-                raise yaml.YAMLError(f"the key {key!r} stands there {count} times")
-        return super().construct_mapping(node, deep)
-
-
 @cache
 def _form() -> type[Partial]:
     return job_form({"description": (str, ""), "template": (str | None, None)})
-
-
-def read_mapping(path: Path, known: Collection[str], refuse: type[BadInput]) -> dict[str, Any]:
-    """A YAML file of `key: value` lines. Raises `refuse` for anything else and for keys that are not known."""
-    try:
-        values: Any = yaml.load(_read(path, refuse), Loader=_Loader)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise refuse(path, f"is not YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise refuse(path, "should hold `key: value` lines")
-    unknown = [key for key in values if key not in known]
-    if unknown:
-        near = difflib.get_close_matches(str(unknown[0]), known, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"It may hold: {', '.join(known)}."
-        raise refuse(path, f"unknown key {unknown[0]!r}", hint)
-    return values

@@ -12,10 +12,22 @@ from itertools import accumulate, pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic.types import FailFast as _FailFast
 
 from glmimg.grid import GridShape, Role, preview_shape, target_shape
-from glmimg.job import Job, Name, Painting, Sampling, Scene, Seed, Sha256, Side, Size, SourceRef, size_as_value
+from glmimg.job import (
+    FailFast,
+    Job,
+    Name,
+    Painting,
+    Sampling,
+    Scene,
+    Seed,
+    Sha256,
+    Side,
+    Size,
+    SourceRef,
+    size_as_value,
+)
 
 FORMAT = "glmimg.tokens"
 VERSION = 2
@@ -24,12 +36,6 @@ VERSION = 2
 Cells = Annotated[int, Field(ge=1, le=1 << 16)]
 Prompt = Annotated[str, Field(max_length=1 << 17)]
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
-
-
-class FailFast(_FailFast):
-    """Stop at the first bad item: a list of a hundred thousand faults needs one message. Hashable, for unions."""
-
-    __hash__ = object.__hash__
 
 
 Ids = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 31)]], FailFast()]

@@ -10,7 +10,7 @@ from pydantic_core import from_json
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadDump, BadImage
 from glmimg.files import open_regular
-from glmimg.metadata import PROVENANCE, TOKENS, read_texts
+from glmimg.metadata import NO_METADATA, PROVENANCE, TOKENS, read_texts
 from glmimg.pictures import is_picture
 from glmimg.text import excerpt, shell_words
 from glmimg.tokens.dump import FORMAT, VERSION, TokenDump, count_given_keys
@@ -67,8 +67,7 @@ def _tokens_of(picture: bytes, name: Path | str) -> bytes:
     if TOKENS in texts:
         return texts[TOKENS].encode()
     again = f"Draw it again from its metadata: glmimg replay {shell_words(name)}"
-    hint = again if PROVENANCE in texts else "It was not made by glmimg, was made with --no-metadata, or lost it."
-    raise BadDump(name, "is a picture that carries no tokens", hint)
+    raise BadDump(name, "is a picture that carries no tokens", again if PROVENANCE in texts else NO_METADATA)
 
 
 def write_dump(dump: TokenDump, path: Path, *, replace: bool = True) -> None:

@@ -44,6 +44,7 @@ FLOORS = {
     "pictures": 1,
     "files": 1,
     "metadata": 1,
+    "settings_file": 1,
     "errors": 0,
     "text": 0,
 }

@@ -1,0 +1,81 @@
+"""YAML files of settings, presets and the config file: plain `key: value` lines, bounded before they are parsed."""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Collection, Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from glmimg.errors import BadInput
+from glmimg.files import open_regular
+from glmimg.text import excerpt
+
+MAX_BYTES = 64 << 10
+MAX_NODES, MAX_DEPTH = 1000, 10
+"""More of each than any settings need; YAML can say a great deal in few bytes."""
+
+PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "null")}
+"""What a value without quotes may be beside text; dates and merges of keys are none of them."""
+
+
+def read_mapping(path: Path, known: Collection[str], refuse: type[BadInput]) -> dict[str, Any]:
+    """The settings in a file. Raises `refuse` (exit 3) for anything else and for keys that are not known."""
+    text = read_text(path, refuse)
+    try:
+        _check_plain(text)
+        values: Any = yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise refuse(path, f"is not YAML: {excerpt(reason)}") from error
+    if not isinstance(values, dict):
+        raise refuse(path, "should hold `key: value` lines")
+    unknown = [key for key in values if key not in known]
+    if unknown:
+        near = difflib.get_close_matches(str(unknown[0])[:100], known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else f"It may hold: {', '.join(known)}."
+        raise refuse(path, f"unknown key {excerpt(repr(unknown[0]))}", hint)
+    return values
+
+
+def read_text(path: Path, refuse: type[BadInput]) -> str:
+    """A file of settings as it stands there. Raises `refuse` (exit 3)."""
+    with open_regular(path, refuse, "file of settings") as file:
+        raw = file.read(MAX_BYTES + 1)
+    if len(raw) > MAX_BYTES:
+        raise refuse(path, f"is over {MAX_BYTES >> 10} KiB, no file of settings is that large")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise refuse(path, "is not UTF-8 text") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only, and no key twice: of two, YAML silently believes the last."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as PyYAML has it)
+        first: [(tag, form) for tag, form in rules if tag in PLAIN]
+        for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for key, count in keys.most_common(1):
+            if count > 1:
+                raise yaml.YAMLError(f"the key {key!r} stands there {count} times")
+        return super().construct_mapping(node, deep)
+
+
+def _check_plain(text: str) -> None:
+    """Refuse what makes little text much, or makes values run code. Raises yaml.YAMLError."""
+    nodes = depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        nodes += isinstance(event, yaml.NodeEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) or getattr(event, "tag", None):
+            raise yaml.YAMLError("anchors (&), aliases (*) and tags (!) are not read")
+        if nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"it holds over {MAX_NODES} values, or nests them over {MAX_DEPTH} deep")
