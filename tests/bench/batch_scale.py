@@ -26,8 +26,8 @@ from tests.tiny import build_checkpoint
 def draw(folder: Path, text: str, stages: StubStages) -> int:
     """Draw a list with stub stages; returns the peak of this process's memory in MB."""
     from glmimg.engine.batch.engine import BatchEngine, BatchOptions
-    from glmimg.engine.batch.ledger import Ledger
     from glmimg.engine.batch.folder import open_store
+    from glmimg.engine.batch.ledger import Ledger
     from glmimg.engine.batch.survey import survey
 
     store = open_store(str(folder / "out"))
@@ -59,9 +59,9 @@ def measure_memory(count: int) -> dict[str, Any]:
 def measure_start(count: int) -> dict[str, Any]:
     """The real command over the tiny checkpoint; all but ten jobs are drawn beforehand in its name."""
     from glmimg.choice import ModelChoice
+    from glmimg.engine.batch.folder import open_store
     from glmimg.engine.batch.joblist import Defaults, open_jobs
     from glmimg.engine.batch.ledger import Ledger, make_record
-    from glmimg.engine.batch.folder import open_store
     from glmimg.engine.stages import CheckpointStages
     from glmimg.runtime.resolve import resolve
 

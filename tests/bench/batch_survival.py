@@ -93,8 +93,8 @@ def survive(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def count(folder: Path, jobs: int) -> dict[str, int]:
     """What a batch should never have: jobs lost, recorded twice, files that are not whole, leftovers."""
-    from glmimg.engine.batch.gallery import last_records
     from glmimg.engine.batch.folder import open_store
+    from glmimg.engine.batch.gallery import last_records
     from glmimg.errors import GlmimgError
     from glmimg.image_io import read_provenance
     from glmimg.tokens.dump_file import read_dump

@@ -39,16 +39,20 @@ fuzz = settings(
 )
 
 
+def check_message(error: BadInput) -> None:
+    assert error.exit_code == 3
+    assert len(error.message.splitlines()) == 1
+    assert error.message.isprintable()
+    assert len(error.message) < 1000
+
+
 def reads(read: Callable[[], Any], refusal: type[BadInput]) -> Any:
     """What a reader makes of it, or None where it was refused as it should be."""
     started = time.process_time()
     try:
         return read()
     except refusal as error:
-        assert error.exit_code == 3
-        assert len(error.message.splitlines()) == 1
-        assert error.message.isprintable()
-        assert len(error.message) < 1000
+        check_message(error)
         return None
     finally:
         assert time.process_time() - started < MAX_SECONDS
@@ -69,11 +73,11 @@ VALUES = st.one_of(
 )
 
 
+LINES = st.lists(st.tuples(st.sampled_from(KEYS) | st.text(max_size=8), VALUES), max_size=6)
+
+
 @fuzz
-@given(
-    st.lists(st.tuples(st.sampled_from(KEYS) | st.text(max_size=8), VALUES), max_size=6),
-    st.sampled_from(["\n", "\r\n", "\n\n", " "]),
-)
+@given(LINES, st.sampled_from(["\n", "\r\n", "\n\n", " "]))
 def test_presets(tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[str, str]], end: str) -> None:
     path = tmp_path_factory.getbasetemp() / "fuzz.yaml"
     path.write_text(end.join(f"{key}: {value}" for key, value in lines), encoding="utf-8", errors="surrogateescape")
