@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ from glmimg.errors import GlmimgError
 from glmimg.events import Watch, unwatched
 from glmimg.image_io import Picture
 from glmimg.job import Job
-from glmimg.knob import knobs
+from glmimg.knob import Settings, knobs
 from glmimg.preset import PresetStack, load_stack
 from glmimg.request import JOB, Layer, check_values, layer_of, precedence, read_environment
 from glmimg.runtime.resolve import resolve
@@ -33,18 +33,27 @@ if TYPE_CHECKING:
     from glmimg.keywords import JobKeywords, ModelKeywords, PaintingKeywords
 
 
+BESIDE_KNOBS = {"--any-model": "any_model", "--help": "help(glmimg.Model)"}
+"""What stands here for flags that are no knobs."""
+
+
 @contextmanager
 def in_python() -> Iterator[None]:
     """Let errors name keywords, not flags: `guidance_window` for --guidance-window."""
     try:
         yield
     except GlmimgError as error:
-        flag = re.compile(r"--(?:no-)?([a-z][a-z-]+)")
-        error.message, error.hint = (
-            flag.sub(lambda found: found[1].replace("-", "_"), text) for text in (error.message, error.hint)
-        )
+        error.message, error.hint = _with_keywords(error.message), _with_keywords(error.hint)
         error.args = (error.message,)
         raise
+
+
+def _with_keywords(text: str) -> str:
+    """A message with keywords for flags, but in a command that it names."""
+    said, *command = re.split(r"(?=\b(?:glmimg|pip) )", text, maxsplit=1)
+    names = BESIDE_KNOBS | {each.flag: each.name for model in (*JOB, ModelChoice) for each in knobs(model)}
+    flag = re.compile(r"--(?:no-)?([a-z][a-z-]+)")
+    return flag.sub(lambda found: names.get(f"--{found[1]}", found[0]), said) + "".join(command)
 
 
 @in_python()
@@ -56,6 +65,7 @@ def load(model: str = "", *, watch: Watch = unwatched, **choice: Unpack[ModelKey
     choice: knobs of `ModelChoice`: device, dtype, memory, quantize, lora, compile, ...
     raises: UsageError for a value that cannot be, ModelError for a missing or unfit checkpoint
     """
+    _refuse_unknown(choice, ModelChoice)
     given = check_values({**choice, "model": model or None}, ModelChoice)
     return Model(ModelChoice(**precedence(flags=given, environment=read_environment(ModelChoice))), watch)
 
@@ -98,13 +108,14 @@ class Model:
         return dumps[0] if isinstance(prompt, str) else dumps
 
     @in_python()
-    def paint(self, dump: TokenDump, **painting: Unpack[PaintingKeywords]) -> Picture:
+    def paint(self, dump: TokenDump, *, any_model: bool = False, **painting: Unpack[PaintingKeywords]) -> Picture:
         """Stage 2 alone: a picture of a token dump, painted as it is meant to be unless knobs say otherwise.
 
-        raises: BadDump for a dump of other weights; else as `draw`
+        raises: BadDump for a dump of other weights, unless `any_model` is on; else as `draw`
         """
         check_fits_model(dump, "the dump", codebook_size=self.checkpoint.decoder_codebook_size)
-        check_fingerprint(dump, "the dump", self.checkpoint)
+        if not any_model:
+            check_fingerprint(dump, "the dump", self.checkpoint)
         given, _ = _given(dict(painting), file=layer_of(*dump.job_parts))
         settings = complete_painting(given, dump.seed, dump.size)
         check_extras([(settings, bool(dump.sources))])
@@ -150,11 +161,15 @@ class Model:
         return path
 
 
+def _refuse_unknown(keywords: Mapping[str, object], *models: type[Settings]) -> None:
+    unknown = keywords.keys() - {each.name for model in models for each in knobs(model)}
+    if unknown:
+        raise TypeError(f"unknown keyword {min(unknown)!r}")
+
+
 def _given(keywords: dict[str, Any], file: Layer | None = None) -> tuple[dict[str, Any], PresetStack]:
     """The knobs of a job that keywords, the environment and a preset say. Raises TypeError for an unknown keyword."""
     preset = keywords.pop("preset", "")
-    unknown = keywords.keys() - {each.name for model in JOB for each in knobs(model)}
-    if unknown:
-        raise TypeError(f"unknown keyword {min(unknown)!r}")
+    _refuse_unknown(keywords, *JOB)
     stack, flags = load_stack([preset] if preset else []), check_values(keywords, *JOB)
     return precedence(flags=flags, environment=read_environment(*JOB), preset=stack.values, file=file), stack

@@ -42,4 +42,6 @@ def open_regular(path: Path, refuse: type[BadInput] = BadImage, what: str = "pic
 def hash_file(path: Path) -> str:
     """SHA-256 of a regular file's bytes, as 64 hex digits. Raises BadImage (exit 3)."""
     with open_regular(path) as file:
+        if not os.fstat(file.fileno()).st_size:  # some such of the system never end
+            raise BadImage(path, "is empty")
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from PIL import Image
 from rich.console import Console as RichConsole
 
 from glmimg.cli.inspect_view import show_table
+from glmimg.tokens.dump import Parent
 from glmimg.tokens.dump_file import write_dump
 from glmimg.tokens.palette import code_colour
 from glmimg.tokens.statistics import describe
@@ -51,6 +54,28 @@ def test_one_dump_as_json(glmimg: Run, folder: Path) -> None:
     target = said["grids"][1]
     assert (target["role"], target["distinct"], target["rows"], target["columns"]) == ("target", 6, 2, 3)
     assert "tokens" not in target
+
+
+def test_parents_that_are_no_files_are_not_read(glmimg: Run, tmp_path: Path) -> None:
+    """Some never end, some are never written to."""
+    os.mkfifo(tmp_path / "pipe")
+    names = [
+        "/proc/self/pagemap",
+        "/dev/zero",
+        str(tmp_path / "pipe"),
+        str(tmp_path),
+        "https://example.com/x",
+        "\0",
+        "x" * 4000,
+    ]
+    parents = [Parent(role="base", path=name, sha256="0" * 64, cells=1) for name in names]
+    write_dump(dump(ROWS, parents=parents), tmp_path / "a.tokens.json")
+    started = time.monotonic()
+    done = glmimg("inspect", tmp_path / "a.tokens.json", "--json")
+    assert time.monotonic() - started < 5
+    states = [check["state"] for check in json.loads(done.out)["checks"] if check["name"] == "parent"]
+    assert set(states) <= {"unchecked", "failed"}
+    assert len(states) == len(names)
 
 
 def test_two_dumps_end_as_diff_does(glmimg: Run, folder: Path) -> None:

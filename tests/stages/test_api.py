@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 import glmimg as package
+from glmimg.api import in_python
+from glmimg.errors import UsageError
 from glmimg.events import Event, Loading
 from tests.conftest import Outcome
 
@@ -87,7 +89,37 @@ def test_errors_name_keywords(model: package.Model, keywords: dict[str, object],
     assert "--" not in text
 
 
+def test_a_dump_of_other_weights_names_the_keyword(model: package.Model) -> None:
+    dump = model.write("x", seed=1, size="64x64")
+    half = dump.model.fingerprint.partition("-")[0]
+    foreign = dump.model_copy(update={"model": dump.model.model_copy(update={"fingerprint": f"{half}-other"})})
+    with pytest.raises(package.GlmimgError) as refused:
+        model.paint(foreign)
+    assert "or any_model to paint it" in refused.value.hint
+    assert "--" not in refused.value.hint
+    assert model.paint(foreign, any_model=True, steps=1).image.size == (64, 64)
+
+
+def test_commands_in_hints_keep_their_flags() -> None:
+    with pytest.raises(package.GlmimgError) as refused, in_python():
+        raise UsageError("--ar-window 9: no", "Leave --no-compile out, or: pip install --upgrade glmimg")
+    assert refused.value.message == "ar_window 9: no"
+    assert refused.value.hint == "Leave compile out, or: pip install --upgrade glmimg"
+
+
+def test_pictures_carry_their_dump_in_every_format(model: package.Model, tmp_path: Path) -> None:
+    picture = model.draw("a red circle", seed=3, size="64x64", steps=1)
+    for name in ("a.png", "a.jpg", "a.webp", "a.avif"):
+        picture.save(tmp_path / name, quality=80)
+        again = model.paint(package.read_dump(tmp_path / name))
+        assert np.array_equal(pixels(again), pixels(picture)), name
+    with pytest.raises(package.GlmimgError, match="not written as .gif"):
+        picture.save(tmp_path / "a.gif")
+
+
 def test_an_unknown_keyword_is_a_type_error(model: package.Model) -> None:
+    with pytest.raises(TypeError, match="devize"):
+        package.load("demo", devize="cpu")  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="stepz"):
         model.draw("x", stepz=3)  # type: ignore[call-overload]
 
