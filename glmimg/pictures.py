@@ -108,23 +108,15 @@ def _decoded(path: Path | str, file: IO[bytes], formats: Sequence[str]) -> Itera
         warnings.simplefilter("ignore")
         try:
             pillow.init()
-            if formats == FORMATS and _is_heic(_head(file)):
+            head = file.read(12)
+            file.seek(0)
+            if formats == FORMATS and head[4:8] == b"ftyp" and head[8:] in HEIC_BRANDS:
                 formats = (_heic(path),)
             image = pillow.open(file, formats=[name for name in formats if name in pillow.OPEN])
         except UnidentifiedImageError as error:
             raise _no_picture(path, file) from error
         with image:
             yield image
-
-
-def _is_heic(head: bytes) -> bool:
-    return head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS
-
-
-def _head(file: IO[bytes]) -> bytes:
-    head = file.read(12)
-    file.seek(0)
-    return head
 
 
 def _heic(path: Path | str) -> str:
@@ -151,8 +143,8 @@ def _without_long_texts(file: IO[bytes]) -> IO[bytes]:
 
 def _text_chunks(file: IO[bytes]) -> Iterator[tuple[int, int, bytes, bytes]]:
     """Start, end, kind and content of each text chunk, if this is a PNG."""
-    place = file.seek(8) if _head(file).startswith(SIGNATURES[0]) else file.seek(0, io.SEEK_END)
-    while len(head := file.read(8)) == 8:
+    place, is_png = 8, file.read(8) == SIGNATURES[0]
+    while is_png and len(head := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
         end = place + length + 12
         if kind in (b"tEXt", b"zTXt", b"iTXt"):

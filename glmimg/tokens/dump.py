@@ -51,13 +51,6 @@ class _Record(BaseModel):
     model_config = STRICT
 
 
-def count_given_keys(record: BaseModel) -> int:
-    """How many keys were said, in a record and in those inside it."""
-    values = (getattr(record, name) for name in record.model_fields_set)
-    items = [item for value in values for item in (value if isinstance(value, list) else [value])]
-    return len(record.model_fields_set) + sum(count_given_keys(item) for item in items if isinstance(item, BaseModel))
-
-
 def _is_unsaid(value: object) -> bool:
     return value is None or value == []
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import codecs
-import re
 from pathlib import Path
+from typing import Any
 
 from glmimg.errors import BadDump
 
@@ -19,8 +19,6 @@ MAX_VALUES = 400_000
 
 MAX_COLONS = 50_000
 """A dump has some dozens of keys; prompts may hold more colons."""
-
-_QUOTE_COLON = re.compile(rb'"[ \t\r\n]*:')
 
 
 def check_bounds(raw: bytes, name: Path | str) -> None:
@@ -49,9 +47,9 @@ def check_text(raw: bytes, name: Path | str) -> None:
         raise BadDump(name, "begins with a byte order mark, dumps are plain UTF-8", "Save it again as UTF-8 without.")
 
 
-def count_keys(raw: bytes) -> int:
-    """How many keys a text in JSON writes, those said twice twice; keys that end in a backslash are not counted.
-
-    A quotation mark that no backslash precedes ends a string, and only a key's end stands before a colon.
-    """
-    return sum(raw[match.start() - 1] != ord("\\") for match in _QUOTE_COLON.finditer(raw))
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, if it says no key twice. Raises ValueError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("it says a key twice: readers would differ in which one they believe")
+    return found
