@@ -24,7 +24,8 @@ def open_regular(path: Path, refuse: type[BadInput] = BadImage, what: str = "pic
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:
         if _ADDRESS.match(str(path)):
-            raise refuse(path, "is an address, and only files are read", "Download it first.") from error
+            address = str(path).replace(":/", "://", 1)
+            raise refuse(address, "is an address, and only files are read", "Download it first.") from error
         raise refuse(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     status = os.fstat(descriptor)
     reasons = {

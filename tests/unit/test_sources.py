@@ -191,14 +191,13 @@ def test_a_scaled_source_says_so(tmp_path: Path) -> None:
 
 
 def test_an_address_is_named_as_one() -> None:
-    for address in ("https://example.com/x.png", "s3://bucket/x.png", "file:///x.png"):
-        with pytest.raises(BadImage, match="is an address, and only files are read"):
+    for address in ("https://example.com/x.png", "s3://bucket/x.png"):
+        with pytest.raises(BadImage, match=f"^{address}: is an address, and only files are read"):
             prepare_source(Path(address), TINY)
 
 
 def test_heic_is_read_by_its_extra_or_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pillow_heif
-
+    pillow_heif = pytest.importorskip("pillow_heif")
     pillow_heif.from_pillow(Image.new("RGB", (64, 96), (200, 40, 90))).save(tmp_path / "x.heic", quality=90)
     image = prepare_source(tmp_path / "x.heic", TINY).image
     assert image.size == (64, 96)
