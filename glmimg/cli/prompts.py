@@ -9,6 +9,7 @@ from pathlib import Path
 
 from glmimg.cli.console import Console
 from glmimg.errors import BadPrompts, UsageError
+from glmimg.files import open_regular
 from glmimg.job import check_prompt
 from glmimg.text import LINE_END, is_utf16, shell_words
 
@@ -59,7 +60,7 @@ def _lines(file: str) -> list[str]:
         if file == STANDARD_INPUT:
             raw = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
-            with Path(file).open("rb") as stream:
+            with open_regular(Path(file), BadPrompts, "list of prompts") as stream:
                 raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise BadPrompts(name, f"cannot be read: {error.strerror}") from error

@@ -19,6 +19,7 @@ from glmimg.engine.batch.lines import BadLine, JobLine, problem_text, read_lines
 from glmimg.engine.complete import complete
 from glmimg.engine.naming import slug
 from glmimg.errors import BadInput, BadJobs, GlmimgError
+from glmimg.files import open_regular
 from glmimg.job import Job, Size, SourceRef, check_prompt
 from glmimg.preset import PresetStack, load_stack
 from glmimg.request import Layer, precedence
@@ -121,7 +122,7 @@ def open_jobs(source: str, checkpoint: Checkpoint, defaults: Defaults) -> JobLis
 
             with fsspec.open(source, "rb") as stream:
                 return read_jobs(stream, source, checkpoint, defaults)
-        with Path(source).open("rb") as stream:
+        with open_regular(Path(source), BadInput, "list of jobs") as stream:
             return read_jobs(stream, source, checkpoint, defaults)
     except (OSError, ImportError) as error:
         raise BadInput(source, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
