@@ -1,0 +1,1 @@
+"""Mutated files thrown at the real program, and what must never come of it."""
