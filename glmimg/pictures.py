@@ -108,9 +108,10 @@ def _decoded(path: Path | str, file: IO[bytes], formats: Sequence[str]) -> Itera
         warnings.simplefilter("ignore")
         try:
             pillow.init()
-            head = file.read(12)
+            head = file.read(64)
             file.seek(0)
-            if formats == FORMATS and head[4:8] == b"ftyp" and head[8:] in HEIC_BRANDS:
+            is_heif = head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS and b"avif" not in head
+            if is_heif and formats == FORMATS:
                 formats = (_heic(path),)
             image = pillow.open(file, formats=[name for name in formats if name in pillow.OPEN])
         except UnidentifiedImageError as error:

@@ -64,6 +64,16 @@ def test_exiftool_shows_them_and_leaves_them_in_place(form: str, tmp_path: Path)
     assert read_texts(path)[TOKENS] == TEXTS[TOKENS]
 
 
+@pytest.mark.skipif(shutil.which("convert") is None, reason="no ImageMagick on this machine: it wrote nothing")
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_imagemagick_takes_them_along(form: str, tmp_path: Path) -> None:
+    path, smaller = (tmp_path / f"{name}.{form.lower()}" for name in ("x", "smaller"))
+    path.write_bytes(encode(gradient(64, 64), form, TEXTS))
+    subprocess.run(["convert", path, "-resize", "50%", smaller], check=True)
+    assert Image.open(smaller).size == (32, 32)
+    assert read_texts(smaller).items() >= {name: TEXTS[name] for name in (PROVENANCE, TOKENS)}.items()
+
+
 def xmp(inside: str) -> bytes:
     return (
         '<x:xmpmeta xmlns:x="adobe:ns:meta/" xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'

@@ -208,6 +208,15 @@ def test_heic_is_read_by_its_extra_or_names_it(tmp_path: Path, monkeypatch: pyte
     assert "glmimg[heic]" in refusal.value.hint
 
 
+def test_an_avif_that_begins_as_any_heif_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "x.avif"
+    gradient(64, 64).save(path)
+    raw = path.read_bytes()
+    assert raw[8:12] == b"avif"
+    path.write_bytes(raw[:8] + b"mif1" + raw[12:])
+    assert prepare_source(path, TINY).image.size == (64, 64)
+
+
 def test_long_texts_in_a_png_do_not_close_it(tmp_path: Path) -> None:
     texts = PngInfo()
     texts.add_text("comment", "x" * 3_000_000, zip=True)
