@@ -96,6 +96,12 @@ def _possible(size: Size) -> Size:
     return size
 
 
+def _ordered(window: tuple[float, float] | None) -> tuple[float, float] | None:
+    if window is not None and not 0 <= window[0] < window[1] <= 1:
+        raise ValueError("not within 0 and 1, the smaller first")
+    return window
+
+
 def _read_by(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
@@ -187,6 +193,7 @@ class Painting(Settings):
     guidance_window: Annotated[
         tuple[float, float] | None,
         _read_by(parse_window),
+        AfterValidator(_ordered),
         Knob("Guide only between these shares of the schedule, such as 0.1,0.8.", DRAW, "FROM,TO", rare=True),
     ] = None
     scheduler: Annotated[Scheduler, Knob("euler, heun, unipc or dpm.", DRAW, "NAME")] = "euler"
@@ -206,6 +213,11 @@ class Painting(Settings):
             rare=True,
         ),
     ] = None
+
+    def check_drop(self, target: GridShape) -> None:
+        """Raises ValueError if the cells to drop are not those of the target grid."""
+        if self.drop is not None and [len(row) for row in self.drop.cells] != [target.columns] * target.rows:
+            raise ValueError(f"the cells to drop are not {target.rows}x{target.columns} (rows x columns)")
 
     def conflict(self, *, with_sources: bool) -> UsageError | None:
         """What of it does not go together."""
@@ -255,6 +267,11 @@ class Job(BaseModel):
         drawn = rest.pop("sampling", {})
         sampling = {"seed": rest.pop("seed", None), **drawn} if isinstance(drawn, dict) else drawn
         return {"scene": scene, "sampling": sampling, "painting": rest}
+
+    @model_validator(mode="after")
+    def _drop_fits(self) -> Self:
+        self.painting.check_drop(self.scene.size.cells)
+        return self
 
     def again(self, *, seed: int, dit_seed: int | None = None) -> Self:
         """The same job with another seed, and that seed for stage 2 unless another is given.

@@ -214,6 +214,8 @@ class TokenDump(_Record):
         with size_as_value():
             target = target_shape(self.height, self.width)
             shapes = {"target": target} if self.sources else {"target": target, "preview": preview_shape(target)}
+        if self.painting is not None:
+            self.painting.check_drop(target)
         for grid in self.grids:
             if grid.shape != (needed := shapes[grid.role]):
                 raise ValueError(

@@ -156,6 +156,9 @@ def test_metadata_of_pictures(
         ({"sampling": {"temperature": -1, "top_p": 0.5}}, "temperature: "),
         ({"seed": 1 << 63}, "seed: "),
         ({"prompt": 3}, "prompt: "),
+        ({"guidance_window": [0.9, 0.1]}, "the smaller first"),
+        ({"guidance_window": [-1, 2]}, "not within 0 and 1"),
+        ({"drop": {"region": "x", "cells": [[True]]}}, "the cells to drop are not 2x2"),
         ({"colour": "red"}, "colour: "),
     ],
 )

@@ -116,7 +116,7 @@ def checked(declared: Declared, value: Any) -> Any:
 
 
 def test_every_knob_of_a_job_stands_in_its_record() -> None:
-    record = make_job(drop={"region": "x", "cells": ()}).model_dump(mode="json")
+    record = make_job(drop={"region": "x", "cells": [[False, True], [True, True]]}).model_dump(mode="json")
     flat = {**record, **record["sampling"], "ar_method": record["sampling"]["method"], "size": record["height"]}
     flat["ar_window"] = record["sampling"]["window"]
     assert {each.name for each in JOB_KNOBS} <= set(flat)
