@@ -14,8 +14,8 @@ from glmimg.errors import BadImage
 from glmimg.grid import Role
 from glmimg.job import FailFast, Job
 from glmimg.metadata import NO_METADATA, PARAMETERS, PROVENANCE, QUALITY, TOKENS, encode, format_of, read_texts
+from glmimg.request import problem_of
 from glmimg.tokens.dump import VERSION, ModelRef, TokenDump
-from glmimg.tokens.dump_file import first_problem
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -116,4 +116,4 @@ def read_provenance(path: Path, data: bytes | None = None) -> Provenance:
     try:
         return Provenance.model_validate_json(texts[PROVENANCE])
     except ValidationError as error:
-        raise BadImage(path, f"its glmimg metadata is damaged: {first_problem(error)}") from error
+        raise BadImage(path, f"its glmimg metadata is damaged: {problem_of(error)}") from error

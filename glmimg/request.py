@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from glmimg.errors import UsageError
 from glmimg.job import DroppedCells, Painting, Sampling, Scene, random_seed
 from glmimg.knob import Declared, Settings, knobs
+from glmimg.text import excerpt
 
 Layer = Mapping[str, Any]
 NOTHING: Layer = MappingProxyType({})
@@ -109,12 +110,12 @@ def _checked(values: Layer, models: tuple[type[Settings], ...], call: Callable[[
 
 
 def problem_of(error: ValidationError | UsageError) -> str:
-    """The first thing wrong with a preset, a line or a config file, as `key: what`."""
+    """The first thing wrong with a dump, a preset, a config file or metadata, as `where: what`."""
     if isinstance(error, UsageError):
         return f"{error.message}. {error.hint}" if error.hint else error.message
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(map(str, problem["loc"]))
-    return f"{where}: {what_is_wrong(problem)}" if where else what_is_wrong(problem)
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where, what = ".".join(excerpt(str(part)) for part in problem["loc"]), excerpt(what_is_wrong(problem))
+    return f"{where}: {what}" if where else what
 
 
 def what_is_wrong(problem: Any) -> str:

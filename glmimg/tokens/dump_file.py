@@ -12,6 +12,7 @@ from glmimg.errors import BadDump, BadImage
 from glmimg.files import open_regular
 from glmimg.metadata import NO_METADATA, PROVENANCE, TOKENS, read_texts
 from glmimg.pictures import is_picture
+from glmimg.request import problem_of
 from glmimg.text import excerpt, shell_words
 from glmimg.tokens.dump import FORMAT, VERSION, TokenDump
 from glmimg.tokens.guard import MAX_BYTES, check_bounds, check_text, unique_keys
@@ -53,7 +54,7 @@ def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
     try:
         return TokenDump.model_validate(document)
     except ValidationError as error:
-        raise BadDump(name, f"is not a valid token dump: {first_problem(error)}") from error
+        raise BadDump(name, f"is not a valid token dump: {problem_of(error)}") from error
 
 
 def _tokens_of(picture: bytes, name: Path | str) -> bytes:
@@ -81,11 +82,3 @@ def check_fits_model(dump: TokenDump, path: Path | str, *, codebook_size: int) -
             f"this model has {codebook_size}",
             f"Decode it with the model that wrote it: --model {dump.model.id}",
         )
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing pydantic found wrong, as `where: what`."""
-    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    where = ".".join(excerpt(str(part)) for part in problem["loc"])
-    what = excerpt(problem["msg"].removeprefix("Value error, "))
-    return f"{where}: {what}" if where else what

@@ -1,10 +1,11 @@
-"""Presets and metadata of pictures from anywhere: each is read, or refused in one line; nothing else, nothing slow.
+"""Presets, pictures and their metadata from anywhere: read, or refused in one line; nothing else, nothing slow.
 
 Two hundred of each by default; the full run is `BORDER_CASES=2000`.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import time
@@ -18,14 +19,21 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from glmimg.errors import BadImage, BadInput, BadPreset
+from glmimg.grid import GridShape
 from glmimg.image_io import read_provenance
 from glmimg.knob import knobs
 from glmimg.metadata import FORMATS, PARAMETERS, PROVENANCE, TOKENS, encode
 from glmimg.preset import load_preset
 from glmimg.request import JOB, layer_of
+from glmimg.sources.colour import read_rgb
+from glmimg.sources.fitting import SourceBounds
+from glmimg.sources.prepare import prepare_source
 from glmimg.tokens.dump_file import read_dump
+from glmimg.tokens.picture import draw_over
+from glmimg.tokens.region import mask_region
 from tests.dumps import dump
 from tests.jobs import make_job
+from tests.pictures import gradient
 
 CASES = int(os.environ.get("BORDER_CASES", "200"))
 MAX_SECONDS = 5.0
@@ -145,6 +153,46 @@ def test_metadata_of_pictures(
     if made is not None:
         layer_of(made.job.scene, made.job.sampling, made.job.painting)
     reads(lambda: read_dump(path), BadInput)
+
+
+def picture_files() -> list[bytes]:
+    """A small picture in every format that Pillow writes and we read, those of ours with texts inside."""
+    texts = {PARAMETERS: "x", PROVENANCE: json.dumps(MADE), TOKENS: json.dumps(CARRIED)}
+    files = [encode(gradient(64, 64), form, texts) for form in FORMATS]
+    for form in ("GIF", "BMP", "TIFF", "PPM", "TGA", "ICO", "PCX", "DDS", "SGI", "JPEG2000", "QOI"):
+        buffer = io.BytesIO()
+        gradient(64, 64).save(buffer, format=form)
+        files.append(buffer.getvalue())
+    return files
+
+
+FILES = picture_files()
+OPENERS: list[Callable[[Path], Any]] = [
+    lambda path: prepare_source(path, SourceBounds(64, 512)),
+    read_rgb,
+    lambda path: mask_region(path, (64, 64), GridShape(2, 2)),
+    lambda path: draw_over(dump([[1, 2], [3, 4]]), path),
+    read_provenance,
+    read_dump,
+]
+
+
+@fuzz
+@given(
+    st.sampled_from(FILES),
+    st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4)), max_size=8),
+    st.floats(0, 1) | st.just(1.0),
+)
+def test_damaged_pictures_through_every_opener(
+    tmp_path_factory: pytest.TempPathFactory, raw: bytes, blows: list[tuple[float, bytes]], kept: float
+) -> None:
+    for place, blow in blows:
+        at = int(place * len(raw))
+        raw = raw[:at] + blow + raw[at + len(blow) :]
+    path = tmp_path_factory.getbasetemp() / "struck.png"
+    path.write_bytes(raw[: int(kept * len(raw))])
+    for opener in OPENERS:
+        reads(lambda opener=opener: opener(path), BadInput)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
