@@ -13,11 +13,16 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 
 import gc  # noqa: E402 (and what follows: each import is a moment for a Ctrl-C)
 import sys  # noqa: E402
+import threading  # noqa: E402
 from contextlib import suppress  # noqa: E402
+from types import FrameType  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
 YOUNG_OBJECTS = 50_000
 """New objects between two looks of the collector: at Python's 700, importing the libraries takes a quarter longer."""
+
+WEAK = ("weakref.py", "_weakrefset.py")
+"""Modules whose functions Python calls as it frees objects."""
 
 
 def main() -> NoReturn:
@@ -25,7 +30,7 @@ def main() -> NoReturn:
     gc.set_threshold(YOUNG_OBJECTS)
     try:
         if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGINT, interrupt)
         from glmimg.cli.main import main as run
 
         run()
@@ -38,6 +43,17 @@ def main() -> NoReturn:
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said: how it ends is decided
         gc.freeze()  # the process ends: nobody needs what could be collected now
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt; where Python would swallow it, in a finalizer, try again a moment later."""
+    at = frame
+    while at is not None:
+        if at.f_code.co_name == "__del__" or at.f_code.co_filename.endswith(WEAK):
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+            return
+        at = at.f_back
+    raise KeyboardInterrupt
 
 
 def leave_interrupted() -> NoReturn:

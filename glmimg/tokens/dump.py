@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -17,6 +17,7 @@ from glmimg.grid import GridShape, Role, preview_shape, target_shape
 from glmimg.job import (
     FailFast,
     Job,
+    Method,
     Name,
     Painting,
     Sampling,
@@ -154,7 +155,7 @@ class ModelRef(_Record):
 class SamplingRecord(_Record):
     """How the tokens were drawn; `top_k` 0 is none."""
 
-    temperature: Annotated[float, Field(gt=0)]
+    temperature: Annotated[float, Field(gt=0, le=100)]
     top_p: Annotated[float, Field(gt=0, le=1)]
     top_k: Annotated[int, Field(ge=0)] | None = None
     method: Name = "sequential"
@@ -252,8 +253,8 @@ class TokenDump(_Record):
     @property
     def drawn_with(self) -> Sampling:
         """How to draw its tokens again."""
-        by_jacobi = self.sampling.method == "jacobi"
-        said = self.sampling.model_dump(exclude=None if by_jacobi else {"method", "window"})
+        is_drawn = self.sampling.method in get_args(Method)
+        said = self.sampling.model_dump(exclude=None if is_drawn else {"method", "window"})
         return Sampling.model_validate({**said, "seed": self.seed, "top_k": said["top_k"] or None})
 
     def job(self, painting: Painting) -> Job:

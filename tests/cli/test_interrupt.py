@@ -80,3 +80,24 @@ def test_a_closed_pipe_is_no_traceback(arguments: list[str]) -> None:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "Exception ignored" not in done.stderr
+
+
+IN_A_FINALIZER = """
+import os, signal, time
+from glmimg.__main__ import interrupt
+signal.signal(signal.SIGINT, interrupt)
+class Freed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.001)
+Freed()
+try:
+    time.sleep(20)
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_while_an_object_is_freed_is_not_lost() -> None:
+    done = subprocess.run([sys.executable, "-c", IN_A_FINALIZER], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("interrupted\n", "")

@@ -149,3 +149,14 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(WriteError):
         write_dump(TokenDump.model_validate(GOOD), tmp_path / "none" / "x.json")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dump_says_the_job_it_was_drawn_for() -> None:
+    """Settings without effect included: a batch knows its own dumps by this."""
+    said = {"temperature": 0.9, "top_p": 0.75, "method": "sequential", "window": 7}
+    assert parse_dump(json.dumps(changed("sampling", to=said)).encode(), "x").drawn_with.ar_window == 7
+
+
+def test_a_dump_that_no_job_draws_is_refused() -> None:
+    with pytest.raises(BadDump, match="temperature"):
+        parse_dump(json.dumps(changed("sampling", "temperature", to=1e9)).encode(), "x")

@@ -35,14 +35,17 @@ def strike(random: Random, folder: Path) -> Verdict:
     process.send_signal(which)
     struck = time.monotonic()
     said += _read(ours, process, struck + PATIENCE)
-    verdict = Verdict(statuses=[process.poll()], said=[f"{which.name} at {moment:.2f} s", said[-600:]])
-    if process.poll() is None:
+    verdict = Verdict(said=[f"{which.name} at {moment:.2f} s", said[-600:]])
+    try:
+        status = process.wait(max(0.1, struck + PATIENCE - time.monotonic()))
+    except subprocess.TimeoutExpired:
         verdict.faults["hang"] = which.name
         process.kill()
-    status = process.wait()
+        status = process.wait()
     os.close(ours)
+    verdict.statuses.append(status)
     if "Traceback (most recent call last)" in said:
-        verdict.faults["traceback"] = said[-600:]
+        verdict.faults["traceback"] = f"{which.name} at {moment:.2f} s: {said[-2500:]}"
     elif "This is a bug" in said:
         verdict.faults["bug message"] = said[-300:]
     elif status not in ENDINGS[which] and "hang" not in verdict.faults:
