@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.bench.hostile.case import Case
 from tests.bench.hostile.mutate import VALUES, spoiled
+from tests.bench.hostile.pictures import picture
 from tests.bench.hostile.presets import KEYS
 
 FIELDS = [*KEYS, "name", "preset", "sources"]
@@ -72,8 +73,14 @@ def _text(random: Random, ending: str) -> bytes:
 
 
 def _ledger(random: Random) -> bytes:
-    record = {"name": random.choice(NAMES), "status": random.choice(("done", "failed", 3)), "picture": "../foreign.txt"}
-    record[random.choice(("tokens", "seed", "error", "prompt", "line", "sha256"))] = random.choice(VALUES)
+    record: dict[str, Any] = {
+        **{"name": random.choice(NAMES), "status": random.choice(("done", "failed")), "key": "x", "prompt": "x"},
+        **{"size": "64x64", "seed": 1, "dit_seed": 1, "steps": 1, "guidance": 1.5, "temperature": 1.0, "top_p": 1.0},
+        **{"picture": random.choice(("x.png", "../x.png", "../foreign.txt", "/etc/passwd", "http://127.0.0.1:1/x"))},
+        **{"model": "stub", "fingerprint": "x", "finished": "2026-01-01T00:00:00Z", "host": "x"},
+    }
+    if random.random() < 0.5:
+        record[random.choice(sorted(record))] = random.choice(VALUES)
     return json.dumps(record).encode() + b"\n" + spoiled(random, json.dumps(record).encode()) + b"\n"
 
 
@@ -85,8 +92,8 @@ def make(random: Random, shared: Path) -> Case:
         "out" if random.random() < 0.9 else random.choice(("foo://x", "index.html", ".", "out/../out", "memory://x"))
     )
     command = ["batch", name, "-m", str(shared / "hollow"), "-o", where]
-    command += random.choice(([], [], ["--skip-bad"], ["-n", "2"], ["--json"]))
+    command += random.choice(([], [], ["--skip-bad"], ["-n", "2"], ["--json"], ["--gallery"]))
     files = {name: _text(random, ending), "x.yaml": b"steps: 3\n"}
     if random.random() < 0.2:
-        files["out/results.jsonl"] = _ledger(random)
+        files |= {"out/results.jsonl": _ledger(random), "out/x.png": picture(random), "x.png": picture(random)}
     return Case(files, [command if drawn else [*command, "--dry-run"]], stubbed=drawn)

@@ -63,6 +63,13 @@ MADE = {
     "versions": {"glmimg": "0.1.0"},
 }
 
+RECORD = {
+    **{"name": "x", "status": "done", "key": "x", "prompt": "x", "picture": "x.png", "size": "64x64", "steps": 1},
+    **{"seed": 1, "dit_seed": 1, "guidance": 1.5, "temperature": 1.0, "top_p": 1.0},
+    **{"model": "stub", "fingerprint": "x", "finished": "2026-01-01T00:00:00Z", "host": "x"},
+}
+"""What a ledger says of a picture that is to be in the gallery."""
+
 
 def _spoiled_chunk(random: Random, raw: bytes) -> bytes:
     """A PNG with one chunk spoiled and its check sum right, so that the damage is reached."""
@@ -81,7 +88,8 @@ def _spoiled_chunk(random: Random, raw: bytes) -> bytes:
     )
 
 
-def _picture(random: Random) -> bytes:
+def picture(random: Random) -> bytes:
+    """A spoiled picture, a program that calls itself one, or one with spoiled metadata."""
     chance = random.random()
     if chance < 0.05:
         return random.choice(MAGIC) + random.randbytes(200)
@@ -117,7 +125,11 @@ def make(random: Random, shared: Path) -> Case:
             ["paste", good, name, "-o", "out.tokens.json"],
             ["decode", good, "--source", name, "-m", hollow, "--any-model", "-o", "out.png"],
             ["batch", "jobs.jsonl", "-m", hollow, "-o", "out", "--dry-run"],
+            ["batch", "jobs.txt", "-m", hollow, "-o", "out", "--gallery"],
         ]
     )
-    jobs = json.dumps({"prompt": "x", "sources": [name]}).encode()
-    return Case({name: _picture(random), "jobs.jsonl": jobs}, [command])
+    raw, jobs = picture(random), json.dumps({"prompt": "x", "sources": [name]}).encode()
+    files = {name: raw, "jobs.jsonl": jobs, "jobs.txt": b"x\n"}
+    if "--gallery" in command:
+        files |= {"out/x.png": raw, "out/results.jsonl": json.dumps(RECORD).encode() + b"\n"}
+    return Case(files, [command], stubbed="--gallery" in command)

@@ -24,7 +24,7 @@ PATIENCE = 10.0
 
 
 def strike(random: Random, folder: Path) -> Verdict:
-    """One run, one signal: how it ended, what it left, and whether the same command draws the picture afterwards."""
+    """One run, one signal: how it ended, and whether what it left is whole."""
     folder.mkdir(parents=True)
     which, moment = random.choice(SIGNALS), random.uniform(0, LONGEST)
     ours, theirs = pty.openpty()
