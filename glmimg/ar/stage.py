@@ -29,6 +29,7 @@ from glmimg.grid import preview_shape, target_shape
 from glmimg.job import Job, Sampling, Scene, Size
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
+from glmimg.runtime.health import check_processor
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.load import Selection, load_module, load_part, quiet_libraries
 from glmimg.runtime.lora import put_on
@@ -254,6 +255,7 @@ def _load(
     from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
 
     processor = load_part(GlmImageProcessor, checkpoint, "processor")
+    check_processor(checkpoint, processor)
     part, embedding = "vision_language_encoder", "model.language_model.embed_tokens"
     selection = Selection(
         skip=() if with_vision else ("model.visual", "model.vqmodel"),

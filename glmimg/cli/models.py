@@ -67,21 +67,24 @@ def pull(
 
 
 @models.command()
-@takes(only(Output, "as_json"))
+@takes(only(ModelChoice, "revision"), only(Output, "as_json"))
 def check(
     request: Request,
     model: Annotated[str, typer.Argument(metavar="DIR", help="A directory, a hub id in the cache, or `demo`.")],
 ) -> None:
     """Say whether a checkpoint is usable, and everything that is wrong with it (exit 4)."""
     from glmimg.errors import ModelUnfit
+    from glmimg.runtime.health import find_faults
     from glmimg.runtime.resolve import resolve
 
-    console, checkpoint = request.console, resolve(model)
-    problems = [problem.message for problem in checkpoint.problems()]
+    console, checkpoint = request.console, resolve(model, request.settings(ModelChoice).revision)
+    faults = list(find_faults(checkpoint))
+    problems = [fault.message for fault in faults]
     fields = {"model": model, "folder": str(checkpoint.folder), "usable": not problems, "problems": problems}
     if console.json:
         console.result("", fields)
     elif not problems:
         console.result(f"{model}: a usable GLM-Image, fingerprint {checkpoint.fingerprint()}", fields)
     if problems:
-        raise ModelUnfit("\n       ".join(problems), "Fetch the damaged or missing files again.")
+        hints = dict.fromkeys(fault.hint.partition("; glmimg models check")[0] for fault in faults)
+        raise ModelUnfit("\n       ".join(problems), ". ".join(hints))

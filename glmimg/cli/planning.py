@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,36 +23,16 @@ if TYPE_CHECKING:
     from glmimg.runtime.proposal import Proposal
 
 
+for_cluster = partial(typer.Option, rich_help_panel=CLUSTER)
+HOW_MANY = "How many workers of a cluster draw so many; with --gpu or --measured."
+MADE = "An earlier batch whose measured times replace the card's guessed ones."
 Vram = Annotated[
     str | None,
-    typer.Option(
-        "--vram", metavar="AMOUNT", help="Plan for a card of this memory, such as 12GB.", rich_help_panel=MODEL
-    ),
+    typer.Option(metavar="AMOUNT", help="Plan for a card of this memory, such as 12GB.", rich_help_panel=MODEL),
 ]
-PicturesPerHour = Annotated[
-    float | None,
-    typer.Option(
-        "--pictures-per-hour",
-        metavar="N",
-        min=0.001,
-        max=1e9,
-        help="How many workers of a cluster draw so many; with --gpu or --measured.",
-        rich_help_panel=CLUSTER,
-    ),
-]
-Gpu = Annotated[
-    str | None,
-    typer.Option("--gpu", metavar="NAME", help="A card by its name, such as H100 or 4090.", rich_help_panel=CLUSTER),
-]
-Measured = Annotated[
-    str | None,
-    typer.Option(
-        "--measured",
-        metavar="DIR",
-        help="An earlier batch whose measured times replace the card's guessed ones.",
-        rich_help_panel=CLUSTER,
-    ),
-]
+PicturesPerHour = Annotated[float | None, for_cluster(metavar="N", min=0.001, max=1e9, help=HOW_MANY)]
+Gpu = Annotated[str | None, for_cluster(metavar="NAME", help="A card by its name, such as H100 or 4090.")]
+Measured = Annotated[str | None, for_cluster(metavar="DIR", help=MADE)]
 
 
 @takes(
@@ -155,17 +136,12 @@ def show_workers(wanted: Wanted, seconds: StageSeconds, console: Console) -> Non
     rows = {
         "wanted": wanted.description if not seconds.jobs else f"{wanted.pictures_per_hour:g} pictures/hour",
         "a picture": f"{seconds.tokens:.2f} s of stage 1, {seconds.picture:.2f} s of stage 2 ({seconds.source})",
-        "workers": f"{ar} AR {plural('worker', ar)}, {dit} {plural('decoder', dit)}",
+        "workers": f"{ar} AR worker{'s' * (ar != 1)}, {dit} decoder{'s' * (dit != 1)}",
         "reached": f"{workers.pictures_per_hour:.0f} pictures/hour",
         "command": f"glmimg batch JOBS -o URI --engine ray --address auto --ar-workers {ar} --dit-workers {dit}",
     }
     for name, text in rows.items():
         console.result(f"{name:10} {text}", {})
-
-
-def plural(word: str, count: int) -> str:
-    """The word for so many."""
-    return word if count == 1 else f"{word}s"
 
 
 def find_shapes(choice: ModelChoice) -> Checkpoint:

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from glmimg.engine.failing import is_out_of_memory
 from glmimg.engine.memory import AHEAD_SHARE, describe
 from glmimg.errors import OutOfMemory
 from glmimg.events import JobStarted, Loading, Noted, Watch, unwatched
@@ -21,7 +20,7 @@ from glmimg.runtime.checkpoint import Half
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import free_host_bytes
 from glmimg.runtime.readahead import ReadAhead
-from glmimg.runtime.release import release_memory
+from glmimg.runtime.release import is_out_of_memory, release_memory
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.painting import as_target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +20,6 @@ def kept_on_failure(kept: Sequence[Path]) -> Iterator[None]:
     except (WriteError, OutOfMemory) as error:
         error.hint = " ".join(filter(None, [error.hint, _resume_hint(kept)]))
         raise
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that host or device memory ran out. Imports no torch: without it, none can run out."""
-    torch = sys.modules.get("torch")
-    return (
-        isinstance(error, MemoryError | OutOfMemory)
-        or (torch is not None and isinstance(error, torch.OutOfMemoryError))
-        or "can't allocate memory" in str(error)
-    )
 
 
 def _resume_hint(kept: Sequence[Path]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -18,9 +19,10 @@ from safetensors import SafetensorError, safe_open
 
 from glmimg.errors import ModelUnfit
 from glmimg.grid import CELL_PX
+from glmimg.runtime import configuration as allowed
 from glmimg.runtime.precompressed import method_of, missing_reader
 from glmimg.sources.fitting import SourceBounds
-from glmimg.text import shell_words
+from glmimg.text import excerpt, shell_words
 
 Half = Literal["ar", "dit"]
 
@@ -32,17 +34,18 @@ class Part:
     half: Half
     class_name: str
     config_file: str
+    may_hold: allowed.Allowed
     weight_stem: str | None = None
 
 
 PARTS = {
-    "vision_language_encoder": Part("ar", "GlmImageForConditionalGeneration", "config.json", "model"),
-    "processor": Part("ar", "GlmImageProcessor", "tokenizer_config.json"),
-    "text_encoder": Part("dit", "T5EncoderModel", "config.json", "model"),
-    "tokenizer": Part("dit", "ByT5Tokenizer", "tokenizer_config.json"),
-    "transformer": Part("dit", "GlmImageTransformer2DModel", "config.json", "diffusion_pytorch_model"),
-    "vae": Part("dit", "AutoencoderKL", "config.json", "diffusion_pytorch_model"),
-    "scheduler": Part("dit", "FlowMatchEulerDiscreteScheduler", "scheduler_config.json"),
+    "vision_language_encoder": Part("ar", "GlmImageForConditionalGeneration", "config.json", allowed.AR, "model"),
+    "processor": Part("ar", "GlmImageProcessor", "tokenizer_config.json", allowed.ANYTHING),
+    "text_encoder": Part("dit", "T5EncoderModel", "config.json", allowed.T5, "model"),
+    "tokenizer": Part("dit", "ByT5Tokenizer", "tokenizer_config.json", allowed.ANYTHING),
+    "transformer": Part("dit", "GlmImageTransformer2DModel", "config.json", allowed.DIT, "diffusion_pytorch_model"),
+    "vae": Part("dit", "AutoencoderKL", "config.json", allowed.VAE, "diffusion_pytorch_model"),
+    "scheduler": Part("dit", "FlowMatchEulerDiscreteScheduler", "scheduler_config.json", allowed.SCHEDULER),
 }
 HALVES: tuple[Half, ...] = get_args(Half)
 
@@ -58,6 +61,10 @@ GENERATE_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "top_k": 50}
 _BOUNDS = (("shortest", "min_pixels"), ("longest", "max_pixels"))
 """The newer and the older name of each bound of the processor; both count all pixels of a picture."""
 
+_MAX_JSON_BYTES = 100_000_000
+"""What safetensors allows a header, and more than any configuration takes."""
+
+_POINTER = b"version https://git-lfs"
 _PROBES = 16
 _PROBE_BYTES = 4096
 _DEFAULT_SAMPLE_PX = 1024
@@ -76,32 +83,38 @@ class Checkpoint:
     folder: Path
     revision: str | None = None
 
-    def config(self, part: str, name: str | None = None) -> dict[str, Any]:
-        """A configuration file of one part. Raises ModelUnfit (exit 4) if missing or not a JSON object."""
-        return self._read_json(self.folder / part / (name or PARTS[part].config_file))
+    def config(self, part: str) -> dict[str, Any]:
+        """The configuration of one part. Raises ModelUnfit (exit 4) if missing, or with a value that cannot be."""
+        return self._read_config(self.folder / part / PARTS[part].config_file, PARTS[part].may_hold)
 
     @cached_property
     def codebook_size(self) -> int:
         """Number of visual codes: ids of a grid are below it."""
-        return int(self._value("vision_language_encoder", "vq_config", "num_embeddings"))
+        return int(self.config("vision_language_encoder")["vq_config"]["num_embeddings"])
 
     @cached_property
     def decoder_codebook_size(self) -> int:
         """Number of visual codes the DiT can embed."""
-        return int(self._value("transformer", "prior_vq_quantizer_codebook_size"))
+        return int(self.config("transformer")["prior_vq_quantizer_codebook_size"])
 
     @cached_property
     def default_size(self) -> tuple[int, int]:
         """(height, width) in pixels where no size is given: the one the VAE was trained for."""
         side = int(self.config("vae").get("sample_size") or _DEFAULT_SAMPLE_PX)
+        if side % CELL_PX:
+            raise self.unfit(f"vae/config.json: sample_size {side} is no multiple of {CELL_PX}")
         return side, side
 
     @cached_property
     def source_bounds(self) -> SourceBounds:
         """Which source pictures the AR half's processor leaves unscaled. Raises ModelUnfit (exit 4)."""
-        nested = self.folder / "processor" / "processor_config.json"
+        folder = self.folder / "processor"
+        nested, plain = folder / "processor_config.json", folder / "preprocessor_config.json"
         config = self._read_json(nested).get("image_processor") if nested.exists() else None
-        config = config if isinstance(config, dict) else self.config("processor", "preprocessor_config.json")
+        if not isinstance(config, dict):
+            config = self._read_json(plain)
+        if problem := allowed.IMAGES.problem(config):
+            raise self.unfit(f"its image processor: {problem}")
         size = config.get("size") or {}
         least, most = (size.get(f"{side}_edge") or config.get(name) for side, name in _BOUNDS)
         cell = 2 * int(config.get("patch_size", 0)) * int(config.get("merge_size", 1))
@@ -129,7 +142,7 @@ class Checkpoint:
     def generation_config(self) -> dict[str, Any]:
         """The AR half's sampling defaults: its generation_config.json over what `generate` assumes."""
         path = self.folder / "vision_language_encoder" / "generation_config.json"
-        configured = self._read_json(path) if path.exists() else {}
+        configured = self._read_config(path, allowed.GENERATION) if path.exists() else {}
         return GENERATE_DEFAULTS | {key: value for key, value in configured.items() if value is not None}
 
     def compressed_by(self, part: str) -> str | None:
@@ -163,7 +176,10 @@ class Checkpoint:
             weight_map = self._read_json(index).get("weight_map")
             if not isinstance(weight_map, dict) or not weight_map:
                 raise self.unfit(f"{index.relative_to(self.folder)} names no weights")
-            files = [folder / name for name in sorted({str(name) for name in weight_map.values()})]
+            names = sorted({str(name) for name in weight_map.values()})
+            if outside := [name for name in names if name in ("", ".", "..") or re.search(r"[/\\\0]", name)]:
+                raise self.unfit(f"{index.relative_to(self.folder)} names a file elsewhere: {excerpt(outside[0])}")
+            files = [folder / name for name in names]
         elif single.exists():
             files = [single]
         else:
@@ -172,8 +188,9 @@ class Checkpoint:
                 raise self.unfit(f"{part} has only pickled weights ({pickles[0]}); glmimg loads safetensors only")
             raise self.unfit(f"{part} has no weights ({single.name} is missing)")
         for file in files:
-            if not file.exists():
-                raise self.unfit(f"{file.relative_to(self.folder)} is missing, though the index names it")
+            if not file.is_file():
+                fault = "is no file" if file.exists() else "is missing, though the index names it"
+                raise self.unfit(f"{file.relative_to(self.folder)} {fault}")
         return files
 
     def check(self, *halves: Half) -> None:
@@ -197,12 +214,13 @@ class Checkpoint:
                 check()
             except ModelUnfit as problem:
                 yield problem
+            except OSError as error:
+                yield self.unfit(f"{error.filename} cannot be read: {error.strerror}")
 
     def fingerprint(self) -> str:
         """Identity of the weights, `AR half-DiT half`, 16 hex digits each, `none` for a half that is not there.
 
-        Configurations, safetensors headers and 64 kB spread over each weight file go into it: it
-        tells fine-tunes of one architecture apart without reading 36 GB.
+        Configurations, headers and 64 kB spread over each weight file tell fine-tunes apart without reading 36 GB.
         """
         return "-".join(self.half_fingerprint(half) for half in HALVES)
 
@@ -213,35 +231,47 @@ class Checkpoint:
                 digest.update(json.dumps(self.config(part), sort_keys=True).encode())
                 for file in self.weight_files(part):
                     digest.update(_sample(file))
-        except ModelUnfit:
+        except (ModelUnfit, OSError):
             return "none"
         return digest.hexdigest()[:16]
 
-    def unfit(self, reason: str) -> ModelUnfit:
-        """The error for a checkpoint with this fault."""
-        fix = f"glmimg models pull {shell_words(self.id)}" if self.revision else "Fetch the checkpoint again"
+    def unfit(self, reason: str, fix: str = "") -> ModelUnfit:
+        """The error for a checkpoint with this fault. fix: what to do other than fetch it again"""
+        fix = fix or (f"glmimg models pull {shell_words(self.id)}" if self.revision else "Fetch the checkpoint again")
         return ModelUnfit(
             f"model {self.id}: {reason}", f"{fix}; glmimg models check {shell_words(self.folder)} lists every fault."
         )
 
-    def _value(self, part: str, *keys: str) -> Any:
-        value: Any = self.config(part)
-        for key in keys:
-            if not isinstance(value, dict) or key not in value:
-                raise self.unfit(f"{part}/{PARTS[part].config_file} does not say {'.'.join(keys)}")
-            value = value[key]
-        return value
+    def pointer(self, file: Path) -> ModelUnfit:
+        """The error for a file that Git LFS has not replaced by its content."""
+        name = file.relative_to(self.folder)
+        return ModelUnfit(
+            f"model {self.id}: {name} is a pointer of Git LFS, not the file itself",
+            "Fetch the files themselves: git lfs pull, or glmimg models pull HUB_ID.",
+        )
+
+    def _read_config(self, path: Path, may_hold: allowed.Allowed) -> dict[str, Any]:
+        values = self._read_json(path)
+        if problem := may_hold.problem(values):
+            raise self.unfit(f"{path.relative_to(self.folder)}: {problem}", "Mend the file, or fetch it again")
+        return values
 
     def _read_json(self, path: Path) -> dict[str, Any]:
         name = path.relative_to(self.folder)
         try:
-            value = json.loads(path.read_bytes())
+            if path.exists() and not path.is_file():
+                raise self.unfit(f"{name} is no file")
+            with path.open("rb") as stream:
+                text = stream.read(_MAX_JSON_BYTES)
+            if text.startswith(_POINTER):
+                raise self.pointer(path)
+            value = json.loads(text)
         except FileNotFoundError as error:
             raise self.unfit(f"{name} is missing") from error
         except OSError as error:
             raise self.unfit(f"{name} cannot be read: {error.strerror}") from error
         except (ValueError, RecursionError) as error:
-            raise self.unfit(f"{name} is not JSON: {error}") from error
+            raise self.unfit(f"{name} is not JSON: {excerpt(str(error))}") from error
         if not isinstance(value, dict):
             raise self.unfit(f"{name} is not a JSON object")
         return value
@@ -262,6 +292,9 @@ class Checkpoint:
                 f"model {self.id}: {part} comes compressed by {method}, which needs {package} (not installed)",
                 f"Install it: pip install {package}",
             )
+        for file in sorted((self.folder / part).iterdir()):
+            if file.is_file() and _first_bytes(file, len(_POINTER)) == _POINTER:
+                raise self.pointer(file)
         for file in self.weight_files(part):
             self.read_header(file)
 
@@ -271,11 +304,14 @@ class Checkpoint:
         raises: ModelUnfit (exit 4) for a damaged file
         source: the format's README: u64 length, JSON, data
         """
+        name = file.relative_to(self.folder)
         try:
             with safe_open(file, "np"):  # holds the header against the file
                 pass
-        except (SafetensorError, OSError) as error:
-            raise self.unfit(f"{file.relative_to(self.folder)} is damaged: {error}") from error
+        except SafetensorError as error:
+            raise self.unfit(f"{name} is damaged: {excerpt(str(error))}") from error
+        except OSError as error:
+            raise self.unfit(f"{name} cannot be read: {error.strerror or excerpt(str(error))}") from error
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(length))
@@ -288,12 +324,17 @@ class Checkpoint:
             )
 
 
+def _first_bytes(file: Path, count: int) -> bytes:
+    with file.open("rb") as stream:
+        return stream.read(count)
+
+
 def _sample(file: Path) -> bytes:
     """The header and 16 evenly spaced blocks of a weight file."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        blocks = [stream.read(min(length, size))]
+        blocks = [stream.read(min(length, size, _MAX_JSON_BYTES))]
         for probe in range(_PROBES):
             stream.seek(size * probe // _PROBES)
             blocks.append(stream.read(_PROBE_BYTES))

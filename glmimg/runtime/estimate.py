@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from glmimg.grid import CELL_PX
 from glmimg.runtime.checkpoint import Half
 from glmimg.runtime.layout import TILE_PX, Layout
 from glmimg.runtime.sizes import ARSizes, DiTSizes
@@ -67,13 +68,9 @@ class Request:
         return COMPRESSED.get(self.quantize[0 if half == "ar" else 1], self.scalar)
 
     @property
-    def cells(self) -> int:
-        return (self.height // 32) * (self.width // 32)
-
-    @property
     def new_tokens(self) -> int:
         """Target grid and preview (about 256), as the AR half writes them."""
-        return self.cells + (0 if self.with_sources else 256)
+        return (self.height // CELL_PX) * (self.width // CELL_PX) + (0 if self.with_sources else 256)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from glmimg.runtime.checkpoint import Checkpoint
 class KnownCheckpoint(Checkpoint):
     """A checkpoint that is not on this machine, but of which glmimg knows what a plan needs."""
 
-    def config(self, part: str, name: str | None = None) -> dict[str, Any]:
+    def config(self, part: str) -> dict[str, Any]:
         """The known values of one part. Raises KeyError for parts without weights."""
         return dict(_known()[self.id]["parts"][part])
 

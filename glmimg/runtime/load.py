@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError
-
-from glmimg.errors import OutOfMemory
+from glmimg.errors import GlmimgError, ModelUnfit, OutOfMemory
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.quantize import NONE, fill_compressed
-from glmimg.runtime.release import settle_imports
+from glmimg.runtime.release import is_out_of_memory, settle_imports
 from glmimg.runtime.stream import StreamedLayers, as_streamed, choose_streamed
 from glmimg.runtime.weights import WeightFiles, build_module, fill_module, leave_out
+from glmimg.text import excerpt
 
 Part = TypeVar("Part")
 
@@ -46,7 +45,7 @@ class Selection:
 def load_part(part_class: type[Part], checkpoint: Checkpoint, name: str) -> Part:
     """Load a part without weights (a tokenizer, a processor, a scheduler). Raises ModelUnfit (exit 4)."""
     settle_imports()
-    with _loading(checkpoint, name):
+    with naming_part(checkpoint, name):
         return part_class.from_pretrained(checkpoint.folder / name, local_files_only=True)  # type: ignore
 
 
@@ -64,7 +63,7 @@ def load_module(
     import torch
 
     settle_imports()
-    with _loading(checkpoint, name), torch.no_grad():
+    with naming_part(checkpoint, name), torch.no_grad():
         if checkpoint.compressed_by(name) is None:
             module: Any = build_module(part_class, checkpoint, name, selection.skip)
             files = WeightFiles(checkpoint, name)
@@ -74,6 +73,20 @@ def load_module(
                 _fill(module, files, placement, selection)
                 return module  # type: ignore[no-any-return]
         return _load_by_library(part_class, checkpoint, name, placement, selection)  # type: ignore[no-any-return]
+
+
+def check_module(part_class: type[Any], checkpoint: Checkpoint, name: str) -> None:
+    """Refuse weights that do not fit their configuration, without reading them. Raises ModelUnfit (exit 4)."""
+    import torch
+
+    with naming_part(checkpoint, name):
+        module = build_module(part_class, checkpoint, name)
+        files, wanted = WeightFiles(checkpoint, name), dict(module.named_parameters())
+        if all(weight in files.places for weight in wanted):
+            for weight, like in wanted.items():
+                files.check(weight, like)
+        else:
+            load_module(part_class, checkpoint, name, Placement(torch.device("cpu"), torch.float32))
 
 
 def _fill(module: Any, files: WeightFiles, placement: Placement, selection: Selection) -> None:
@@ -94,17 +107,23 @@ def _fill(module: Any, files: WeightFiles, placement: Placement, selection: Sele
 
 
 @contextmanager
-def _loading(checkpoint: Checkpoint, name: str) -> Iterator[None]:
-    """Turn what libraries raise into errors that name the part."""
-    import torch
+def naming_part(checkpoint: Checkpoint, name: str) -> Iterator[None]:
+    """Turn whatever libraries raise over a part into an error that names it.
 
+    raises: ModelUnfit (exit 4), OutOfMemory (exit 5)
+    """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        hint = "Close other programs, or use --memory stream."
-        raise OutOfMemory(f"no memory left while loading {name}", hint) from error
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, ImportError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except GlmimgError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            hint = "Close other programs, or use --memory stream."
+            raise OutOfMemory(f"no memory left while loading {name}", hint) from error
+        reason = excerpt(str(error).strip().splitlines()[0]) if str(error).strip() else type(error).__name__
+        if isinstance(error, ImportError):
+            message = f"model {checkpoint.id}: {name} cannot be loaded: {reason}"
+            raise ModelUnfit(message, "Install what is missing, or update transformers and diffusers.") from error
         raise checkpoint.unfit(f"{name} cannot be loaded: {reason}") from error
 
 

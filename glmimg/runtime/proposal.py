@@ -106,13 +106,11 @@ def _headline(checkpoint: Checkpoint, request: Request, speeds: Speeds, where: s
 
 def _words(plan: MemoryPlan, planner: Planner) -> str:
     """What a plan between the named settings does."""
-    parts = []
-    if plan.ar.resident is not None:
-        parts.append(f"{plan.ar.resident} of {planner.ar.layers} AR layers stay")
-    if plan.dit.resident is not None:
-        parts.append(f"{plan.dit.resident} of {planner.dit.blocks} DiT blocks stay")
-    if plan.dit.taking_turns:
-        parts.append("parts of stage 2 take turns")
-    if plan.dit.vae_tiles:
-        parts.append("VAE in squares")
-    return ", ".join(parts)
+    ar, dit = plan.ar, plan.dit
+    parts = {
+        f"{ar.resident} of {planner.ar.layers} AR layers stay": ar.resident is not None,
+        f"{dit.resident} of {planner.dit.blocks} DiT blocks stay": dit.resident is not None,
+        "parts of stage 2 take turns": dit.taking_turns,
+        "VAE in squares": dit.vae_tiles,
+    }
+    return ", ".join(words for words, holds in parts.items() if holds)

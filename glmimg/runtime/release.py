@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import sys
 from functools import cache
+
+from glmimg.errors import OutOfMemory
+
+SIGNS = ("allocate memory", "bad_alloc", "failed to map segment from shared object", "start new thread")
+"""What libraries of C and Rust say where Python has MemoryError."""
 
 
 @cache
@@ -32,3 +38,14 @@ def release_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that host or device memory ran out. Imports no torch: without it, no device's can."""
+    torch = sys.modules.get("torch")
+    return (
+        isinstance(error, MemoryError | OutOfMemory)
+        or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or any(sign in str(error) for sign in SIGNS)
+    )

@@ -66,23 +66,20 @@ def ar_sizes(checkpoint: Checkpoint) -> ARSizes:
     """Sizes of the AR half. Raises ModelUnfit (exit 4) for a checkpoint that does not say them."""
     part = "vision_language_encoder"
     parameters = checkpoint.parameters(part)
-    try:
-        text = checkpoint.config(part)["text_config"]
-        hidden, layers, heads = text["hidden_size"], text["num_hidden_layers"], text["num_attention_heads"]
-        return ARSizes(
-            layer=_count(parameters, "model.language_model.layers.") // layers,
-            layers=layers,
-            rest=_count(parameters, "model.language_model.norm.", "lm_head."),
-            visual=text["vision_vocab_size"],
-            vision=_count(parameters, "model.visual."),
-            vq=_count(parameters, "model.vqmodel."),
-            kv_width=2 * text["num_key_value_heads"] * (text.get("head_dim") or hidden // heads),
-            hidden=hidden,
-            ffn=text["intermediate_size"],
-            stored=checkpoint.stored_bytes(part),
-        )
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise checkpoint.unfit(f"{part}/config.json does not say {error}") from error
+    text = checkpoint.config(part)["text_config"]
+    hidden, layers, heads = text["hidden_size"], text["num_hidden_layers"], text["num_attention_heads"]
+    return ARSizes(
+        layer=_count(parameters, "model.language_model.layers.") // layers,
+        layers=layers,
+        rest=_count(parameters, "model.language_model.norm.", "lm_head."),
+        visual=text["vision_vocab_size"],
+        vision=_count(parameters, "model.visual."),
+        vq=_count(parameters, "model.vqmodel."),
+        kv_width=2 * text["num_key_value_heads"] * (text.get("head_dim") or hidden // heads),
+        hidden=hidden,
+        ffn=text["intermediate_size"],
+        stored=checkpoint.stored_bytes(part),
+    )
 
 
 def dit_sizes(checkpoint: Checkpoint) -> DiTSizes:
@@ -90,22 +87,19 @@ def dit_sizes(checkpoint: Checkpoint) -> DiTSizes:
     parts = ("text_encoder", "transformer", "vae")
     glyphs, dit, vae = map(checkpoint.parameters, parts)
     in_blocks = _count(dit, "transformer_blocks.")
-    try:
-        config = checkpoint.config("transformer")
-        return DiTSizes(
-            block=in_blocks // config["num_layers"],
-            blocks=config["num_layers"],
-            rest=sum(dit.values()) - in_blocks,
-            text_encoder=sum(glyphs.values()),
-            encoder=_count(vae, "encoder.", "quant_conv."),
-            decoder=_count(vae, "decoder.", "post_quant_conv."),
-            hidden=config["num_attention_heads"] * config["attention_head_dim"],
-            patch=config["patch_size"],
-            vae_channels=tuple(checkpoint.config("vae")["block_out_channels"]),
-            stored={part: count for part in parts if (count := checkpoint.stored_bytes(part)) is not None},
-        )
-    except (KeyError, TypeError, ZeroDivisionError) as error:
-        raise checkpoint.unfit(f"the configurations of the decoder do not say {error}") from error
+    config = checkpoint.config("transformer")
+    return DiTSizes(
+        block=in_blocks // config["num_layers"],
+        blocks=config["num_layers"],
+        rest=sum(dit.values()) - in_blocks,
+        text_encoder=sum(glyphs.values()),
+        encoder=_count(vae, "encoder.", "quant_conv."),
+        decoder=_count(vae, "decoder.", "post_quant_conv."),
+        hidden=config["num_attention_heads"] * config["attention_head_dim"],
+        patch=config["patch_size"],
+        vae_channels=tuple(checkpoint.config("vae")["block_out_channels"]),
+        stored={part: count for part in parts if (count := checkpoint.stored_bytes(part)) is not None},
+    )
 
 
 def _count(parameters: Mapping[str, int], *prefixes: str) -> int:

@@ -91,19 +91,16 @@ def estimate_times(planner: Planner, plan: MemoryPlan, speeds: Speeds, steps: in
     """About how long a picture takes under a plan."""
     tokens, why_tokens = _token_seconds(planner, plan.ar, speeds)
     picture, why_picture = _picture_seconds(planner, plan.dit, speeds, steps)
-    load = sum(count / speeds.files for count in _loaded_bytes(planner, plan))
-    return Times(load, tokens, picture, why_tokens, why_picture)
+    return Times(_loaded_bytes(planner, plan) / speeds.files, tokens, picture, why_tokens, why_picture)
 
 
-def _loaded_bytes(planner: Planner, plan: MemoryPlan) -> tuple[float, float]:
+def _loaded_bytes(planner: Planner, plan: MemoryPlan) -> float:
     """What comes from files once: everything but the streamed layers."""
     ar, dit, request = planner.ar, planner.dit, planner.request
     layers = ar.layer * request.layer_weight("ar") * layers_present(ar.layers, plan.ar)
     blocks = dit.block * request.layer_weight("dit") * layers_present(dit.blocks, plan.dit)
-    return (
-        layers + (ar.rest + ar.visual * ar.hidden) * request.scalar,
-        blocks + (dit.rest + dit.text_encoder + dit.decoder) * request.scalar,
-    )
+    plain = ar.rest + ar.visual * ar.hidden + dit.rest + dit.text_encoder + dit.decoder
+    return layers + blocks + plain * request.scalar
 
 
 def _token_seconds(planner: Planner, layout: Layout, speeds: Speeds) -> tuple[float, str]:

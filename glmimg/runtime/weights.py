@@ -22,19 +22,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 TORCH_DTYPES = {
-    "F64": "float64",
-    "F32": "float32",
-    "F16": "float16",
-    "BF16": "bfloat16",
-    "F8_E4M3": "float8_e4m3fn",
-    "F8_E5M2": "float8_e5m2",
-    "I64": "int64",
-    "I32": "int32",
-    "I16": "int16",
-    "I8": "int8",
-    "U8": "uint8",
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
     "BOOL": "bool",
-}
+}  # fmt: skip
 """What a safetensors header calls a dtype, and what torch calls it."""
 
 
@@ -72,14 +63,21 @@ class WeightFiles:
         import torch
 
         place = self.places[name]
-        if place.dtype not in TORCH_DTYPES:
-            raise self.checkpoint.unfit(f"{self.part}: {name} is of dtype {place.dtype}, which is not supported")
         dtype = getattr(torch, TORCH_DTYPES[place.dtype])
         if place.size == 0:
             return torch.empty(place.shape, dtype=dtype)
         # Copy on write: torch wants memory it may write to, the file stays as it is.
         raw = np.memmap(place.file, np.uint8, mode="c", offset=place.start, shape=(place.size,))
         return torch.from_numpy(raw).view(dtype).view(place.shape)
+
+    def check(self, name: str, like: torch.Tensor) -> None:
+        """Refuse a tensor of another shape than `like`, or of an unknown dtype. Raises ModelUnfit (exit 4)."""
+        shape, dtype = self.places[name].shape, self.places[name].dtype
+        if shape != tuple(like.shape):
+            wrong = f"is of shape {list(shape)}, its configuration says {list(like.shape)}"
+            raise self.checkpoint.unfit(f"{self.part}: {name} {wrong}")
+        if dtype not in TORCH_DTYPES:
+            raise self.checkpoint.unfit(f"{self.part}: {name} is of dtype {dtype}, which is not supported")
 
     def is_converted(self, name: str, placement: Placement) -> bool:
         """Whether reading this tensor changes its dtype."""
@@ -158,11 +156,7 @@ def read_like(
 
     room: memory of that shape, in the placement's dtype, to convert it into
     """
-    shape = files.places[name].shape
-    if shape != tuple(like.shape):
-        raise files.checkpoint.unfit(
-            f"{files.part}: {name} is of shape {list(shape)}, its configuration says {list(like.shape)}"
-        )
+    files.check(name, like)
     return files.read(name, placement) if room is None else room.copy_(files.map(name))
 
 

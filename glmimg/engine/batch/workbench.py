@@ -22,10 +22,10 @@ from glmimg.engine.batch.progress import Tell
 from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import State, read_own_dump, state_of
 from glmimg.engine.engine import Engine
-from glmimg.engine.failing import is_out_of_memory
 from glmimg.engine.stages import Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted, OutputError, WriteError
 from glmimg.events import unwatched
+from glmimg.runtime.release import is_out_of_memory
 from glmimg.tokens.change import TokenWork
 
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}

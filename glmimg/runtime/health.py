@@ -1,0 +1,94 @@
+"""Whether a checkpoint can be drawn with: everything that drawing would meet, found without loading weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from threading import Thread
+from typing import Any
+
+from glmimg.errors import ModelUnfit
+from glmimg.runtime.checkpoint import PARTS, Checkpoint
+from glmimg.runtime.load import check_module, load_part, naming_part, quiet_libraries
+from glmimg.runtime.sizes import ar_sizes, dit_sizes
+
+MARKERS = ("bos_token", "eos_token", "image_token", "grid_bos_token", "grid_eos_token")
+PROBE = "glmimg"
+LONGEST_TEMPLATE_S = 2
+"""How long a chat template may take for a prompt of a word."""
+
+
+def find_faults(checkpoint: Checkpoint) -> Iterator[ModelUnfit]:
+    """Everything that is wrong with a checkpoint: with its files, then, if those are whole, with what is in them."""
+    problem = None
+    for problem in checkpoint.problems():
+        yield problem
+    if problem is not None:
+        return
+    quiet_libraries()
+    checks: list[Callable[[], object]] = [partial(ar_sizes, checkpoint), partial(dit_sizes, checkpoint)]
+    checks += [partial(_check_part, checkpoint, name) for name in PARTS]
+    for check in checks:
+        try:
+            check()
+        except ModelUnfit as fault:
+            yield fault
+
+
+def _check_part(checkpoint: Checkpoint, name: str) -> None:
+    """Raises ModelUnfit (exit 4)."""
+    part = PARTS[name]
+    if name == "vision_language_encoder":
+        checkpoint.generation_config  # noqa: B018 (reading it checks it)
+        checkpoint.source_bounds  # noqa: B018
+    import diffusers
+    import transformers
+
+    part_class: Any = getattr(diffusers, part.class_name, None) or getattr(transformers, part.class_name)
+    if part.weight_stem is None:
+        loaded: Any = load_part(part_class, checkpoint, name)
+        if name == "processor":
+            check_processor(checkpoint, loaded)
+    elif checkpoint.compressed_by(name) is None:
+        check_module(part_class, checkpoint, name)
+
+
+def check_processor(checkpoint: Checkpoint, processor: Any) -> None:
+    """Raise ModelUnfit (exit 4) for a processor without its markers, or without a chat template that works."""
+    tokenizer, ids = processor.tokenizer, checkpoint.config("vision_language_encoder")
+    with naming_part(checkpoint, "processor"):
+        for marker in MARKERS:
+            text = getattr(tokenizer, marker, None)
+            if not isinstance(text, str) or len(tokenizer.encode(text, add_special_tokens=False)) != 1:
+                raise checkpoint.unfit(f"its tokenizer has no {marker}")
+        if tokenizer.convert_tokens_to_ids(tokenizer.image_token) != ids.get("image_token_id"):
+            raise checkpoint.unfit("its tokenizer and its AR half have different ids for a picture")
+        if not processor.chat_template:
+            raise checkpoint.unfit("its processor has no chat template (chat_template.jinja)")
+        chat = _fill_template(checkpoint, processor)
+        if not isinstance(chat, list) or PROBE not in str(chat[0]):
+            raise checkpoint.unfit("its chat template leaves the prompt out")
+        inputs = processor(text=chat, target_h=64, target_w=64, return_tensors="pt")
+        if lacking := {"input_ids", "attention_mask", "image_grid_thw"} - set(inputs):
+            raise checkpoint.unfit(f"its processor makes no {', '.join(sorted(lacking))}")
+
+
+def _fill_template(checkpoint: Checkpoint, processor: Any) -> Any:
+    """The chat of a prompt of a word. A template is a program: whether one ends can only be tried."""
+    chats: list[Any] = []
+    message = {"role": "user", "content": [{"type": "text", "text": PROBE}]}
+
+    def fill() -> None:
+        try:
+            chats.append(processor.apply_chat_template([[message]], tokenize=False))
+        except Exception as error:
+            chats.append(error)
+
+    thread = Thread(target=fill, daemon=True)
+    thread.start()
+    thread.join(LONGEST_TEMPLATE_S)
+    if not chats:
+        raise checkpoint.unfit(f"its chat template does not end (within {LONGEST_TEMPLATE_S} s)")
+    if isinstance(chats[0], Exception):
+        raise chats[0]
+    return chats[0]
