@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from glmimg.dit.attention import ATTEND
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
+from glmimg.runtime.health import check_glyph_tokenizer
 from glmimg.runtime.layout import TILE_PX, Layout
 from glmimg.runtime.load import Selection, load_module, load_part, quiet_libraries
 from glmimg.runtime.lora import put_on
@@ -45,6 +46,7 @@ class DecoderParts:
         self.with_encoder = with_encoder
         self.is_compiled = compile and layout.resident is None
         self.tokenizer: ByT5Tokenizer = load_part(ByT5Tokenizer, checkpoint, "tokenizer")
+        check_glyph_tokenizer(checkpoint, self.tokenizer)
         self.scheduler: FlowMatchEulerDiscreteScheduler = load_part(Euler, checkpoint, "scheduler")
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from threading import Thread
 from typing import Any
@@ -49,6 +49,8 @@ def _check_part(checkpoint: Checkpoint, name: str) -> None:
         loaded: Any = load_part(part_class, checkpoint, name)
         if name == "processor":
             check_processor(checkpoint, loaded)
+        elif name == "tokenizer":
+            check_glyph_tokenizer(checkpoint, loaded)
     elif checkpoint.compressed_by(name) is None:
         check_module(part_class, checkpoint, name)
 
@@ -71,6 +73,20 @@ def check_processor(checkpoint: Checkpoint, processor: Any) -> None:
         inputs = processor(text=chat, target_h=64, target_w=64, return_tensors="pt")
         if lacking := {"input_ids", "attention_mask", "image_grid_thw"} - set(inputs):
             raise checkpoint.unfit(f"its processor makes no {', '.join(sorted(lacking))}")
+        known = [tokenizer.convert_tokens_to_ids(getattr(tokenizer, marker)) for marker in MARKERS]
+        _check_ids(checkpoint, [*known, *inputs["input_ids"][0].tolist()], ids.get("text_config") or {}, "AR half")
+
+
+def check_glyph_tokenizer(checkpoint: Checkpoint, tokenizer: Any) -> None:
+    """Raise ModelUnfit (exit 4) for a tokenizer with tokens that the glyph encoder does not know."""
+    with naming_part(checkpoint, "tokenizer"):
+        ids = [tokenizer.pad_token_id, *tokenizer(PROBE).input_ids]
+        _check_ids(checkpoint, ids, checkpoint.config("text_encoder"), "glyph encoder")
+
+
+def _check_ids(checkpoint: Checkpoint, ids: list[int], config: Mapping[str, Any], reader: str) -> None:
+    if (largest := max(ids)) >= config.get("vocab_size", largest + 1):
+        raise checkpoint.unfit(f"its tokenizer writes token {largest}, which its {reader} does not know")
 
 
 def _fill_template(checkpoint: Checkpoint, processor: Any) -> Any:

@@ -114,6 +114,8 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         set_value("processor/tokenizer_config.json", "image_token", to="<|no|>"),
         "different ids for a picture",
     ),
+    "a marker more": (set_value("processor/tokenizer_config.json", "grid_eos_token", to="<|no|>"), "AR half does not"),
+    "an end more": (set_value("tokenizer/tokenizer_config.json", "eos_token", to="<no>"), "glyph encoder does not"),
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.bench.hostile.case import FAULTS, Case, try_case
 
-SAMPLE = {"dumps": 200, "pictures": 200, "presets": 100, "configs": 50, "lists": 100}
+SAMPLE = {"dumps": 150, "pictures": 150, "presets": 60, "configs": 40, "lists": 80, "checkpoints": 40, "signals": 1}
 
 
 @pytest.fixture(scope="module")
