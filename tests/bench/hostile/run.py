@@ -26,7 +26,7 @@ KINDS: dict[str, Make] = {
     "lists": lists.make,
     "checkpoints": checkpoints.make,
 }
-STUCK = 120
+STUCK = 300
 """Seconds after which a run that no signal reaches ends the whole process, with a traceback of where it is."""
 
 MEMORY = 12 << 30
@@ -93,9 +93,9 @@ def warm_up(shared: Path, folder: Path) -> None:
     look = ["inspect", "out.png", "--picture", "grid.png"]
     from tests.bench.hostile import watch
 
-    patience, watch.PATIENCE = watch.PATIENCE, 120.0
+    patience, watch.PATIENCE, watch.WAITING = (watch.PATIENCE, watch.WAITING), 120.0, 120.0
     verdict = try_case(Case({"jobs.txt": b"x\n"}, [draw, edit, batch, look]), folder)
-    watch.PATIENCE = patience
+    watch.PATIENCE, watch.WAITING = patience
     if set(verdict.statuses) != {0}:
         raise RuntimeError(f"the warm-up ended with {verdict.statuses}: {verdict.said}")
 

@@ -20,7 +20,8 @@ ENDINGS = {signal.SIGINT: {0, 130}, signal.SIGTERM: {0, 143, -15}, signal.SIGKIL
 LONGEST = 6.0
 """Seconds the command takes here at most: moments are spread over them."""
 
-PATIENCE = 10.0
+PATIENCE = 30.0
+"""Seconds from a signal to the end, on a busy machine."""
 
 
 def strike(random: Random, folder: Path) -> Verdict:

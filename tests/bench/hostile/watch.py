@@ -14,8 +14,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-PATIENCE = 5.0
-"""Seconds after which a run hangs."""
+PATIENCE, WAITING = 5.0, 30.0
+"""Seconds of computing, and of waiting on a busy machine, after which a run hangs."""
 
 STARTED = {
     *("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "pty.spawn", "os.fork"),
@@ -99,7 +99,7 @@ def watched(inside: Path) -> Iterator[Watch]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one run ended. escaped: the exception that came out of `main`, if one did."""
+    """How one run ended. seconds: of computing. escaped: the exception that came out of `main`, if one did."""
 
     status: int | None
     err: str
@@ -116,10 +116,12 @@ def run_program(arguments: Sequence[str]) -> Outcome:
     from glmimg.cli.main import main
 
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
-    status, escaped, started = None, "", time.monotonic()
-    before, argv = signal.signal(signal.SIGALRM, _hang), sys.argv
+    status, escaped = None, ""
+    before = {number: signal.signal(number, _hang) for number in (signal.SIGPROF, signal.SIGALRM)}
+    argv, computed = sys.argv, time.process_time()
     sys.argv = ["glmimg", *arguments]
-    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
+    signal.setitimer(signal.ITIMER_PROF, PATIENCE)
+    signal.setitimer(signal.ITIMER_REAL, WAITING)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main()
@@ -128,9 +130,11 @@ def run_program(arguments: Sequence[str]) -> Outcome:
     except BaseException as error:
         escaped = f"{type(error).__name__}: {error}"
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         sys.argv = argv
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - computed
     said = err.buffer.getvalue().decode("utf-8", "replace")
     return Outcome(status, said, seconds, escaped)
