@@ -173,11 +173,13 @@ class ARStage:
             yield token[:, None]
 
     def _sampler(self, jobs: Sequence[Job], grids: Grids) -> TokenSampler:
+        suppressed = self.checkpoint.generation_config.get("suppress_tokens", ())
+        vocabulary = self.model.config.text_config.vision_vocab_size
         return TokenSampler(
             jobs[0].sampling,
             [torch.Generator(self.model.device).manual_seed(job.sampling.seed) for job in jobs],
             self.checkpoint.codebook_size,
-            self.checkpoint.generation_config.get("suppress_tokens", ()),
+            [token for token in suppressed if token < vocabulary],
             partial(_logits_of, grids),
         )
 

@@ -131,6 +131,15 @@ def test_what_drawing_would_meet_is_found(
     assert not out.exists()
 
 
+def test_a_suppressed_token_that_is_none_changes_nothing(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
+    """As in transformers."""
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    suppressed = json.loads((tiny / GENERATION).read_text())["suppress_tokens"]
+    set_value(GENERATION, "suppress_tokens", to=[*suppressed, 133])(folder)
+    assert glmimg("models", "check", folder).status == 0
+    assert glmimg("t2i", "x", "-m", folder, "-o", tmp_path / "x.png", "-s", "64x64", "--steps", "1").status == 0
+
+
 def test_a_missing_library_is_not_fetched_again(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "model")
     set_value(f"{DIT}/config.json", "quantization_config", to={"quant_method": "sdnq"})(folder)
