@@ -36,12 +36,16 @@ class Hub(ThreadingHTTPServer):
     """Serves what was published until it is closed.
 
     breaks_off: whether large files end in the middle
+    refusal:    status, error code and message every request is refused with; None answers
+    ranges:     where the client went on within files
     """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Request)
         self.repositories: dict[str, Repository] = {}
         self.breaks_off = False
+        self.refusal: tuple[int, str, str] | None = None
+        self.ranges: list[str] = []
 
     @property
     def url(self) -> str:
@@ -93,6 +97,9 @@ class _Request(BaseHTTPRequestHandler):
         """Keep the tests' output clean."""
 
     def _answer(self) -> None:
+        if self.server.refusal is not None:
+            status, code, message = self.server.refusal
+            return self._refuse(status, code, **{"X-Error-Message": message} if message else {})
         parts = self.path.partition("?")[0].removeprefix("/api/models").strip("/").split("/")
         owner, name, kind, revision, *rest = [*map(unquote, parts), "", "", ""][: max(len(parts), 4)]
         repository = self.server.repositories.get(f"{owner}/{name}")
@@ -123,6 +130,8 @@ class _Request(BaseHTTPRequestHandler):
 
     def _send(self, data: bytes, headers: dict[str, str]) -> None:
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        if start:
+            self.server.ranges.append(self.path)
         self.send_response(206 if start else 200)
         for name, value in headers.items():
             self.send_header(name, value)

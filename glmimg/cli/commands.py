@@ -33,7 +33,7 @@ PANELS = {
         "paste": "Copy a part of another dump's tokens into a dump.",
     },
     "Machine": {
-        "models": "Models on this machine: list, pull, check, plan.",
+        "models": "Models on this machine: list, pull, rm, check, plan.",
         "presets": "List the presets, or show one as YAML.",
     },
 }

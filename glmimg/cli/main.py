@@ -12,7 +12,8 @@ from glmimg import __version__
 from glmimg.cli import streams
 from glmimg.cli.commands import LazyGroup
 from glmimg.cli.console import Console
-from glmimg.errors import GlmimgError, Interrupted, WriteError
+from glmimg.errors import GlmimgError, Interrupted, OutOfMemory, WriteError
+from glmimg.runtime.release import is_out_of_memory
 
 app = typer.Typer(
     name="glmimg",
@@ -80,6 +81,10 @@ def _run(console: Console) -> int:
             streams.silence()
             console.error(WriteError(error.filename or "standard output", error.strerror or ""))
             return WriteError.exit_code
+        if is_out_of_memory(error):
+            hint = "Close other programs, or use --memory stream or a smaller --size."
+            console.error(OutOfMemory("no memory left", hint))
+            return OutOfMemory.exit_code
         if console.verbose:
             raise
         # A bug of ours: said in one line, in full with -v.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from glmimg.cli.options import Request, only, takes
 from glmimg.cli.planning import plan
 
 models = typer.Typer(
-    help="Models on this machine: list, pull, check, plan.", no_args_is_help=False, add_completion=False
+    help="Models on this machine: list, pull, rm, check, plan.", no_args_is_help=False, add_completion=False
 )
 models.command()(plan)
 
@@ -56,14 +57,29 @@ def pull(
     model: Annotated[
         str, typer.Argument(metavar="HUB_ID", help="For example zai-org/GLM-Image.")
     ] = "zai-org/GLM-Image",
+    local_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Fetch into this folder instead of the hub cache.")
+    ] = None,
 ) -> None:
     """Fetch a checkpoint from the hub, or finish an interrupted fetch."""
     from glmimg.runtime.hub import pull_model
 
-    console = request.console
-    checkpoint = pull_model(model, request.settings(ModelChoice).revision, show_progress=console.shows_progress)
+    console, revision = request.console, request.settings(ModelChoice).revision
+    checkpoint = pull_model(model, revision, local_dir, show_progress=console.shows_progress)
     fields = {"model": model, "revision": checkpoint.revision, "folder": str(checkpoint.folder)}
     console.result(str(checkpoint.folder), fields)
+
+
+@models.command("rm")
+@takes(only(ModelChoice, "revision"), only(Output, "as_json"))
+def remove(request: Request, model: Annotated[str, typer.Argument(metavar="HUB_ID")]) -> None:
+    """Remove a model, or one revision of it, from the hub cache."""
+    from rich.filesize import decimal
+
+    from glmimg.runtime.hub import remove_model
+
+    freed = remove_model(model, request.settings(ModelChoice).revision)
+    request.console.result(f"{model}: {decimal(freed)} freed", {"model": model, "freed_bytes": freed})
 
 
 @models.command()

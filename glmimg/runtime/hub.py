@@ -1,4 +1,4 @@
-"""Fetching a checkpoint from the model hub, through huggingface_hub, which resumes what broke off."""
+"""Checkpoints of the model hub: fetched and removed through huggingface_hub."""
 
 from __future__ import annotations
 
@@ -7,42 +7,98 @@ from pathlib import Path
 from glmimg.errors import ModelMissing, UsageError
 from glmimg.runtime.checkpoint import FILE_PATTERNS, Checkpoint
 from glmimg.runtime.resolve import DEMO, is_hub_id
+from glmimg.text import excerpt, shell_words
+
+REFUSALS = {
+    401: ("the hub does not accept the token", "Give a valid one: hf auth login, or HF_TOKEN."),
+    403: ("the hub forbids it", "Ask its owner for access, then give a token that may read it: hf auth login."),
+    429: ("the hub gets too many requests from here", "Wait some minutes, or give a token: hf auth login."),
+}
+"""What a status of the hub means, and what to do about it; from 500 on it is the hub's own trouble."""
+
+AGAIN = (
+    "Run the same command again when the network is there: whole files are kept, one that broke off is fetched anew."
+)
 
 
-def pull_model(hub_id: str, revision: str | None, *, show_progress: bool) -> Checkpoint:
-    """Fetch what is missing of a checkpoint into the hub cache.
+def pull_model(hub_id: str, revision: str | None, local_dir: Path | None = None, *, show_progress: bool) -> Checkpoint:
+    """Fetch what is missing of a checkpoint into the hub cache, or into a folder of its own.
 
-    raises: UsageError (exit 2) for no hub id; ModelMissing (exit 4) when the hub has no such model or revision,
-            or cannot be reached; ModelUnfit (exit 4) when what came is no GLM-Image
+    raises: UsageError (exit 2) for no hub id; ModelMissing (exit 4) when the hub does not give it;
+            ModelUnfit (exit 4) when what came is no GLM-Image
     """
-    if hub_id == DEMO:
-        raise UsageError("the demo model ships with glmimg", "Use it: glmimg t2i 'a red circle' --model demo")
-    if not is_hub_id(hub_id):
-        raise UsageError(f"{hub_id!r} is not a hub id", "For example: glmimg models pull zai-org/GLM-Image")
+    _check_hub_id(hub_id)
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars
 
+    # Whichever HTTP library the client uses, its base error is one of these.
+    bases = (base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
+    failures: tuple[type[Exception], ...] = (ValueError, *bases)
     (enable_progress_bars if show_progress else disable_progress_bars)()
     try:
-        folder = Path(snapshot_download(hub_id, revision=revision, allow_patterns=FILE_PATTERNS))
-    except RepositoryNotFoundError as error:
-        raise ModelMissing(f"the hub has no model {hub_id}", "Check the name; a private one needs HF_TOKEN.") from error
-    except RevisionNotFoundError as error:
-        raise ModelMissing(f"{hub_id} has no revision {revision}", "Give a branch, a tag, or a commit hash.") from error
-    except _transport_errors() as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelMissing(
-            f"{hub_id} could not be fetched: {reason}",
-            "Run the same command again when the network is there: what has come so far is kept.",
-        ) from error
-    checkpoint = Checkpoint(hub_id, folder, folder.name)
+        fetched = snapshot_download(hub_id, revision=revision, allow_patterns=FILE_PATTERNS, local_dir=local_dir)
+    except failures as error:
+        raise _explain(hub_id, revision, error) from error
+    folder = Path(fetched)
+    checkpoint = Checkpoint(str(folder.absolute()), folder) if local_dir else Checkpoint(hub_id, folder, folder.name)
     checkpoint.check()
     return checkpoint
 
 
-def _transport_errors() -> tuple[type[Exception], ...]:
-    """What a broken connection raises: with the HTTP library's own base error, whichever the hub client uses."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def remove_model(hub_id: str, revision: str | None) -> int:
+    """Remove a model, or one revision of it, from the hub cache. Returns the bytes freed.
 
-    return (LocalEntryNotFoundError, *(base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception)))
+    revision: a branch, a tag or a commit
+    raises:   UsageError (exit 2) for no hub id; ModelMissing (exit 4) for what is not there
+    """
+    _check_hub_id(hub_id)
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        cache = scan_cache_dir()
+    except CacheNotFound as error:
+        raise ModelMissing(f"model {hub_id} is not on this machine", "glmimg models lists what is.") from error
+    there = [
+        each for repo in cache.repos if repo.repo_id == hub_id and repo.repo_type == "model" for each in repo.revisions
+    ]
+    chosen = [each for each in there if revision is None or revision in (each.commit_hash, *each.refs)]
+    if not chosen:
+        at = f" at revision {revision}" if revision else ""
+        raise ModelMissing(f"model {hub_id} is not on this machine{at}", "glmimg models lists what is.")
+    plan = cache.delete_revisions(*(each.commit_hash for each in chosen))
+    plan.execute()
+    return int(plan.expected_freed_size)
+
+
+def _check_hub_id(hub_id: str) -> None:
+    if hub_id == DEMO:
+        raise UsageError("the demo model ships with glmimg", "Use it: glmimg t2i 'a red circle' --model demo")
+    if not is_hub_id(hub_id):
+        raise UsageError(f"{hub_id!r} is not a hub id", "For example: glmimg models pull zai-org/GLM-Image")
+
+
+def _explain(hub_id: str, revision: str | None, error: Exception) -> ModelMissing:
+    """What the hub's client raised, looked through to what the hub said."""
+    from huggingface_hub.constants import ENDPOINT
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+    said: BaseException | None = error
+    while said is not None and not isinstance(said, HfHubHTTPError):
+        said = said.__cause__ or said.__context__
+    if isinstance(said, GatedRepoError):
+        sentence = excerpt(said.server_message or "its owner grants access")
+        hint = f"Ask for access at {ENDPOINT}/{hub_id}, then give a token: hf auth login"
+        return ModelMissing(f"{hub_id} is gated: {sentence}", hint)
+    if isinstance(said, RepositoryNotFoundError):
+        return ModelMissing(f"the hub has no model {hub_id}", "Check the name; a private one needs HF_TOKEN.")
+    if isinstance(said, RevisionNotFoundError):
+        return ModelMissing(f"{hub_id} has no revision {revision}", "Give a branch, a tag, or a commit hash.")
+    if isinstance(said, HfHubHTTPError) and said.response is not None:
+        status = said.response.status_code
+        trouble = ("the hub is out of order", f"Try again later: glmimg models pull {shell_words(hub_id)}")
+        words, hint = REFUSALS.get(status, trouble if status >= 500 else ("the hub refuses", AGAIN))
+        return ModelMissing(f"{hub_id} could not be fetched: {words} ({status})", hint)
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ModelMissing(f"{hub_id} could not be fetched: {excerpt(reason)}", AGAIN)

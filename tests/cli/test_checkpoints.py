@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -150,3 +152,26 @@ def test_a_missing_library_is_not_fetched_again(glmimg: Glmimg, tiny: Path, tmp_
 
 def test_check_of_a_whole_one(glmimg: Glmimg, tiny: Path) -> None:
     assert "a usable GLM-Image" in glmimg("models", "check", tiny).out
+
+
+@pytest.mark.parametrize("kilobytes", [400_000, 900_000])
+def test_running_out_of_memory_is_no_fault_of_the_model(tmp_path: Path, kilobytes: int) -> None:
+    """While libraries load, and while weights do."""
+    drawing = f"t2i x -m demo -s 256x256 --steps 1 -o {tmp_path / 'x.png'}"
+    line = f"ulimit -v {kilobytes}; exec {sys.executable} -m glmimg {drawing}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True)
+    assert done.returncode == 5, done.stderr
+    assert "memory" in done.stderr
+    assert "bug" not in done.stderr
+
+
+def test_a_relative_model_is_known_from_any_folder(
+    glmimg: Glmimg, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny, tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    assert glmimg("tokens", "x", "-m", "./model", "-s", "64x64", "-o", tmp_path / "x.tokens.json").status == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    decoded = glmimg("decode", tmp_path / "x.tokens.json", "--steps", "1")
+    assert decoded.status == 0, decoded.err

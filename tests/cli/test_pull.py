@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,10 +42,12 @@ def test_a_fetch_that_breaks_off_is_named_and_finished_later(hub: Hub, tmp_path:
     assert broken.returncode == 4
     assert "Traceback" not in broken.stderr
     assert "Run the same command again" in broken.stderr
+    assert "one that broke off is fetched anew" in broken.stderr
     half = run_program("tokens", "x", "-m", "some/model", "-o", tmp_path / "x.json", env=env | {"HF_HUB_OFFLINE": "1"})
     assert half.returncode == 4
     hub.breaks_off = False
     assert run_program("models", "pull", "some/model", env=env).returncode == 0
+    assert hub.ranges == [], "huggingface_hub goes on within files now: say so"
 
 
 def test_the_list_keeps_a_model_whose_next_commit_was_never_fetched(hub: Hub, tmp_path: Path) -> None:
@@ -74,3 +77,48 @@ def test_no_network(hub: Hub, tmp_path: Path) -> None:
     done = run_program("models", "pull", "some/model", env=hub.environment(tmp_path) | NOBODY)
     assert done.returncode == 4
     assert "could not be fetched" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words", "hint"),
+    [
+        ((403, "GatedRepo", "Access to model some/model is restricted."), "is restricted.", "/some/model, then give a"),
+        ((401, "", "Invalid credentials in Authorization header"), "does not accept the token (401)", "hf auth login"),
+        ((403, "", ""), "the hub forbids it (403)", "access"),
+        ((404, "RepoNotFound", ""), "the hub has no model some/model", "Check the name"),
+        ((503, "", ""), "the hub is out of order (503)", "Try again later"),
+        ((429, "", ""), "too many requests from here (429)", "Wait"),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_what_the_hub_said(
+    hub: Hub, tmp_path: Path, refusal: tuple[int, str, str], words: str, hint: str
+) -> None:
+    hub.refusal = refusal
+    done = run_program("models", "pull", "some/model", env=hub.environment(tmp_path) | {"HF_TOKEN": "hf_x"})
+    assert done.returncode == 4
+    assert words in done.stderr
+    assert hint in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_pointer_that_the_hub_serves_is_named(hub: Hub, tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "pointers")
+    (folder / "vae" / "diffusion_pytorch_model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    hub.publish("some/pointers", folder)
+    done = run_program("models", "pull", "some/pointers", env=hub.environment(tmp_path / "home"))
+    assert done.returncode == 4
+    assert "vae/diffusion_pytorch_model.safetensors is a pointer of Git LFS" in done.stderr
+
+
+def test_pull_into_a_folder_and_remove_from_the_cache(hub: Hub, tmp_path: Path) -> None:
+    env = hub.environment(tmp_path / "home")
+    pulled = run_program("models", "pull", "some/model", "--local-dir", tmp_path / "here", env=env)
+    assert pulled.returncode == 0, pulled.stderr
+    assert (tmp_path / "here" / "model_index.json").exists()
+    gone = run_program("models", "rm", "some/model", env=env)
+    assert (gone.returncode, "some/model is not on this machine" in gone.stderr) == (4, True)
+    assert run_program("models", "pull", "some/model", env=env).returncode == 0
+    removed = run_program("models", "rm", "some/model", "--json", env=env)
+    assert removed.returncode == 0, removed.stderr
+    assert json.loads(removed.stdout)["freed_bytes"] > 100_000
+    assert not list((tmp_path / "home").rglob("*.safetensors"))
