@@ -268,7 +268,9 @@ def _load(
         with_stack=("lm_head",),
     )
     model = load_module(GlmImageForConditionalGeneration, checkpoint, part, placement, selection)
-    table = WeightFiles(checkpoint, part).map(f"{embedding}.weight")
+    files = WeightFiles(checkpoint, part)
+    files.check(f"{embedding}.weight", model.model.language_model.embed_tokens.weight)
+    table = files.map(f"{embedding}.weight")
     rows = model.config.text_config.vision_vocab_size
     model.model.language_model.embed_tokens = EmbeddingRows(table, rows, placement)
     put_on(model, layout.loras, placement)

@@ -20,6 +20,7 @@ from tests.conftest import Outcome
 Glmimg = Callable[..., Outcome]
 AR, DIT = "vision_language_encoder", "transformer"
 DIT_WEIGHTS = f"{DIT}/diffusion_pytorch_model.safetensors"
+WORDS = "model.language_model.embed_tokens.weight"
 GENERATION = f"{AR}/generation_config.json"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
 
@@ -51,6 +52,16 @@ def set_header(change: Callable[[dict[str, Any]], object], length: int | None = 
         (folder / DIT_WEIGHTS).write_bytes(stated + text + raw[8 + size :])
 
     return rewrite
+
+
+def deepen(folder: Path) -> None:
+    """Give the table of words a third side, of 1."""
+    from safetensors.numpy import load_file, save_file
+
+    file = folder / AR / "model.safetensors"
+    weights = load_file(file)
+    weights[WORDS] = weights[WORDS][..., None]
+    save_file(weights, file, metadata={"format": "pt"})
 
 
 def set_offsets(offsets: list[int]) -> Callable[[Path], None]:
@@ -116,6 +127,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
         set_value("processor/tokenizer_config.json", "image_token", to="<|no|>"),
         "different ids for a picture",
     ),
+    "words of three sides": (deepen, "is of shape [341, 32, 1]"),
     "a marker more": (set_value("processor/tokenizer_config.json", "grid_eos_token", to="<|no|>"), "AR half does not"),
     "an end more": (set_value("tokenizer/tokenizer_config.json", "eos_token", to="<no>"), "glyph encoder does not"),
 }
