@@ -44,33 +44,49 @@ class TextDecoder:
 
     prompts:    one a row; all write grids of the same shapes
     new_tokens: how many tokens will be written at most
+    together:   rows are multiplied together, which is faster and rounds otherwise
     """
 
-    def __init__(self, model: GlmImageForConditionalGeneration, prompts: Sequence[ARPrompt], new_tokens: int) -> None:
-        self.forward = TextPass(model, len(prompts))
+    def __init__(
+        self,
+        model: GlmImageForConditionalGeneration,
+        prompts: Sequence[ARPrompt],
+        new_tokens: int,
+        *,
+        together: bool = False,
+    ) -> None:
+        self.forward = TextPass(model, 1 if together else len(prompts))
         self.first_logits, prefilled = prefill(model, prompts)
         self.kv_cache = KVCache(prefilled, new_tokens)
         self.cos, self.sin = decode_rotary(model, [prompt.decode_positions for prompt in prompts])
+        self.rows = range(len(prompts))
 
     def step(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
-        """Read written tokens number `index` and following, [rows, count].
+        """Read written tokens number `index` and following of every row, [rows, count].
 
         returns: the logits after each, [rows, count, vocabulary]
         """
-        logits = self.read(tokens, index)
-        self.keep(tokens.shape[1])
-        return logits
-
-    def read(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
-        """As `step`, but what was read is forgotten unless `keep` says otherwise."""
         count = tokens.shape[1]
         rotary = self.cos[:, index : index + count], self.sin[:, index : index + count]
         with unplanned_attention(tokens.device):
-            return self.forward(tokens, rotary, self.kv_cache.open(count))
+            logits = self.forward(tokens, rotary, self.kv_cache.open(count, self.rows))
+        self.kv_cache.keep(count, self.rows)
+        return logits
 
-    def keep(self, count: int) -> None:
-        """Let the first `count` tokens of the last reading stand."""
-        self.kv_cache.keep(count)
+    def read(self, tokens: torch.Tensor, rows: Sequence[int], places: Sequence[int]) -> torch.Tensor:
+        """As `step` for some rows, [some, count], each from its own place on; forgotten but for what `keep` keeps."""
+        place = torch.tensor(places)[:, None] + torch.arange(tokens.shape[1])
+        place = place.clamp(max=self.cos.shape[1] - 1).to(tokens.device)  # padding may reach beyond the last token
+        row = torch.tensor(rows, device=tokens.device)[:, None]
+        with unplanned_attention(tokens.device):
+            return self.forward(
+                tokens, (self.cos[row, place], self.sin[row, place]), self.kv_cache.open(tokens.shape[1], rows)
+            )
+
+    def keep(self, rows: Sequence[int], counts: Sequence[int]) -> None:
+        """Let the first so many tokens of each row of the last reading stand."""
+        for row, count in zip(rows, counts, strict=True):
+            self.kv_cache.keep(count, [row])
 
 
 def prefill(

@@ -28,29 +28,9 @@ class Guesser:
         self.seen: dict[tuple[int, ...], int] = {}
         self.map: dict[int | None, int] = {}
 
-    def left_in_grid(self, place: int) -> int:
-        """Cells from a place to the end of the grid it is in, itself included."""
-        return next(end for end in accumulate(shape.cells for shape in self.shapes) if place < end) - place
-
-    def guess(self, finished: Sequence[int], drafts: Sequence[int], count: int) -> list[int]:
-        """Drafts for the `count` places behind the finished tokens; the first ones are `drafts` as they are."""
-        known = [*finished, *drafts[:count]]
-        while len(known) < len(finished) + count:
-            known.append(self._next(known))
-        return known[len(finished) :]
-
-    def learn(self, finished: Sequence[int], told: Sequence[int]) -> None:
-        """Take in that `told` follow the finished tokens."""
-        known = list(finished)
-        for token in told:
-            around, code = self._look(known)
-            self.seen[around] = token
-            if code is not None:
-                self.map[code] = token
-            known.append(token)
-
-    def _next(self, known: Sequence[int]) -> int:
-        """What may follow: as between these neighbours before, as for this preview code, or an edge going on."""
+    def guess(self, known: Sequence[int]) -> int:
+        """What may follow the known tokens: as between these neighbours before, as for this preview code, or an edge
+        going on."""
         around, code = self._look(known)
         if around in self.seen:
             return self.seen[around]
@@ -61,12 +41,21 @@ class Guesser:
             return max(left, above, 0)
         return left if above == corner else above
 
+    def learn(self, known: list[int], told: Sequence[int]) -> None:
+        """Take in that `told` follow the known tokens, and put them there."""
+        for token in told:
+            around, code = self._look(known)
+            self.seen[around] = token
+            if code is not None:
+                self.map[code] = token
+            known.append(token)
+
     def _look(self, known: Sequence[int]) -> tuple[tuple[int, ...], int | None]:
         """What is known around the next place, and the preview's code there; None within the preview itself.
 
         Around it: where its grid starts, and the tokens left, above left, above and above right of it.
         """
-        end = len(known) + self.left_in_grid(len(known))
+        end = next(end for end in accumulate(shape.cells for shape in self.shapes) if len(known) < end)
         grid, preview = self.shapes[0 if end == self.shapes[0].cells else -1], self.shapes[0]
         start = end - grid.cells
         row, column = divmod(len(known) - start, grid.columns)

@@ -1,129 +1,99 @@
-"""Speculative Jacobi decoding: many tokens a forward pass, drawn from the law one-by-one drawing has.
+"""Jacobi decoding: many tokens a forward pass, and the tokens that one-by-one drawing has.
 
-A pass reads the last finished token and a window of drafts behind it, and yields the law of every
-place in the window. Drafts are then judged from the left as in speculative sampling: kept with
-probability min(1, p / q), where q is the law the draft was drawn from; the first refused one is
-drawn again from the rest, max(0, p - q), and everything behind it is drafted anew from the laws
-just computed. At least one token a pass is finished, so with a window of 1 this is `write_tokens`.
+Every place has its random numbers beforehand, those of the race its token wins (see `sampling`). Given them a token
+is a function of the tokens before it, and a row is the one fixed point of that function, whatever was guessed on the
+way. A pass reads the last finished token and a window of drafts, and runs the race of every place under the law just
+computed. Up to the first place where something else wins than was drafted, the winners stand behind right tokens,
+so they are finished. The winners behind become the next drafts: their places keep their random numbers, so a draft
+changes only as far as its law does, and a window that settles stays settled.
 
-What is added to the published scheme: a place keeps its random numbers (its exponential race) from
-pass to pass, so a draft changes only as far as its law does, and a window that settles stays settled.
-That changes nothing in the law of the tokens: a place is judged by laws that depend on the random
-numbers of places before it only, so given those, a draft still has the law q.
-source: Teng et al., "Accelerating auto-regressive text-to-image generation with training-free speculative
-Jacobi decoding", 2024; Leviathan et al., "Fast inference from transformers via speculative decoding", 2023.
+The law of the tokens is therefore that of one-by-one drawing, and so are the tokens themselves, but for rounding: a
+pass over many tokens rounds otherwise than one over a single token, which turns about one race in a million.
+source: Song et al., "Accelerating feedforward computation via parallel nonlinear equation solving", 2021; Teng et al.,
+"Accelerating auto-regressive text-to-image generation with training-free speculative Jacobi decoding", 2024.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import torch
 
 from glmimg.ar.decode_loop import TextDecoder
 from glmimg.ar.guess import Guesser
-from glmimg.ar.sampling import TokenSampler
+from glmimg.ar.sampling import Recital
 from glmimg.ar.window import Window
 
-OTHER_STREAM = 0x9E3779B97F4A7C15
-"""Added to a seed for the random numbers of judging, which one-by-one drawing has no use for."""
 
+class Row:
+    """One row of a batch under way.
 
-@dataclass(frozen=True)
-class Drafts:
-    """Tokens supposed to follow the finished ones, in order.
-
-    tokens: [count] int64
-    laws:   [count, codebook], the distribution each was drawn from (all on one id for a guess)
-    noise:  [at least count, codebook], the random numbers of these places, and of places behind them
+    recital:  what draws its tokens, and which are known beforehand
+    finished: tokens that stand, with those that were read with the prompt
     """
 
-    tokens: torch.Tensor
-    laws: torch.Tensor
-    noise: torch.Tensor
+    def __init__(self, recital: Recital, guesser: Guesser, window: Window, finished: Sequence[int] = ()) -> None:
+        self.recital, self.guesser, self.window = recital, guesser, window
+        self.finished: list[int] = []
+        self.drafts: list[int] = []
+        self.noise: list[torch.Tensor] = []  # of the places behind the finished tokens, [vocabulary] each
+        guesser.learn(self.finished, finished)
+
+    def look_ahead(self, end: int, like: torch.Tensor) -> list[int]:
+        """Drafts of the next pass, at most up to token number `end`. like: any [vocabulary] logits"""
+        line, place = self.finished, len(self.finished)
+        size = min(self.window.size, end - place)
+        while len(self.noise) < size:
+            self.noise.append(self.recital.noise(place + len(self.noise), like))
+        line += self.drafts[: size - 1]
+        while len(line) < place + size - 1:
+            known = self.recital.known_at(len(line))
+            line.append(self.guesser.guess(line) if known is None else known)
+        drafts = line[place:]
+        del line[place:]
+        return drafts
+
+    def settle(self, drafts: Sequence[int], logits: torch.Tensor) -> int:
+        """Take in the logits of the drafts' places and of the one behind, [count + 1, vocabulary].
+
+        returns: how many tokens are finished by them, at least 1
+        """
+        raced = self.recital.race(len(self.finished), logits, torch.stack(self.noise[: len(logits)]))
+        right = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(drafts, raced, strict=False)))
+        told, self.drafts = raced[: right + 1], raced[right + 1 :]
+        del self.noise[: len(told)]
+        self.guesser.learn(self.finished, told)
+        self.window.learn(len(told))
+        return len(told)
 
 
-def write_jacobi(
-    decoder: TextDecoder,
-    sampler: TokenSampler,
-    guesser: Guesser,
-    window: Window,
-    new_tokens: int,
-    begun: Sequence[int] = (),
-) -> Iterator[torch.Tensor]:
-    """Yield the visual tokens of one row, as many as each forward pass finished, [1, count] int64.
+def write_jacobi(decoder: TextDecoder, rows: Sequence[Row], end: int) -> Iterator[torch.Tensor]:
+    """Write every row up to token number `end`, windows side by side.
 
-    begun: tokens known from an earlier run of the same seed, which was stopped
+    Yields after each forward pass the tokens that are now finished in all rows, [rows, 0 or more] int64.
     """
-    stream = sampler.generators[0]
-    judge = torch.Generator(stream.device).manual_seed((stream.initial_seed() + OTHER_STREAM) % (1 << 63))
-    first = sampler.draw(decoder.first_logits)[:, None]
-    if begun:
-        first[:] = begun[0]
-    yield first
-    finished = first[0].tolist()
-    drafts = _no_drafts(sampler, first.device)
-    while (count := len(finished)) < new_tokens:
-        size = min(window.size, guesser.left_in_grid(count))  # a run that stops after a grid must not differ
-        drafts = _fill_up(drafts, size, guesser.guess(finished, drafts.tokens.tolist(), size - 1), sampler, decoder)
-        tokens = torch.cat((torch.tensor(finished[-1:], device=first.device), drafts.tokens))
-        logits = decoder.read(tokens[None], count - 1)[0]
-        sampler.finite.look(logits, count + 1)
-        laws = sampler.law(logits)
-        done, following = judge_drafts(laws, drafts, judge)
-        told = done.tolist()
-        for place, token in enumerate(begun[count : count + len(told)]):
-            if token != told[place]:  # it was another one the first time: nothing drafted behind it holds
-                told[place:] = [token]
-                done = torch.tensor(told, device=first.device)
-                following = replace(_no_drafts(sampler, first.device), noise=drafts.noise[len(told) :])
-                break
-        drafts = following
-        decoder.keep(len(told))
-        guesser.learn(finished, told)
-        window.learn(len(told))
-        finished += told
-        yield done[None]
-
-
-def judge_drafts(laws: torch.Tensor, drafts: Drafts, judge: torch.Generator) -> tuple[torch.Tensor, Drafts]:
-    """Keep what may be kept, draw the next token, and draft the rest anew.
-
-    laws:    [count + 1, codebook], of the places of the drafts and of the place behind them
-    returns: the finished tokens, [1 to count + 1]; drafts for the places behind them
-    """
-    size = len(laws)
-    raced = (laws / drafts.noise[:size]).argmax(-1)
-    places = torch.arange(size - 1, device=laws.device)
-    p, q = laws[places, drafts.tokens], drafts.laws[places, drafts.tokens]
-    chance = torch.rand(size - 1, generator=judge, device=laws.device)
-    kept = int((chance * q < p).long().cumprod(0).sum())
-    if kept < size - 1:
-        raced[kept] = _draw_rest(laws[kept], drafts.laws[kept], judge)
-    done = torch.cat((drafts.tokens[:kept], raced[kept : kept + 1]))
-    return done, Drafts(raced[kept + 1 :], laws[kept + 1 :], drafts.noise[kept + 1 :])
-
-
-def _draw_rest(law: torch.Tensor, draft_law: torch.Tensor, judge: torch.Generator) -> torch.Tensor:
-    """One id from max(0, p - q); from p if rounding has left nothing of that."""
-    rest = (law - draft_law).clamp_(min=0)
-    rest = torch.where(rest.sum() > 0, rest, law)
-    return (rest / torch.empty_like(rest).exponential_(1, generator=judge)).argmax()
-
-
-def _fill_up(drafts: Drafts, size: int, guesses: Sequence[int], sampler: TokenSampler, decoder: TextDecoder) -> Drafts:
-    """`size - 1` drafts, guesses where none is left from the last pass, and `size` places' random numbers."""
-    codebook, device = sampler.codebook_size, drafts.tokens.device
-    noise = [drafts.noise]
-    noise += [sampler.noise(decoder.first_logits)[:, :codebook] for _ in range(size - len(drafts.noise))]
-    left = min(len(drafts.tokens), size - 1)
-    new = torch.tensor(list(guesses)[left:], dtype=torch.int64, device=device)
-    certain = torch.zeros(len(new), codebook, device=device)
-    certain[torch.arange(len(new), device=device), new] = 1.0
-    return Drafts(torch.cat((drafts.tokens[:left], new)), torch.cat((drafts.laws[:left], certain)), torch.cat(noise))
-
-
-def _no_drafts(sampler: TokenSampler, device: torch.device) -> Drafts:
-    nothing = torch.empty(0, sampler.codebook_size, device=device)
-    return Drafts(torch.empty(0, dtype=torch.int64, device=device), nothing, nothing)
+    device, start = decoder.first_logits.device, len(rows[0].finished)
+    for row, logits in zip(rows, decoder.first_logits, strict=True):
+        row.look_ahead(start + 1, logits)
+        row.settle((), logits[None])
+    written = start
+    while True:
+        ready = min(len(row.finished) for row in rows)
+        yield torch.tensor([row.finished[written:ready] for row in rows], dtype=torch.int64, device=device)
+        written = ready
+        under_way = [number for number, row in enumerate(rows) if len(row.finished) < end]
+        if not under_way:
+            return
+        active = [rows[number] for number in under_way]
+        drafts = [row.look_ahead(end, decoder.first_logits[0]) for row in active]
+        longest = max(map(len, drafts))
+        tokens = [
+            [row.finished[-1], *ahead, *[0] * (longest - len(ahead))] for row, ahead in zip(active, drafts, strict=True)
+        ]
+        places = [len(row.finished) - 1 - start for row in active]
+        logits = decoder.read(torch.tensor(tokens, device=device), under_way, places)
+        told = [
+            row.settle(ahead, each[: len(ahead) + 1]) for row, ahead, each in zip(active, drafts, logits, strict=True)
+        ]
+        decoder.keep(under_way, told)

@@ -53,35 +53,36 @@ class KVCache:
     """
 
     def __init__(self, prefilled: Sequence[DynamicCache], new_tokens: int) -> None:
-        lengths = [cache.get_seq_length() for cache in prefilled]
-        self.written = 0
+        self.lengths = [cache.get_seq_length() for cache in prefilled]
         layers, like = prefilled[0].layers, prefilled[0].layers[0].keys
         _, heads, _, dim = like.shape
-        store = like.new_zeros(len(layers), 2, len(prefilled), heads, max(lengths) + new_tokens, dim)
-        for row, (cache, length) in enumerate(zip(prefilled, lengths, strict=True)):
+        self.store = like.new_zeros(len(layers), 2, len(prefilled), heads, max(self.lengths) + new_tokens, dim)
+        for row, (cache, length) in enumerate(zip(prefilled, self.lengths, strict=True)):
             for layer, source in enumerate(cache.layers):
-                store[layer, 0, row, :, :length] = source.keys[0]
-                store[layer, 1, row, :, :length] = source.values[0]
-        self.spans: list[tuple[slice, int, torch.Tensor]] = []  # rows of equal length, that length, their store
-        for length, run in groupby(range(len(lengths)), key=lengths.__getitem__):
-            first, *others = run
-            rows = slice(first, first + len(others) + 1)
-            self.spans.append((rows, length, store[:, :, rows]))
+                self.store[layer, 0, row, :, :length] = source.keys[0]
+                self.store[layer, 1, row, :, :length] = source.values[0]
 
-    def open(self, new: int) -> Attend:
-        """Make ready for a pass over `new` tokens, which attend causally among themselves."""
-        spans = [(rows, _look_back(store, length + self.written, new)) for rows, length, store in self.spans]
+    def open(self, new: int, rows: Sequence[int]) -> Attend:
+        """Make ready for a pass over `new` tokens of these rows, which attend causally among themselves."""
+        spans: list[tuple[slice, Attend]] = []
+        # Neighbours of equal length attend together.
+        for (length, _), run in groupby(enumerate(rows), key=lambda each: (self.lengths[each[1]], each[1] - each[0])):
+            (at, first), *others = run
+            count = 1 + len(others)
+            store = self.store[:, :, first : first + count]
+            spans.append((slice(at, at + count), _look_back(store, length, new)))
         if len(spans) == 1:
             return spans[0][1]
 
         def attend(layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
-            return torch.cat([each(layer, query[rows], key_value[rows], scale) for rows, each in spans])
+            return torch.cat([each(layer, query[part], key_value[part], scale) for part, each in spans])
 
         return attend
 
-    def keep(self, tokens: int) -> None:
-        """Let the first `tokens` of what the last pass wrote stand; the rest is written over."""
-        self.written += tokens
+    def keep(self, tokens: int, rows: Sequence[int]) -> None:
+        """Let the first `tokens` of what the last pass wrote of these rows stand; the rest is written over."""
+        for row in rows:
+            self.lengths[row] += tokens
 
 
 def _look_back(store: torch.Tensor, start: int, new: int) -> Attend:

@@ -81,7 +81,7 @@ class TextPass:
     """Reads written tokens and says how each may go on.
 
     The layers are taken apart once, or again at every pass where they come and go (streamed ones).
-    rows:     of the batch
+    rows:     of the batch, each multiplied as if it were alone; 1 if they may be multiplied together
     compiled: whether the pass will be compiled
     """
 
@@ -99,12 +99,12 @@ class TextPass:
     def __call__(self, tokens: torch.Tensor, rotary: Rotary, attend: Attend) -> torch.Tensor:
         """tokens: [rows, tokens] int64. Returns the logits after each, [rows, tokens, vocabulary]."""
         hidden = self.embed(tokens)
-        if self.rows == 1:  # a product of two matrices is called with less ado than one of batches
+        if len(tokens) == 1:  # a product of two matrices is called with less ado than one of batches
             hidden = hidden[0]
         for number, run_layer in enumerate(self.parts or self._take_apart()):
             hidden = run_layer(hidden, number, rotary, attend)
         logits = self.head(self.norm(hidden))
-        return logits[None] if self.rows == 1 else logits
+        return logits[None] if len(tokens) == 1 else logits
 
     def _take_apart(self) -> Iterable[RunLayer]:
         return (taken_apart(layer, self.rows, self.product, fuse=self.stay) for layer in self.layers)
@@ -125,10 +125,11 @@ def taken_apart(layer: GlmImageTextDecoderLayer, rows: int, product: Product, *,
     heads, key_heads = attention.config.num_attention_heads, attention.config.num_key_value_heads
 
     def run_layer(hidden: torch.Tensor, number: int, rotary: Rotary, attend: Attend) -> torch.Tensor:
-        states = query_key_value(norm_read(hidden)).view(rows, -1, heads + 2 * key_heads, dim)
+        count = 1 if hidden.ndim == 2 else len(hidden)
+        states = query_key_value(norm_read(hidden)).view(count, -1, heads + 2 * key_heads, dim)
         apply_rotary(states[:, :, : heads + key_heads], rotary)
         query, key_value = states.split_with_sizes((heads, 2 * key_heads), dim=2)
-        gathered = attend(number, query.transpose(1, 2), key_value.view(rows, -1, 2, key_heads, dim), scale)
+        gathered = attend(number, query.transpose(1, 2), key_value.view(count, -1, 2, key_heads, dim), scale)
         gathered = gathered.transpose(1, 2).reshape(*hidden.shape[:-1], heads * dim)
         hidden = hidden + norm_attended(output(gathered))
         gate, up = gate_up(norm_narrow(hidden)).chunk(2, dim=-1)

@@ -10,6 +10,7 @@ best valid one: the guard costs nothing and changes nothing that was right.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import torch
 
@@ -56,7 +57,11 @@ class TokenSampler:
         """
         self.drawn += 1
         self.finite.look(logits, self.drawn)
-        scores, noise = self.scores(logits), self.noise(logits)
+        return self.race(logits, self.noise(logits))
+
+    def race(self, logits: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Who wins under the laws of these logits with these random numbers: [any, vocabulary] each to [any], int64."""
+        scores = self.scores(logits)
         race = warp(scores, self.sampling).softmax(-1).div_(noise)[:, : self.codebook_size]
         lead, winners = race.max(-1)
         if _host_can_look(race) and lead.amin() > 0:
@@ -72,19 +77,17 @@ class TokenSampler:
             row.exponential_(1, generator=generator)
         return noise
 
+    def split(self) -> list[TokenSampler]:
+        """A sampler for each row by itself."""
+        alone = [copy(self) for _ in self.generators]
+        for sampler, generator in zip(alone, self.generators, strict=True):
+            sampler.generators = [generator]
+        return alone
+
     def scores(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits as float32, [any, vocabulary], the suppressed ids at -inf."""
         scores = logits.to(torch.float32)
         return scores.index_fill(-1, self.suppressed, -torch.inf) if len(self.suppressed) else scores
-
-    def law(self, logits: torch.Tensor) -> torch.Tensor:
-        """The distribution `draw` draws from, written out: [any, codebook_size], each row summing to 1."""
-        scores = self.scores(logits)
-        law = warp(scores, self.sampling).softmax(-1)[:, : self.codebook_size]
-        if not law.sum(-1).amin() > 0:
-            valid = warp(scores[:, : self.codebook_size], self.sampling).softmax(-1)
-            law = torch.where(law.sum(-1, keepdim=True) > 0, law, valid)
-        return law / law.sum(-1, keepdim=True)
 
 
 class Recital:
@@ -97,16 +100,42 @@ class Recital:
 
     def __init__(self, sampler: TokenSampler, known: torch.Tensor, anew: Sequence[bool], *, stream_moves: bool) -> None:
         self.sampler, self.known, self.anew, self.stream_moves = sampler, known, anew, stream_moves
+        self.first_row: list[int] = known[0].tolist()
 
     def draw(self, logits: torch.Tensor) -> torch.Tensor:
         """See `TokenSampler.draw`."""
         number = self.sampler.drawn
-        if number >= len(self.anew) or self.anew[number]:
+        if not self._is_known(number):
             return self.sampler.draw(logits)
         self.sampler.drawn += 1
         if self.stream_moves:
             self.sampler.noise(logits)
         return self.known[:, number]
+
+    def split(self) -> list[Recital]:
+        """A recital for each row by itself."""
+        each = zip(self.sampler.split(), self.known[:, None], strict=True)
+        return [Recital(sampler, known, self.anew, stream_moves=self.stream_moves) for sampler, known in each]
+
+    def known_at(self, number: int) -> int | None:
+        """The known token of a place of the only row."""
+        return self.first_row[number] if self._is_known(number) else None
+
+    def noise(self, number: int, like: torch.Tensor) -> torch.Tensor:
+        """The random numbers of the next place of the only row, of the shape of `like`, [vocabulary]."""
+        if self._is_known(number) and not self.stream_moves:
+            return torch.ones_like(like, dtype=torch.float32)
+        return self.sampler.noise(like[None])[0]
+
+    def race(self, number: int, logits: torch.Tensor, noise: torch.Tensor) -> list[int]:
+        """Tokens of the only row from place `number` on; as `TokenSampler.race` where they are not known."""
+        self.sampler.finite.look(logits, number + 1)
+        raced = self.sampler.race(logits, noise).tolist()
+        known = [self.known_at(number + index) for index in range(len(raced))]
+        return [token if told is None else told for token, told in zip(raced, known, strict=True)]
+
+    def _is_known(self, number: int) -> bool:
+        return number < len(self.anew) and not self.anew[number]
 
 
 def warp(scores: torch.Tensor, sampling: Sampling) -> torch.Tensor:

@@ -13,7 +13,7 @@ from glmimg import __version__
 from glmimg.ar.decode_loop import Decoder, TextDecoder, write_tokens
 from glmimg.ar.drawing import Drawing
 from glmimg.ar.guess import Guesser
-from glmimg.ar.jacobi import write_jacobi
+from glmimg.ar.jacobi import Row, write_jacobi
 from glmimg.ar.kv_cache import rows_that_fit
 from glmimg.ar.layers import EmbeddingRows
 from glmimg.ar.prompt import ARPrompt, Grids, build_prompt
@@ -86,9 +86,25 @@ class ARStage:
                 BadImage (exit 3) if a source's file is gone
         """
         prompts = self._read_prompts([work.job.scene for work in works])
-        if works[0].job.sampling.ar_method == "jacobi":  # windows of unlike reach: rows one after the other
-            return [self._write([work], [prompt], watch)[0] for work, prompt in zip(works, prompts, strict=True)]
-        return self._write(works, prompts, watch)
+        jobs, grids = [work.job for work in works], _grids_until(prompts[0], works[0].until)
+        new_tokens = sum(shape.cells for _, shape in grids)
+        preview = grids[0][1].cells if len(grids) > 1 else 0
+        sampler = self._sampler(jobs, grids)
+        drawing = Drawing(grids, len(jobs), watch)
+
+        def dumps(shapes: Grids) -> list[TokenDump]:
+            sampler.finite.check()
+            stats, rows = drawing.stats(sum(shape.cells for _, shape in shapes)), drawing.tokens()
+            each = zip(jobs, prompts, rows, strict=True)
+            return [self._dump(job, Grid.several(shapes, ids), stats, prompt) for job, prompt, ids in each]
+
+        begun = [_flat(work.begun.grids) for work in works if work.begun is not None]
+        known = torch.tensor(begun or [()] * len(jobs), dtype=torch.int64, device=self.model.device)
+        recital = Recital(sampler, known, [False] * known.shape[1], stream_moves=True)
+        for before in drawing.follow(self._pieces(prompts, recital, new_tokens), new_tokens):
+            if before < preview <= drawing.count:
+                watch(PreviewWritten(tuple(dumps(grids[:1]))))
+        return dumps(grids)
 
     @torch.inference_mode()
     def redraw(self, redraw: Redraw, watch: Watch) -> TokenDump:
@@ -102,9 +118,8 @@ class ARStage:
         sampler = self._sampler([job], prompt.grids)
         sampler.drawn = first
         recital = Recital(sampler, known, anew, stream_moves=False)
-        decoder = TextDecoder(self.model, [prompt.followed_by(known[0, :first])], end - first)
         drawing = Drawing(prompt.grids, 1, watch, start=first)
-        for _ in drawing.follow((token[:, None] for token in write_tokens(decoder, recital, end - first)), end):
+        for _ in drawing.follow(self._pieces([prompt.followed_by(known[0, :first])], recital, end, first), end):
             pass
         sampler.finite.check()
         ids[first:end] = drawing.tokens()[0]
@@ -137,39 +152,21 @@ class ARStage:
             return self.choice.rows
         return rows_that_fit(self.model, self._read_prompts([work.job.scene])[0].length)
 
-    def _write(self, works: Sequence[TokenWork], prompts: Sequence[ARPrompt], watch: Watch) -> list[TokenDump]:
-        jobs, grids = [work.job for work in works], _grids_until(prompts[0], works[0].until)
-        new_tokens = sum(shape.cells for _, shape in grids)
-        preview = grids[0][1].cells if len(grids) > 1 else 0
-        sampler = self._sampler(jobs, grids)
-        drawing = Drawing(grids, len(jobs), watch)
-
-        def dumps(shapes: Grids) -> list[TokenDump]:
-            sampler.finite.check()
-            stats, rows = drawing.stats(drawing.count), drawing.tokens()
-            each = zip(jobs, prompts, rows, strict=True)
-            return [self._dump(job, Grid.several(shapes, ids), stats, prompt) for job, prompt, ids in each]
-
-        begun = [_flat(work.begun.grids) for work in works if work.begun is not None]
-        for before in drawing.follow(self._pieces(prompts, sampler, begun, new_tokens), new_tokens):
-            if before < preview <= drawing.count:
-                watch(PreviewWritten(tuple(dumps(grids[:1]))))
-        return dumps(grids)
-
     def _pieces(
-        self, prompts: Sequence[ARPrompt], sampler: TokenSampler, begun: list[list[int]], new_tokens: int
+        self, prompts: Sequence[ARPrompt], recital: Recital, end: int, start: int = 0
     ) -> Iterator[torch.Tensor]:
-        """The tokens of every row, as many as each forward pass yields: [rows, count]."""
-        sampling = sampler.sampling
+        """Tokens `start` to `end` of every row, as many as each forward pass yields: [rows, count]."""
+        sampling = recital.sampler.sampling
         if sampling.ar_method == "jacobi":
-            decoder = TextDecoder(self.model, prompts, new_tokens + 1)
-            guesser = Guesser([shape for _, shape in prompts[0].grids])
-            window = Window(sampling.ar_window or MAX_WINDOW)
-            yield from write_jacobi(decoder, sampler, guesser, window, new_tokens, begun[0] if begun else ())
+            shapes, limit = [shape for _, shape in prompts[0].grids], sampling.ar_window or MAX_WINDOW
+            rows = [
+                Row(each, Guesser(shapes), Window(limit, len(prompts)), each.first_row[:start])
+                for each in recital.split()
+            ]
+            yield from write_jacobi(TextDecoder(self.model, prompts, end - start + limit, together=True), rows, end)
             return
-        known = torch.tensor(begun, dtype=torch.int64, device=self.model.device)
-        recital = Recital(sampler, known, [False] * known.shape[-1], stream_moves=True)
-        for token in write_tokens(self._decoder(prompts, new_tokens), recital, new_tokens):
+        decoder = self._decoder(prompts, end) if start == 0 else TextDecoder(self.model, prompts, end - start)
+        for token in write_tokens(decoder, recital, end - start):
             yield token[:, None]
 
     def _sampler(self, jobs: Sequence[Job], grids: Grids) -> TokenSampler:

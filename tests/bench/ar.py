@@ -137,9 +137,9 @@ def compiled(bench: Bench) -> dict[str, Any]:
     return figures | {"first_run_s": round(first, 1), "same_tokens": same}
 
 
-def batch(bench: Bench, count: int = 8) -> dict[str, Any]:
+def batch(bench: Bench, count: int = 8, **sampling: Any) -> dict[str, Any]:
     """Jobs in one batch against the same jobs one after the other; their tokens are compared."""
-    jobs = bench.jobs(count)
+    jobs = bench.jobs(count, **sampling)
     together = [dump.grids for dump in write(bench.stage, *jobs)]
     alone = [write(bench.stage, job)[0].grids for job in jobs]
     figures = bench.turns(lambda: write(bench.stage, *jobs), lambda: [write(bench.stage, job) for job in jobs])
@@ -176,6 +176,7 @@ def jacobi(bench: Bench, seeds: int = SEEDS, **sampling: Any) -> dict[str, Any]:
         "passes_by_prompt": {prompt: round(statistics.mean(kind), 3) for prompt, kind in passes.items()},
         "cpu_ratio": round(statistics.median(ratios), 3),
         "cpu_ratio_of_sums": round(ours_s / theirs_s, 3),
+        "batch": batch(bench, ar_method="jacobi", **sampling),
     }
 
 
@@ -201,13 +202,13 @@ def mean_entropy(bench: Bench, temperature: float) -> float:
     """Bits a token, over the laws one run draws from."""
     import torch
 
-    from glmimg.ar.sampling import TokenSampler
+    from glmimg.ar.sampling import TokenSampler, warp
 
     entropies: list[float] = []
     draw = TokenSampler.draw
 
     def note_and_draw(sampler: TokenSampler, logits: torch.Tensor) -> torch.Tensor:
-        law = sampler.law(logits)
+        law = warp(sampler.scores(logits)[:, : sampler.codebook_size], sampler.sampling).softmax(-1)
         entropies.append(float(-(law * law.clamp(min=1e-30).log2()).sum()))
         return draw(sampler, logits)
 

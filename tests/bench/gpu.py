@@ -159,41 +159,41 @@ def generate(setting: Setting, implementation: str | None) -> dict[str, Any]:
 def jacobi(setting: Setting) -> dict[str, Any]:
     """Passes of Jacobi decoding with the draft acceptance of a trained model forced on random weights.
 
-    What a pass costs is measured as it is, judging included; how many tokens it finishes is `accept`.
+    What a pass costs is measured as it is, racing included; how many tokens it finishes is `accept`.
     """
-    import glmimg.ar.jacobi as module
     from glmimg.ar.guess import Guesser
-    from glmimg.ar.jacobi import Drafts, judge_drafts, write_jacobi
+    from glmimg.ar.jacobi import Row, write_jacobi
+    from glmimg.ar.sampling import Recital
     from glmimg.ar.window import Window
 
     owed = 0.0
 
-    def judge_and_force(laws: torch.Tensor, drafts: Drafts, judge: torch.Generator) -> tuple[torch.Tensor, Drafts]:
-        nonlocal owed
-        judge_drafts(laws, drafts, judge)
-        owed += setting.accept
-        count = max(1, min(int(owed), len(laws)))
-        owed -= count
-        raced = (laws / drafts.noise[: len(laws)]).argmax(-1)
-        return raced[:count], Drafts(raced[count:], laws[count:], drafts.noise[count:])
+    class Forced(Row):
+        def settle(self, drafts: Sequence[int], logits: torch.Tensor) -> int:
+            nonlocal owed
+            raced = self.recital.race(len(self.finished), logits, torch.stack(self.noise[: len(logits)]))
+            owed += setting.accept
+            count = max(1, min(int(owed), len(raced)))
+            owed -= count
+            self.drafts = raced[count:]
+            del self.noise[:count]
+            self.guesser.learn(self.finished, raced[:count])
+            return count
 
     class Fixed(Window):
         size = setting.window  # type: ignore[assignment]
 
     shapes = [shape for _, shape in GRIDS]
     rates, passes = [], 0
-    module.judge_drafts = judge_and_force
-    try:
-        for _ in range(3):
-            decoder = TextDecoder(setting.model, setting.prompts(), setting.tokens + setting.window)
-            setting.wait()
-            started, passes, count = time.perf_counter(), 0, 0
-            for piece in write_jacobi(decoder, setting.sampler(), Guesser(shapes), Fixed(), setting.tokens):
-                passes, count = passes + 1, count + piece.shape[1]
-            setting.wait()
-            rates.append(count / (time.perf_counter() - started))
-    finally:
-        module.judge_drafts = judge_drafts
+    for _ in range(3):
+        decoder = TextDecoder(setting.model, setting.prompts(), setting.tokens + setting.window, together=True)
+        recital = Recital(setting.sampler(), torch.empty(1, 0, dtype=torch.int64), (), stream_moves=True)
+        setting.wait()
+        started, passes, count = time.perf_counter(), 0, 0
+        for piece in write_jacobi(decoder, [Forced(recital, Guesser(shapes), Fixed())], setting.tokens):
+            passes, count = passes + 1, count + piece.shape[1]
+        setting.wait()
+        rates.append(count / (time.perf_counter() - started))
     return {"tokens_a_second": round(statistics.median(rates), 1), "passes": passes, "window": setting.window}
 
 

@@ -76,6 +76,18 @@ def test_going_on_keeps_the_preview_even_where_this_machine_would_draw_another(s
         assert dump.grids[0] == other.grids[0] != begun.grids[0]
 
 
+@pytest.mark.parametrize("law", [SAMPLING, make_sampling(temperature=2.0, top_p=1.0)])
+def test_jacobi_draws_the_tokens_of_one_by_one_drawing_alone_and_in_a_batch(stage: ARStage, law: Sampling) -> None:
+    """Also where a row is ready long before another: their windows are unlike."""
+    jobs = [job(prompt, seed, law) for seed, prompt in enumerate(PROMPTS)]
+    expected = tokens(write(stage, jobs))
+    fewer = [job(prompt, seed, law.model_copy(update={"ar_method": "jacobi"})) for seed, prompt in enumerate(PROMPTS)]
+    together = write(stage, fewer)
+    assert tokens(together) == expected
+    assert together[0].stats.forward_passes < together[0].stats.tokens
+    assert [tokens(write(stage, [each]))[0] for each in fewer] == expected
+
+
 def test_the_static_pass_draws_the_same_tokens(stage: ARStage, tiny: Path) -> None:
     """Padded and masked it rounds otherwise, but not so that these tokens would change."""
     from glmimg.ar.decode_loop import write_tokens

@@ -105,6 +105,18 @@ def test_kept_cells_are_kept_and_the_others_drawn_after_reading_them(
     assert new.stats.forward_passes == len(flags) - flags.index(True) - flags[::-1].index(True)
 
 
+@pytest.mark.parametrize("box", ["0,0,128,96", "32,32,64,64", "0,40,128,41"])
+def test_jacobi_redraws_the_tokens_of_one_by_one_drawing_in_fewer_passes(
+    stage: ARStage, drawn: TokenDump, box: str
+) -> None:
+    asked = job("a blue square", seed=8)
+    fewer = asked.sampling.model_copy(update={"ar_method": "jacobi"})
+    one_by_one = redrawn(stage, drawn, box, asked)
+    new = redrawn(stage, drawn, box, asked.model_copy(update={"sampling": fewer}))
+    assert [grid.tokens for grid in new.grids] == [grid.tokens for grid in one_by_one.grids]
+    assert new.stats.forward_passes < one_by_one.stats.forward_passes
+
+
 def test_a_redrawn_token_follows_from_what_stands_before_it(stage: ARStage, drawn: TokenDump) -> None:
     """The last cell alone, greedily: the model's first choice after all the others."""
     greedy = job().model_copy(update={"sampling": make_sampling(temperature=1.0, top_p=1e-6, top_k=None)})
