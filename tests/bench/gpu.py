@@ -171,6 +171,8 @@ def jacobi(setting: Setting) -> dict[str, Any]:
     class Forced(Row):
         def settle(self, drafts: Sequence[int], logits: torch.Tensor) -> int:
             nonlocal owed
+            if not self.finished:
+                return super().settle(drafts, logits)
             raced = self.recital.race(len(self.finished), logits, torch.stack(self.noise[: len(logits)]))
             owed += setting.accept
             count = max(1, min(int(owed), len(raced)))
