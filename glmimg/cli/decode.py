@@ -33,14 +33,15 @@ def decode(
       glmimg decode x.tokens.json --grid preview -o draft.png
       glmimg decode x.png --steps 80 -o better.png
     """
+    from glmimg.cli.reading import read_given
     from glmimg.cli.run import Run
     from glmimg.cli.writing import check_grid_name
     from glmimg.engine.dumps import check_fingerprint
-    from glmimg.tokens.dump_file import check_fits_model, read_dump
+    from glmimg.tokens.dump_file import check_fits_model
     from glmimg.tokens.painting import check_has_grid
 
     painted_grid = check_grid_name("--grid", grid)
-    read = [(path, read_dump(path)) for path in dumps]
+    read = [(path, read_given(path)) for path in dumps]
     for path, dump in read:
         check_has_grid(dump, path, painted_grid)
     run = Run.open(request, model=read[0][1].model, only="dit")
@@ -91,6 +92,7 @@ def place_pictures(
         name_outputs,
         split_suffix,
     )
+    from glmimg.cli.streams import DASH
     from glmimg.engine.orders import PaintOrder
 
     output = run.output
@@ -98,7 +100,7 @@ def place_pictures(
     if output.out == STANDARD_OUTPUT:
         check_standard_output(output, len(paintings))
         paths = [None]
-    elif output.out is None:
+    elif output.out is None and DASH not in {str(path) for path, *_ in paintings}:
         ending = ".png" if grid == "target" else ".preview.png"
         ends = [ending if vary == 1 else f"-{painting.dit_seed}{ending}" for _, _, painting in paintings]
         paths = [path.with_name(split_suffix(path)[0] + end) for (path, _, _), end in zip(paintings, ends, strict=True)]

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmimg.cli.console import Console
+from glmimg.cli.streams import DASH, spool_input
 from glmimg.errors import BadDump, BadImage, ModelError, UsageError
-from glmimg.files import open_regular
+from glmimg.files import MAX_BYTES, open_regular
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import check_fits_model, read_dump
 from glmimg.tokens.painting import check_has_grid
@@ -65,6 +66,9 @@ def expand(names: Sequence[str]) -> list[Path]:
         raise UsageError("there is no dump", "Name one: glmimg inspect x.tokens.json.")
     paths: list[Path] = []
     for name in names:
+        if name == DASH:
+            paths.append(spool_input(MAX_BYTES))
+            continue
         if Path(name).exists() or not glob.has_magic(name):
             paths.append(Path(name))
             continue

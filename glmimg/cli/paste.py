@@ -22,13 +22,14 @@ def paste(
       glmimg paste x.tokens.json a.tokens.json --box 0,0,64,64 --at 128,0 -o y.tokens.json
     """
     from glmimg.cli.outputs import NameFields
+    from glmimg.cli.reading import read_given
     from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.tokens import change
-    from glmimg.tokens.dump_file import read_dump, write_dump
+    from glmimg.tokens.dump_file import write_dump
     from glmimg.tokens.painting import check_has_grid
     from glmimg.tokens.region import Box, parse_box, parse_point
 
-    base, given = read_dump(dump), read_dump(source)
+    base, given = read_given(dump), read_given(source)
     check_has_grid(base, dump, "target")
     check_has_grid(given, source, "target")
     change.check_same_codes(base, given, source)

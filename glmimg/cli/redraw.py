@@ -37,15 +37,15 @@ def redraw(
     """
     from glmimg.cli.drawing import report_seeds
     from glmimg.cli.outputs import NameFields
+    from glmimg.cli.reading import read_given
     from glmimg.cli.run import Run
     from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.stages import Scope
     from glmimg.request import layer_of
-    from glmimg.tokens.dump_file import read_dump
     from glmimg.tokens.painting import check_has_grid
 
-    base = read_dump(dump)
+    base = read_given(dump)
     check_has_grid(base, dump, "target")
     redraw_for = plan_redraw(base, dump, region_to_draw(base, box, mask), keep_from)
     run = Run.open(request, model=base.model, only="ar")
@@ -75,15 +75,15 @@ def region_to_draw(base: TokenDump, box: str | None, mask: Path | None) -> Regio
 
 def plan_redraw(base: TokenDump, path: Path, region: Region, keep_from: Path | None) -> Callable[[Job], Redraw]:
     """From a job to its redraw; every check of region and parents is made here. Raises BadDump (exit 3)."""
+    from glmimg.cli.reading import read_given
     from glmimg.tokens import change
-    from glmimg.tokens.dump_file import read_dump
     from glmimg.tokens.region import count
 
     anew = tuple(region.cells(grid.shape) for grid in base.grids)
     kept, cells = tuple(base.grids), base.target.shape.cells - count(anew[-1])
     parents = [change.parent("base", path, cells, region.text)]
     if keep_from is not None:
-        other = read_dump(keep_from)
+        other = read_given(keep_from)
         change.check_same_codes(base, other, keep_from)
         change.check_same_shapes(base, other, keep_from)
         kept = tuple(other.grids)

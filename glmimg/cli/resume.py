@@ -24,15 +24,15 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
     Examples:
       glmimg resume x.tokens.json -o whole.tokens.json
     """
+    from glmimg.cli.reading import read_given
     from glmimg.cli.run import Run
     from glmimg.cli.writing import write_orders
     from glmimg.engine.complete import complete_painting
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.orders import Order
     from glmimg.request import layer_of
-    from glmimg.tokens.dump_file import read_dump
 
-    begun = [read_dump(path) for path in dumps]
+    begun = [read_given(path) for path in dumps]
     for path, dump in zip(dumps, begun, strict=True):
         check_begun(dump, path)
     run = Run.open(request, model=begun[0].model)

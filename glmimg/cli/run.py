@@ -12,6 +12,7 @@ from glmimg.choice import ModelChoice, Output, Sources
 from glmimg.cli.console import Console
 from glmimg.cli.options import Request
 from glmimg.cli.progress import ProgressLine
+from glmimg.cli.streams import DASH
 from glmimg.engine.complete import complete
 from glmimg.errors import UsageError
 from glmimg.job import Job, SourceRef
@@ -109,8 +110,9 @@ class Run:
             Engine(self.stages, scope, progress, keep_both=keep_both) as engine,
         ):
             output = self.output
+            piped = DASH in self.request.settings(Sources).image  # a source that lies nowhere
             yield Desk(
-                *(engine, self.shelf, not output.no_metadata, output.embed_sources, files),
+                *(engine, self.shelf, not output.no_metadata, output.embed_sources or piped, files),
                 quality=output.image_quality,
             )
 

@@ -19,14 +19,14 @@ def score(request: Request, dumps: a.DumpFiles) -> None:
     """
     from glmimg.cli.inspecting import show_scored
     from glmimg.cli.outputs import NameFields
+    from glmimg.cli.reading import read_given
     from glmimg.cli.run import Run
     from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.stages import Scope
-    from glmimg.tokens.dump_file import read_dump
     from glmimg.tokens.painting import check_has_grid
 
-    read = [read_dump(path) for path in dumps]
+    read = [read_given(path) for path in dumps]
     run = Run.open(request, model=read[0].model, only="ar")
     for path, dump in zip(dumps, read, strict=True):
         check_has_grid(dump, path, "target")

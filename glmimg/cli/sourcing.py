@@ -7,7 +7,9 @@ from pathlib import Path
 
 from glmimg.choice import Sources
 from glmimg.cli.run import Run
+from glmimg.cli.streams import DASH, spool_input
 from glmimg.errors import UsageError
+from glmimg.files import MAX_BYTES
 from glmimg.job import SourceRef
 from glmimg.sources import PreparedSource
 from glmimg.sources.colour import WHITE
@@ -22,9 +24,8 @@ def gather_sources(run: Run) -> list[SourceRef]:
     settings = run.request.settings(Sources)
     background = check_background(settings.background) or WHITE
     bounds = run.checkpoint.source_bounds if settings.image else None
-    prepared = [
-        run.shelf.take(Path(path), bounds, settings.fit or "pad", background) for path in settings.image if bounds
-    ]
+    paths = [spool_input(MAX_BYTES) if path == DASH else Path(path) for path in settings.image]
+    prepared = [run.shelf.take(path, bounds, settings.fit or "pad", background) for path in paths if bounds]
     return _noted(run, prepared)
 
 

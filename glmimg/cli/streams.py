@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import io
 import os
 import sys
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from glmimg.errors import UsageError
+
+DASH = "-"
+"""The name that stands for standard input among what is read, for standard output among what is written."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 """What the system says when writing fails for want of room: no bug of the program's."""
@@ -23,6 +32,23 @@ def prepare() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 (stays open)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape" if is_utf8(sys.stdout.encoding) else "backslashreplace")
+
+
+def read_input(limit: int) -> bytes:
+    """All of standard input, or its first `limit` + 1 bytes. Raises UsageError (exit 2) where nobody sends any."""
+    if sys.stdin.isatty():
+        raise UsageError("- reads standard input, which is the terminal", "Send a file into it: ... - < FILE")
+    return sys.stdin.buffer.read(limit + 1)
+
+
+@cache
+def spool_input(limit: int) -> Path:
+    """Standard input as a file that is there until the program ends. Raises UsageError (exit 2)."""
+    folder = TemporaryDirectory(prefix="glmimg-")
+    atexit.register(folder.cleanup)
+    path = Path(folder.name) / "standard-input"
+    path.write_bytes(read_input(limit))
+    return path
 
 
 def is_utf8(encoding: str) -> bool:
