@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ from glmimg.errors import GlmimgError
 from glmimg.image_io import read_provenance
 from glmimg.tokens.dump_file import read_dump
 from tests.batch.conftest import make_jobs
-from tests.batch.stubs import StubStages
+from tests.batch.stubs import StubPainter, StubStages
 
 JOBS = 14
 
@@ -173,3 +174,91 @@ def test_an_interrupt_finishes_the_work_at_hand_and_leaves_with_130(tmp_path: Pa
     assert not list((tmp_path / "out" / ".glmimg").glob("*.tried"))
     assert start(tmp_path).wait() == 0
     assert set(check_whole(tmp_path).values()) == {1}
+
+
+def suspects(folder: Path, text: str) -> Path:
+    """A list whose jobs have each killed two processes, so that each is drawn in one of its own."""
+    prepare(folder, text)
+    hidden = folder / "out" / ".glmimg"
+    hidden.mkdir(parents=True)
+    for job in make_jobs(folder, text):
+        (hidden / f"{job.name}.tried").write_bytes(b"..")
+    return folder
+
+
+def child_of(batch: Batch) -> int:
+    """The process a batch draws a suspect in, as soon as there is one."""
+    children = Path(f"/proc/{batch.process.pid}/task/{batch.process.pid}/children")
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        for pid in children.read_text().split():
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return int(pid)
+        time.sleep(0.01)
+    raise AssertionError("no process was started")
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_for_all_processes_end_an_isolated_job_as_any_other(tmp_path: Path, number: signal.Signals) -> None:
+    suspects(tmp_path, "a\nb\n")
+    batch = start(tmp_path)
+    for pid in (child_of(batch), batch.process.pid):
+        os.kill(pid or 0, number)
+    assert batch.wait() == 130
+    assert "failed" not in (tmp_path / "out" / "results.jsonl").read_text()
+    assert start(tmp_path).wait() == 0
+    assert set(check_whole(tmp_path, 2).values()) == {1}
+
+
+def test_a_second_interrupt_drops_an_isolated_job(tmp_path: Path) -> None:
+    batch = start(suspects(tmp_path, "a\n"), seconds=60)
+    child = child_of(batch)
+    for _ in range(2):
+        os.kill(batch.process.pid or 0, signal.SIGINT)
+        time.sleep(0.2)
+    assert batch.wait() == 130
+    assert not lives(child)
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+def test_nobody_writes_on_when_a_batch_was_killed(tmp_path: Path) -> None:
+    batch = start(suspects(tmp_path, "a\n"), seconds=4)
+    child = child_of(batch)
+    time.sleep(1)
+    batch.process.kill()
+    assert batch.wait() == -signal.SIGKILL
+    deadline = time.monotonic() + 3
+    while lives(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not lives(child)
+    assert not (tmp_path / "log").exists()
+
+
+class Unclosable(StubStages):
+    """Stages whose process ends badly after its work."""
+
+    def load_painter(self, *arguments: Any) -> StubPainter:
+        return UnclosablePainter(self)
+
+
+class UnclosablePainter(StubPainter):
+    def close(self) -> None:
+        raise RuntimeError("the driver went away")
+
+
+def test_an_error_of_an_isolated_process_is_its_jobs_own(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    text, stages = "a\nb\n", Unclosable(tmp_path / "log")
+    store = open_store(str(suspects(tmp_path, text) / "out"))
+    ledger = Ledger(store, stages.model)
+    work = survey(make_jobs(tmp_path, text), store, ledger)
+    assert len(work.suspect) == 2
+    records = list(BatchEngine(stages, store, ledger, BatchOptions(), lambda event: None).run(work))
+    assert [record.error for record in records] == ["RuntimeError: the driver went away"] * 2
+    assert "Traceback" not in capfd.readouterr().err
