@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import signal
 import time
@@ -186,6 +187,8 @@ def misbehave(prompt: str, stage: str) -> None:
 
 def stub_checkpoint(folder: Path) -> Checkpoint:
     """What completes jobs: a checkpoint of configuration files alone."""
+    vae = {"sample_size": 64, "block_out_channels": [32, 32], "latent_channels": 1}
+    vae |= {"latents_mean": [0.0], "latents_std": [1.0]}
     (folder / "vae").mkdir(parents=True, exist_ok=True)
-    (folder / "vae" / "config.json").write_text('{"sample_size": 64}')
+    (folder / "vae" / "config.json").write_text(json.dumps(vae))
     return Checkpoint("stub", folder)

@@ -151,7 +151,7 @@ def test_a_lock_of_a_dead_process_holds_nobody_up(tmp_path: Path) -> None:
     prepare(tmp_path, "slow 1\nb\n")
     first = start(tmp_path)
     hidden = tmp_path / "out" / ".glmimg"
-    while not list(hidden.glob("*.tried")):
+    while first.process.is_alive() and not list(hidden.glob("*.tried")):
         time.sleep(0.01)
     first.process.kill()
     first.wait()
