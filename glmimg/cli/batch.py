@@ -52,7 +52,7 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     from glmimg.cli.run import Run
     from glmimg.engine.batch.engine import BatchOptions
     from glmimg.engine.batch.folder import open_store
-    from glmimg.engine.batch.gallery import write_gallery
+    from glmimg.engine.batch.gallery import check_page, write_gallery
     from glmimg.engine.batch.joblist import open_jobs
     from glmimg.engine.batch.ledger import Ledger
     from glmimg.engine.batch.survey import survey
@@ -67,6 +67,8 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     report_bad(found, run, skip=schedule.skip_bad)
     check_extras((each.job.painting, bool(each.job.scene.sources)) for each in found.jobs)
     store = open_store(output.out or "", make=not schedule.dry_run)
+    if schedule.gallery:
+        check_page(store, force=output.force)
     ledger = Ledger(store, stages.model)
     wanted = [job for job in found.jobs if ledger.has_failed(job)] if schedule.retry_failed else found.jobs
     work = survey(wanted, store, ledger, force=output.force)
@@ -82,7 +84,8 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
             for record in drawing.run(work):
                 report.record(record, store)
     if schedule.gallery:
-        run.console.note(f"gallery: {write_gallery(store, Path(output.out or '').name or str(output.out))}")
+        page = write_gallery(store, Path(output.out or "").name or str(output.out), force=output.force)
+        run.console.note(f"gallery: {page}")
     report.end(retry_command(), store)
 
 

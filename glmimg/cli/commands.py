@@ -34,6 +34,7 @@ PANELS = {
     },
     "Machine": {
         "models": "Models on this machine: list, pull, rm, check, plan.",
+        "gallery": "Make a page of a folder's pictures.",
         "presets": "List the presets, or show one as YAML.",
     },
 }

@@ -57,7 +57,7 @@ class FolderStore:
     def open(cls, path: str, *, make: bool = True) -> FolderStore:
         """The folder at `path`. Raises OutputError (exit 2) if it cannot be one."""
         folder = Path(path)
-        if not make and not folder.exists():
+        if not make and (folder.is_dir() or not folder.exists()):
             return cls(folder)
         try:
             (folder / HIDDEN).mkdir(parents=True, exist_ok=True)
