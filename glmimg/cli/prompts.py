@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from glmimg.cli.console import Console
+from glmimg.engine.batch.lines import JSON_ENDINGS, delimiter_of, problem_of_list
 from glmimg.errors import BadPrompts, UsageError
 from glmimg.files import open_regular
 from glmimg.job import check_prompt
@@ -76,7 +77,19 @@ def _lines(file: str) -> list[str]:
     lines = [(number, line.strip()) for number, line in enumerate(LINE_END.split(text), start=1) if line.strip()]
     if not lines:
         raise BadPrompts(name, "holds no prompts", "Write one prompt a line.")
+    _refuse_jobs(name, *lines[0])
     return [_checked(name, number, line) for number, line in lines]
+
+
+def _refuse_jobs(name: str, number: int, first: str) -> None:
+    """Say what draws a list of jobs, whose lines are no prompts. Raises BadPrompts (exit 3)."""
+    ending = PurePath(name).suffix.lower()
+    if reason := problem_of_list(first, ending):
+        raise BadPrompts(name, f"line {number} {reason}")
+    if ending in JSON_ENDINGS or delimiter_of(first, ending) or problem_of_list(first, ".txt"):
+        raise BadPrompts(
+            name, "is a list of jobs, not of prompts", f"Draw it: glmimg batch {shell_words(name)} -o out/"
+        )
 
 
 def _checked(name: str, number: int, line: str) -> str:

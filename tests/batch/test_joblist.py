@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import pytest
 
 from glmimg.engine.batch.joblist import Defaults, JobList, read_jobs
 from glmimg.errors import BadJobs
+from glmimg.runtime.resolve import resolve
 from tests.batch.stubs import stub_checkpoint
+from tests.pictures import gradient
 
 
 @pytest.fixture
@@ -20,6 +23,7 @@ def read(tmp_path: Path):  # type: ignore[no-untyped-def]
         raw = text if isinstance(text, bytes) else text.encode()
         return read_jobs(io.BytesIO(raw), source, checkpoint, Defaults(**defaults))  # type: ignore[arg-type]
 
+    run.checkpoint = checkpoint  # type: ignore[attr-defined]
     return run
 
 
@@ -111,3 +115,100 @@ def test_an_empty_list_is_refused(read) -> None:  # type: ignore[no-untyped-def]
     for text in ("", "\n\n"):
         with pytest.raises(BadJobs, match="holds no jobs"):
             read(text).check()
+
+
+@pytest.mark.parametrize("source", ["-", "jobs.tsv", "jobs.csv", "jobs"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_tables_are_known_by_their_header(read, source: str, delimiter: str) -> None:  # type: ignore[no-untyped-def]
+    """In whatever case and by whatever separator other programs write it."""
+    rows = ["Prompt", " SEED "], ["a cat", "3"], ['"two\n\nlines\r\nand one"', ""]
+    found = read("\r\n".join(delimiter.join(row) for row in rows), source)
+    assert found.bad == []
+    assert [job.job.scene.prompt for job in found.jobs] == ["a cat", "two\n\nlines\nand one"]
+    assert found.jobs[0].job.sampling.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "reason"),
+    [
+        ('[\n {"prompt": "x"}\n]\n', "-", "begins a JSON array"),
+        ('[{"prompt": "x"}, {"prompt": "y"}]', "jobs.txt", "begins a JSON array"),
+        ('["x", "y"]', "prompts", "begins a JSON array"),
+        ('{"prompt": "x"}\n{"prompt": "y"}\n', "jobs.txt", "is a JSON object in a list of prompts"),
+        ("prompt\tsed\nx\t1\n", "-", "unknown column 'sed'"),
+        ("ein Kreis\n".encode("utf-16"), "jobs.txt", "is UTF-16 text"),
+        ("prompt,seed\nx,1\n".encode("utf-16-be"), "jobs.csv", "is UTF-16 text"),
+        (f'{{"prompt": "x", "seed": {1 << 63}}}', "-", "seed: it should be less than or equal to"),
+        (f"prompt,seed\nx,{1 << 63}\n", "-", "seed: it should be less than or equal to"),
+        ('{"prompt": "x", "guidance_window": "0.9,0.1"}', "-", "--guidance-window '0.9,0.1'"),
+        ('{"prompt": "x", "cache": 0.1, "guidance_batch": true}', "-", "do not go together"),
+    ],
+)
+def test_what_is_no_list_is_never_drawn(read, text: str | bytes, source: str, reason: str) -> None:  # type: ignore[no-untyped-def]
+    found = read(text, source)
+    assert found.jobs == []
+    assert reason in found.bad[0].reason
+    assert found.bad[0].line in (1, 2)
+
+
+def test_a_seed_that_is_counted_too_far_is_its_lines_fault(read) -> None:  # type: ignore[no-untyped-def]
+    found = read(f'{{"prompt": "x"}}\n{{"prompt": "x", "seed": {(1 << 63) - 1}}}', count=2)
+    assert (len(found.jobs), [bad.line for bad in found.bad]) == (2, [2])
+    assert f"seed {1 << 63} is larger than" in found.bad[0].reason
+
+
+def test_lines_end_where_lines_end(read) -> None:  # type: ignore[no-untyped-def]
+    jobs = read("a\u2028b\n# c\r\nd\x0ce\rf\u0085g".encode("utf-8-sig"), "jobs.txt").jobs
+    assert [(job.line, job.job.scene.prompt) for job in jobs] == [(1, "a\u2028b"), (2, "# c"), (3, "d\x0ce"),
+                                                                  (4, "f\u0085g")]  # fmt: skip
+
+
+def test_names_that_meet_get_more_digits(read, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    text = "\n".join(f'{{"prompt": "x", "seed": {seed}}}' for seed in range(40))
+    plain = [job.name for job in read(text).jobs]
+    monkeypatch.setattr("glmimg.engine.batch.joblist.NAME_DIGITS", (1, 8, 64))
+    found = read(text)
+    assert found.bad == []
+    names = [job.name for job in found.jobs]
+    assert len({*names}) == 40
+    assert any(len(name) == len("x-0") for name in names)
+    assert all(name in (long, long[:3]) for name, long in zip(names, plain, strict=True))
+
+
+def test_a_line_that_never_ends_is_not_read_for_ever(read, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("glmimg.engine.batch.lines.MAX_LONG", 2)
+
+    class Endless(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
+            buffer[:] = b"x" * len(buffer)
+            return len(buffer)
+
+    found = read_jobs(io.BufferedReader(Endless()), "-", read.checkpoint)
+    assert [bad.reason for bad in found.bad] == ["is longer than 1 MiB"]
+
+
+def test_paths_of_a_list_are_meant_from_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But a list whose pictures lie in the current folder goes on, and with the very paths it had."""
+    lists, demo = tmp_path / "lists", resolve("demo")
+    lists.mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    def paths(*names: str) -> list[str]:
+        table = f'prompt,sources\nx,"{";".join(names)}"\n'
+        (job,) = read_jobs(io.BytesIO(table.encode()), "lists/jobs.csv", demo).jobs
+        return [source.path for source in job.job.scene.sources]
+
+    gradient(64, 64).save(tmp_path / "here.png")
+    assert paths("here.png") == ["here.png"]
+    shutil.copy("here.png", "lists/here.png")
+    assert paths("here.png") == ["here.png"], "the same picture"
+    gradient(64, 96).save(lists / "there.png")
+    gradient(96, 64).save(tmp_path / "there.png")
+    assert paths("there.png", str(tmp_path / "here.png")) == ["lists/there.png", str(tmp_path / "here.png")]
+    (lists / "mine.yaml").write_text("steps: 7\n")
+    line = b'{"prompt": "x", "preset": "mine.yaml"}'
+    (job,) = read_jobs(io.BytesIO(line), "lists/jobs.jsonl", demo).jobs
+    assert job.job.painting.steps == 7

@@ -144,6 +144,24 @@ def test_a_marker_in_a_list_is_refused_before_anything_is_drawn(glmimg: Glmimg, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("jobs.csv", "a,b\n", ["list of jobs", "glmimg batch"]),
+        ("jobs", "prompt\tseed\nx\t1\n", ["list of jobs"]),
+        ("jobs.jsonl", '{"prompt": "x"}\n', ["list of jobs"]),
+        ("jobs", '\n{"prompt": "x"}\n', ["list of jobs"]),
+        ("jobs.txt", '{"prompt": "x"}\n', ["line 1 is a JSON object"]),
+        ("jobs.txt", '[\n{"prompt": "x"}]\n', ["line 1 begins a JSON array"]),
+    ],
+)
+def test_lists_of_jobs_are_no_prompts(glmimg: Glmimg, tmp_path: Path, name: str, text: str, words: list[str]) -> None:
+    (tmp_path / name).write_text(text)
+    assert_refused(glmimg("t2i", "--prompts", tmp_path / name, "-m", "demo", "-o", tmp_path / "out/"), 3, *words)
+    (tmp_path / "prompts").write_text('{"subject": "a cat"}\n[a cat]\n')
+    assert read_prompts([], str(tmp_path / "prompts")) == ['{"subject": "a cat"}', "[a cat]"], "prompts in JSON"
+
+
 def test_prompts_end_where_lines_end(tmp_path: Path) -> None:
     """Not at U+2028 or a form feed; and a `#` begins no comment."""
     path = tmp_path / "prompts.txt"

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 import unicodedata
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from filecmp import cmp
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +31,15 @@ from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.sources import SourceShelf
 
 STANDARD_INPUT = "-"
+
+PATHS = ("drop",)
+"""Knobs that may name a file."""
+
+CONFLICTING = {"cache", "guidance_batch"}
+"""Knobs that do not go together with others; where a line says none of them, the command line is to blame."""
+
+NAME_DIGITS = (8, 16, 64)
+"""Of a line's hash in the name made for it: eight, unless such a name is taken already."""
 
 FIRST_ORDER = (
     *("prompt", "size", "seed", "dit_seed", "steps", "guidance", "temperature", "top_p", "ar_method", "ar_window"),
@@ -94,21 +107,16 @@ def read_jobs(stream: IO[bytes], source: str, checkpoint: Checkpoint, defaults: 
     raises: BadPreset (exit 3) for a preset of the command line
     """
     found = JobList(source)
-    taken: dict[str, int] = {}
-    reader = _Reader(checkpoint, defaults)
+    reader = _Reader(checkpoint, defaults, Path() if "://" in source else Path(source).parent)
     load_stack(defaults.presets)
     for number, line in read_lines(stream, source):
         if isinstance(line, BadLine):
             found.bad.append(line)
             continue
         try:
-            jobs = reader.jobs(number, line)
-            for job in jobs:
-                _claim_name(job, taken)
+            found.jobs += reader.jobs(number, line)
         except (GlmimgError, ValueError) as error:
             found.bad.append(BadLine(number, problem_text(error)))
-        else:
-            found.jobs += jobs
     return found
 
 
@@ -117,45 +125,84 @@ def open_jobs(source: str, checkpoint: Checkpoint, defaults: Defaults) -> JobLis
     if source == STANDARD_INPUT:
         return read_jobs(sys.stdin.buffer, "standard input", checkpoint, defaults)
     try:
-        if "://" in source:
-            import fsspec
-
-            with fsspec.open(source, "rb") as stream:
-                return read_jobs(stream, source, checkpoint, defaults)
-        with open_regular(Path(source), BadInput, "list of jobs") as stream:
+        with _opened(source) as stream:
             return read_jobs(stream, source, checkpoint, defaults)
-    except (OSError, ImportError) as error:
-        raise BadInput(source, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise BadInput(source, f"cannot be read: {error.strerror or error}") from error
+
+
+def _opened(source: str) -> AbstractContextManager[IO[bytes]]:
+    """Raises BadInput (exit 3): no such protocol, its package missing, no such file, no regular one."""
+    if "://" not in source:
+        return open_regular(Path(source), BadInput, "list of jobs")
+    import fsspec
+
+    try:
+        return fsspec.open(source, "rb").open()  # type: ignore[no-any-return]
+    except Exception as error:  # every protocol raises its own
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise BadInput(source, f"cannot be read: {reason}") from error
 
 
 class _Reader:
-    """Makes jobs of lines; remembers presets it loaded and lines it has seen."""
+    """Makes jobs of lines; remembers presets it loaded, lines it has seen and names that are taken.
 
-    def __init__(self, checkpoint: Checkpoint, defaults: Defaults) -> None:
+    folder: where the list lies, from which its paths are meant
+    """
+
+    def __init__(self, checkpoint: Checkpoint, defaults: Defaults, folder: Path) -> None:
         self.checkpoint = checkpoint
         self.defaults = defaults
+        self.folder = folder
         self.seen: dict[bytes, int] = {}
+        self.taken: dict[str, int] = {}
         self.shelf = SourceShelf()
         self.stack = cache(lambda names: load_stack([*defaults.presets, *names]))
 
     def jobs(self, number: int, line: JobLine) -> list[BatchJob]:
-        stack: PresetStack = self.stack(line.presets)
+        """The jobs of one line. Raises GlmimgError, ValueError for a line no job can be made of."""
+        stack: PresetStack = self.stack(tuple(map(self._path, line.presets)))
         defaults = self.defaults
-        layers = {"line": line.given, "preset": stack.values, "config": defaults.config}
+        said = line.given | {key: self._path(text) for key in PATHS if isinstance(text := line.given.get(key), str)}
+        layers = {"line": said, "preset": stack.values, "config": defaults.config}
         given = precedence(flags=defaults.flags, environment=defaults.environment, **layers)
         if given.get("prompt") is None:
             raise ValueError("there is no prompt")
         given["prompt"] = stack.fill(check_prompt(given["prompt"]))
-        sources = [self.shelf.take(Path(path), self.checkpoint.source_bounds).ref for path in line.sources]
+        paths = [Path(self._path(path)) for path in line.sources]
+        sources = [self.shelf.take(path, self.checkpoint.source_bounds).ref for path in paths]
         digest = self._digest(line.name, given, sources)
-        name = line.name or f"{slug(line.given.get('prompt') or given['prompt'])}-{digest.hex()[:8]}"
         given.setdefault("seed", int.from_bytes(digest[-4:], "big") >> 1)
         first = complete(given, self.checkpoint, sources)
-        if defaults.count == 1:
-            return [BatchJob(name, number, first)]
+        if (sources or said.keys() & CONFLICTING) and (conflict := first.painting.conflict(with_sources=bool(sources))):
+            raise conflict
         seeds = range(first.sampling.seed, first.sampling.seed + defaults.count)
         jobs = [first.again(seed=seed, dit_seed=given.get("dit_seed")) for seed in seeds]
-        return [BatchJob(f"{name}-{count}", number, job) for count, job in enumerate(jobs, start=1)]
+        title = slug(line.given.get("prompt") or given["prompt"])
+        names = [line.name] if line.name else [f"{title}-{digest.hex()[:digits]}" for digits in NAME_DIGITS]
+        return [BatchJob(name, number, job) for name, job in zip(self._claim(names, number), jobs, strict=True)]
+
+    def _path(self, named: str) -> str:
+        """A path of the list, meant from its folder; from ours where only that, or just the same file, is there."""
+        beside = self.folder / named
+        if not os.path.isfile(beside) or (os.path.isfile(named) and cmp(named, beside, shallow=False)):  # noqa: PTH113
+            return named
+        return str(beside)
+
+    def _claim(self, names: Sequence[str], number: int) -> list[str]:
+        """The first of some names that is free, or with several pictures a line the names made of it.
+
+        Two jobs may not write one file, not even where a file system ignores case. Raises ValueError if none is free.
+        """
+        count = self.defaults.count
+        for name in names:
+            wanted = [name] if count == 1 else [f"{name}-{index}" for index in range(1, count + 1)]
+            folded = [unicodedata.normalize("NFC", each).casefold() for each in wanted]
+            other = next((self.taken[each] for each in folded if each in self.taken), None)
+            if other is None:
+                self.taken |= dict.fromkeys(folded, number)
+                return wanted
+        raise ValueError(f"the name {names[-1]!r} is taken by line {other}")
 
     def _digest(self, name: str | None, given: Layer, sources: list[SourceRef]) -> bytes:
         """Of what the line says, and of how often it was given before: names and seeds do not move with the lines."""
@@ -165,13 +212,6 @@ class _Reader:
             return digest
         self.seen[digest] = repeat = self.seen.get(digest, 0) + 1
         return digest if repeat == 1 else hashlib.sha256(digest + repeat.to_bytes(8, "big")).digest()
-
-
-def _claim_name(job: BatchJob, taken: dict[str, int]) -> None:
-    """Two jobs may not write one file, not even where a file system ignores case. Raises ValueError."""
-    folded = unicodedata.normalize("NFC", job.name).casefold()
-    if (other := taken.setdefault(folded, job.line)) != job.line:
-        raise ValueError(f"the name {job.name!r} is taken by line {other}")
 
 
 def line_text(given: Layer) -> str:

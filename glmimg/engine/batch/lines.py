@@ -26,6 +26,9 @@ from glmimg.request import Partial, job_form, what_is_wrong
 MAX_LINE = 1 << 20
 """Characters. A job is a few hundred; a longer line is a wrong file, and is not read into memory."""
 
+MAX_LONG = 64
+"""Times that length are skipped of a line that is too long; then the list ends."""
+
 MAX_NAME_BYTES = 200
 """Room is left for endings and for the temporary file's own ending."""
 
@@ -90,9 +93,9 @@ def read_lines(stream: IO[bytes], source: str) -> Lines:
         return
     assert isinstance(text, str)
     texts = chain([(number, text)], texts)
-    if reason := _unusable(text, ending):
+    if reason := problem_of_list(text, ending):
         yield number, BadLine(number, reason)
-    elif delimiter := _delimiter(text, ending):
+    elif delimiter := delimiter_of(text, ending):
         yield from _table(texts, delimiter)
     else:
         is_json = ending in JSON_ENDINGS or (ending != ".txt" and text.lstrip().startswith("{"))
@@ -112,13 +115,16 @@ def _texts(stream: IO[bytes]) -> Texts:
         if text.endswith("\n") or len(text) < MAX_LINE:
             yield number, text
             continue
-        while text and not text.endswith("\n"):
-            text = reader.readline(MAX_LINE)
         yield number, BadLine(number, f"is longer than {MAX_LINE // 2**20} MiB")
+        for _ in range(MAX_LONG):
+            if text.endswith("\n") or not (text := reader.readline(MAX_LINE)):
+                break
+        else:  # no list: a device, or a film
+            break
     reader.detach()
 
 
-def _unusable(first: str, ending: str) -> str:
+def problem_of_list(first: str, ending: str) -> str:
     """Why no list that begins like this can be read; empty if it can."""
     if first.startswith(("\udcff\udcfe", "\udcfe\udcff")) or first.count("\0") > len(first) // 3:
         return "is UTF-16 text; save the list as UTF-8"
@@ -129,7 +135,7 @@ def _unusable(first: str, ending: str) -> str:
     return ""
 
 
-def _delimiter(first: str, ending: str) -> str:
+def delimiter_of(first: str, ending: str) -> str:
     """What parts the cells of a table, by its header; empty for a list that is none."""
     if ending in (*JSON_ENDINGS, ".txt"):
         return ""
