@@ -8,6 +8,8 @@ import os
 import re
 import stat
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from glmimg.errors import BadImage, BadInput
 
@@ -38,6 +40,12 @@ def open_regular(path: Path, refuse: type[BadInput] = BadImage, what: str = "pic
             os.close(descriptor)
             raise refuse(path, reason)
     return os.fdopen(descriptor, "rb")
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that a file:// URI names; None if it names another machine's."""
+    parts = urlsplit(uri)
+    return Path(url2pathname(parts.path)) if parts.netloc in ("", "localhost") else None
 
 
 def hash_file(path: Path) -> str:

@@ -23,6 +23,9 @@ _FORM = re.compile(r"[<>^]?0?[0-9]{0,2}d?(\.[0-9]{1,2})?")
 """How a field may be laid out: `{index:03}`, `{prompt:.40}`."""
 
 
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
 @dataclass(frozen=True)
 class NameFields:
     """What a name pattern may refer to. index counts from 1."""
@@ -51,6 +54,8 @@ def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) 
              None is `{prompt}-{seed}` in the current directory. Several results under one name get -1, -2, ...
     raises:  OutputError (exit 2) for unknown fields and for no name at all
     """
+    if pattern is not None and ADDRESS.match(pattern):
+        raise OutputError(f"--out {pattern} is an address, and only glmimg batch writes to one", "Give a path.")
     own_name = "{prompt}-{seed}" + suffix
     if pattern is None:
         pattern = own_name

@@ -79,6 +79,7 @@ def test_a_dry_run_says_what_and_makes_nothing(glmimg: Callable[..., object], ti
         ('{"prompt": "x"}\n', "file", 2, "is not a folder"),
         ('{"prompt": "x"}\n', "file/below", 2, "is not a folder"),
         ('{"prompt": "x"}\n', "no-such://place", 2, "no-such"),
+        ('{"prompt": "x"}\n', "file://there/out", 2, "names another machine"),
     ],
 )
 def test_bad_input_ends_before_weights_load(
@@ -93,6 +94,37 @@ def test_bad_input_ends_before_weights_load(
     assert "Traceback" not in outcome.err
     missing = glmimg("batch", tmp_path / "none.jsonl", "-o", tmp_path / "out", "-m", tiny)
     assert (missing.status, "cannot be read" in missing.err) == (3, True)
+
+
+def test_addresses_of_lists_and_folders(glmimg: Callable[..., object], tiny: Path, tmp_path: Path) -> None:
+    for jobs in ("foo://jobs.txt", "file:///no/such.txt", "memory://none.txt", "file://there/x"):
+        refused = glmimg("batch", jobs, "-o", tmp_path / "out", "-m", tiny)
+        assert (refused.status, "cannot be read" in refused.err) == (3, True), refused.err
+    (tmp_path / "my jobs.txt").write_text("a\n")
+    uris = [(tmp_path / "my jobs.txt").as_uri(), "-o", (tmp_path / "my out").as_uri()]
+    planned = glmimg("batch", *uris, "-m", tiny, "--dry-run")
+    assert planned.status == 0, planned.err
+    drawn = glmimg("batch", *uris, "-m", tiny, "-s", "64x64", "--steps", "1")
+    assert drawn.status == 0, drawn.err
+    assert len([*(tmp_path / "my out").glob("a-*.png")]) == 1
+    for out in ("file:///tmp/x.png", "s3://bucket/x.png"):
+        refused = glmimg("t2i", "x", "-o", out, "-m", tiny)
+        assert (refused.status, "is an address" in refused.err) == (2, True), refused.err
+
+
+@pytest.mark.parametrize("name", [".glmimg", "results.jsonl", ".glmimg/a-lock.lock", ".glmimg/a-lock.tried"])
+def test_what_a_batch_cannot_use_is_named(glmimg: Callable[..., object], tiny: Path, tmp_path: Path, name: str) -> None:
+    """Another's file in the place of its folder, or a folder in the place of its files."""
+    (tmp_path / "jobs.jsonl").write_text('{"prompt": "a", "name": "a-lock"}')
+    place = tmp_path / "out" / name
+    place.parent.mkdir(parents=True)
+    place.touch() if name == ".glmimg" else place.mkdir()
+    refused = glmimg(
+        "batch", tmp_path / "jobs.jsonl", "-o", tmp_path / "out", "-m", tiny, "-s", "64x64", "--steps", "1"
+    )
+    assert refused.status == (1 if "lock" in name else 2), refused.err
+    assert str(place) in refused.err
+    assert "bug" not in refused.err
 
 
 def test_an_edit_in_a_list_is_what_edit_draws(glmimg: Callable[..., object], tiny: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from glmimg.atomic import write_atomically
 from glmimg.engine.batch.store import RESULTS, Store
 from glmimg.errors import DeviceLost, OutputError, WriteError
+from glmimg.files import local_path
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -38,7 +39,10 @@ def open_store(place: str, *, make: bool = True) -> Store:
         from glmimg.engine.batch.remote import RemoteStore
 
         return RemoteStore.open(place, make=make)
-    return FolderStore.open(place.removeprefix("file://"), make=make)
+    path = local_path(place) if "://" in place else Path(place)
+    if path is None:
+        raise OutputError(f"{place} names another machine", "Write the path itself, or file:///PATH.")
+    return FolderStore.open(str(path), make=make)
 
 
 class FolderStore:
@@ -59,14 +63,19 @@ class FolderStore:
         folder = Path(path)
         if not make and (folder.is_dir() or not folder.exists()):
             return cls(folder)
-        try:
-            (folder / HIDDEN).mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise OutputError(f"{path} is not a folder", "Give a folder for the batch with --out.") from error
-        except OSError as error:
-            raise OutputError(f"the folder {path} cannot be made: {error.strerror}", "Choose another place.") from error
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise OutputError(f"the folder {path} is not writable", "Choose another place with --out.")
+        for each in (folder, folder / HIDDEN):
+            try:
+                each.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError) as error:
+                raise OutputError(f"{each} is not a folder", "Give a folder for the batch with --out.") from error
+            except OSError as error:
+                reason = f"the folder {each} cannot be made: {error.strerror}"
+                raise OutputError(reason, "Choose another place.") from error
+            if not os.access(each, os.R_OK | os.W_OK | os.X_OK):
+                raise OutputError(f"the folder {each} is not writable", "Choose another place with --out.")
+        results = folder / RESULTS
+        if os.path.lexists(results) and not (results.is_file() and os.access(results, os.R_OK | os.W_OK)):
+            raise OutputError(f"{results} is no file that can be read and written", "Choose another place with --out.")
         return cls(folder)
 
     @property
@@ -97,7 +106,7 @@ class FolderStore:
 
     def read_results(self) -> Iterator[bytes]:
         path = self.folder / RESULTS
-        if not path.exists():
+        if not path.is_file():
             return
         with path.open("rb") as file:
             file.seek(self._read_bytes)
@@ -132,13 +141,16 @@ class FolderStore:
         lock = self._lock(name)
         try:
             lock.acquire(blocking=False)
+            with tried.open("ab") as file:
+                file.write(b".")
         except Timeout:
             yield False
             return
+        except OSError as error:
+            lock.release()
+            raise WriteError(error.filename or tried, error.strerror or str(error)) from error
         dead = False
         try:
-            with tried.open("ab") as file:
-                file.write(b".")
             yield True
         except DeviceLost:
             dead = True

@@ -23,7 +23,7 @@ from glmimg.engine.batch.lines import BadLine, JobLine, problem_text, read_lines
 from glmimg.engine.complete import complete
 from glmimg.engine.naming import slug
 from glmimg.errors import BadInput, BadJobs, GlmimgError
-from glmimg.files import open_regular
+from glmimg.files import local_path, open_regular
 from glmimg.job import Job, Size, SourceRef, check_prompt
 from glmimg.preset import PresetStack, load_stack
 from glmimg.request import Layer, precedence
@@ -133,8 +133,9 @@ def open_jobs(source: str, checkpoint: Checkpoint, defaults: Defaults) -> JobLis
 
 def _opened(source: str) -> AbstractContextManager[IO[bytes]]:
     """Raises BadInput (exit 3): no such protocol, its package missing, no such file, no regular one."""
-    if "://" not in source:
-        return open_regular(Path(source), BadInput, "list of jobs")
+    path = Path(source) if "://" not in source else local_path(source) if source.startswith("file://") else None
+    if path is not None:
+        return open_regular(path, BadInput, "list of jobs")
     import fsspec
 
     try:
