@@ -16,6 +16,7 @@ from glmimg.engine.batch.progress import JobEnded
 from glmimg.errors import Interrupted, OutputError, WriteError
 from glmimg.events import Noted
 from glmimg.image_io import read_provenance
+from glmimg.tokens.dump_file import parse_dump, read_dump
 from tests.batch.conftest import Run
 from tests.batch.stubs import StubStages
 
@@ -155,6 +156,65 @@ def test_files_of_another_job_are_not_overwritten(draw: Draw, tmp_path: Path) ->
     assert (tmp_path / "out" / "y.png").read_bytes() == b"mine"
     run = draw('{"prompt": "b", "name": "x"}', options=BatchOptions(force=True))
     assert run.records[0].prompt == "b"
+
+
+@pytest.mark.parametrize("what", ["{}", "mine", "newer"])
+@pytest.mark.parametrize("with_picture", [False, True])
+def test_a_dump_the_batch_did_not_write_is_not_overwritten(
+    draw: Draw, tmp_path: Path, what: str, with_picture: bool
+) -> None:
+    """A foreign file under a dump's name, and a dump of a version to come."""
+    line = '{"prompt": "a", "name": "x"}'
+    if what == "newer":
+        draw(line, out=str(tmp_path / "other"))
+        newer = json.loads((tmp_path / "other" / "x.tokens.json").read_text()) | {"version": 99}
+        what = json.dumps(newer)
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "x.tokens.json").write_text(what)
+    if with_picture:
+        (out / "x.png").write_bytes(b"mine too")
+    with pytest.raises(OutputError, match=r"x\.(png|tokens\.json) exists and was not made by this batch"):
+        draw(line)
+    assert (out / "x.tokens.json").read_text() == what
+    assert draw(line, options=BatchOptions(force=True)).records[0].status == "done"
+    assert read_dump(out / "x.tokens.json").prompt == "a"
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tokens.json"])
+@pytest.mark.parametrize("hashes", [True, False], ids=["this edition", "records without hashes"])
+def test_a_file_damaged_without_changing_its_size_is_drawn_anew(
+    draw: Draw, tmp_path: Path, name: str, hashes: bool
+) -> None:
+    line, out = '{"prompt": "a", "name": "x", "seed": 1}', tmp_path / "out"
+    draw(line)
+    whole = {path.name: path.read_bytes() for path in out.glob("x.*")}
+    if not hashes:
+        record = lines(out)[0]
+        del record["sha256"]
+        (out / "results.jsonl").write_text(json.dumps(record) + "\n")
+    assert draw(line).records == []
+    damaged = bytearray(whole[name])
+    damaged[len(damaged) // 2] ^= 0x55
+    (out / name).write_bytes(damaged)
+    assert draw(line).work.to_do == 1
+    assert (out / "x.png").read_bytes() == whole["x.png"]
+    assert read_dump(out / "x.tokens.json").target == parse_dump(whole["x.tokens.json"], "x").target
+    assert draw(line).records == []
+
+
+def test_a_file_that_came_meanwhile_is_not_overwritten(draw: Draw, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    class Intruded(StubStages):
+        def load_painter(self, *arguments):  # type: ignore[no-untyped-def]
+            (out / "x.png").write_bytes(b"mine")
+            return super().load_painter(*arguments)
+
+    run = draw('{"prompt": "a", "name": "x"}\n{"prompt": "b", "name": "y"}', Intruded(tmp_path / "log"))
+    assert {record.name: record.status for record in run.records} == {"x": "failed", "y": "done"}
+    assert "x.png" in str(run.records[0].error)
+    assert (out / "x.png").read_bytes() == b"mine"
 
 
 def test_other_weights_are_another_batch(draw: Draw, tmp_path: Path) -> None:

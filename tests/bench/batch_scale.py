@@ -79,7 +79,7 @@ def measure_start(count: int) -> dict[str, Any]:
             (folder / "out" / job.dump).write_bytes(b"d")
             record = make_record(
                 ledger.model, job, "done", picture=job.picture, tokens=job.dump, sizes={"picture": 1, "tokens": 1},
-                seconds={"tokens": 1.0, "picture": 1.0},
+                seconds={"tokens": 1.0, "picture": 1.0}, sha256=store.hashes(job),
             )  # fmt: skip
             lines.append(record.line() + b"\n")
         (folder / "out" / "results.jsonl").write_bytes(b"".join(lines))

@@ -30,7 +30,7 @@ class BatchOptions:
     rows:       jobs stage 1 works on at once
     round_size: jobs a round; None: all of them, or `rows` where both stages fit
     metadata:   whether pictures carry their making
-    force:      overwrite files of other jobs
+    force:      overwrite files the batch did not make
     """
 
     rows: int = AR_BATCH
@@ -52,7 +52,9 @@ class BatchEngine:
         self._waiting = False
         self._tell_all = tell
         self._telling = threading.Lock()
-        self.bench = Workbench(store, ledger, self._tell, options.metadata, ledger.add, lambda: self.stopping)
+        self.bench = Workbench(
+            store, ledger, self._tell, options.metadata, options.force, ledger.add, lambda: self.stopping
+        )
 
     def stop(self) -> None:
         """Ask to leave after the dumps or the picture at hand; safe in a signal handler."""

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glmimg.atomic import write_atomically
+from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.store import RESULTS, Store
 from glmimg.errors import DeviceLost, OutputError, WriteError
-from glmimg.files import local_path
+from glmimg.files import hash_file, local_path
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -97,9 +98,13 @@ class FolderStore:
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, replace: bool = False) -> None:
         with self._writing:
-            write_atomically(self.folder / name, data)
+            write_atomically(self.folder / name, data, replace=replace)
+
+    def hashes(self, job: BatchJob) -> dict[str, str]:
+        names = {"picture": job.picture, "tokens": job.dump}
+        return {what: hash_file(self.folder / name) for what, name in names.items()}
 
     def place(self, name: str) -> str:
         return str(self.folder / name)

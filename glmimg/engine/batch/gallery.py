@@ -90,7 +90,7 @@ def write_gallery(store: Store, title: str, *, force: bool = False) -> str:
         raise BadImage(store.root, "holds no pictures")
     environment = Environment(loader=PackageLoader("glmimg.engine.batch", "templates"), autoescape=True)
     page = environment.get_template("gallery.html").render(title=title, cards=cards)
-    store.write(PAGE, page.encode(errors="replace"))
+    store.write(PAGE, page.encode(errors="replace"), replace=True)
     return store.place(PAGE)
 
 

@@ -44,7 +44,7 @@ def _draw_one(bench: Workbench, stages: Stages, job: BatchJob) -> Answer:
     """Start a process for a job and wait for its answer. Raises Interrupted (exit 130) if the wait is broken off."""
     spawn = multiprocessing.get_context("spawn")
     mine, theirs = spawn.Pipe(duplex=False)
-    errand = (stages, bench.store.root, bench.metadata, job, theirs)
+    errand = (stages, bench.store.root, bench.metadata, bench.force, job, theirs)
     process = spawn.Process(target=_child, args=errand, daemon=True)
     with _held_back():
         process.start()
@@ -73,12 +73,12 @@ def _held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _child(stages: Stages, place: str, metadata: bool, job: BatchJob, answers: Connection) -> None:
+def _child(stages: Stages, place: str, metadata: bool, force: bool, job: BatchJob, answers: Connection) -> None:
     """Runs in the other process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     answer: Answer = Outcome(job, "held")
     try:
-        bench = Workbench.at(place, stages, metadata)
+        bench = Workbench.at(place, stages, metadata, force)
         with Engine(stages, Scope.of([job.job])) as engine:
             for outcome in draw_in_rounds(bench, [([[job]], [])], engine):
                 answer = outcome

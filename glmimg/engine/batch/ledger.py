@@ -29,7 +29,7 @@ class Record(BaseModel):
     key:     identity of job and weights: another job under the same name has another key
     picture: file name, None if the job failed
     tokens:  file name of the dump, None if the job failed before it was written
-    sizes:   bytes of each of the two files
+    sizes, sha256: of each of the two files
     seconds: of each stage, None for one that did not finish in the run that wrote this
     """
 
@@ -49,6 +49,7 @@ class Record(BaseModel):
     picture: str | None = None
     tokens: str | None = None
     sizes: dict[str, int] = {}
+    sha256: dict[str, str] = {}
     seconds: dict[str, float | None] = {}
     error: str | None = None
     model: str
@@ -98,6 +99,7 @@ class Entry:
     key: str
     sizes: dict[str, int]
     seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None]
+    sha256: dict[str, str] = field(default_factory=dict)
 
 
 _read_entry = TypeAdapter(Entry).validate_json
@@ -145,12 +147,14 @@ class Ledger:
     def add(self, record: Record) -> None:
         """Put a record on disk. Raises WriteError (exit 1)."""
         self.store.add_result(record.line())
-        self.entries[record.name] = Entry(record.name, record.status, record.key, record.sizes, record.seconds)
+        self.entries[record.name] = Entry(
+            record.name, record.status, record.key, record.sizes, record.seconds, record.sha256
+        )
 
-    def is_done(self, job: BatchJob) -> bool:
-        """Whether the ledger says so, for just this job and these weights."""
+    def entry_of(self, job: BatchJob) -> Entry | None:
+        """What the ledger says of just this job drawn with these weights."""
         entry = self.entries.get(job.name)
-        return entry is not None and entry.status == "done" and entry.key == job_key(self.model, job.job)
+        return entry if entry is not None and entry.key == job_key(self.model, job.job) else None
 
     def has_failed(self, job: BatchJob) -> bool:
         """Whether its last record says so."""

@@ -91,7 +91,7 @@ class RayEngine(BatchEngine):
 
         place = self.store.root if "://" in self.store.root else str(Path(self.store.root).absolute())
         common: dict[str, Any] = _resources(self.cluster)
-        common["fn_constructor_args"] = (self.stages, scope, place, self.options.metadata)
+        common["fn_constructor_args"] = (self.stages, scope, place, self.options.metadata, self.options.force)
         # Pools of a fixed size. Ray starts dead workers again, and their work, without end; MAX_DEATHS ends it.
         ar, dit = (ray.data.ActorPoolStrategy(size=n) for n in (self.cluster.ar_workers, self.cluster.dit_workers))
         batches = ray.data.from_items(items, override_num_blocks=len(items))
@@ -172,9 +172,9 @@ class _Worker:
 
     half: Half
 
-    def __init__(self, stages: Stages, scope: Scope, place: str, metadata: bool) -> None:
+    def __init__(self, stages: Stages, scope: Scope, place: str, metadata: bool, force: bool = False) -> None:
         self.engine = Engine(stages, scope)
-        self.bench = Workbench.at(place, stages, metadata)
+        self.bench = Workbench.at(place, stages, metadata, force)
         self.broken: GlmimgError | None = None
         try:
             self.engine.load(self.half)

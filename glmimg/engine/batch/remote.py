@@ -15,8 +15,9 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.store import RESULTS
-from glmimg.errors import DeviceLost, OutputError, WriteError
+from glmimg.errors import DeviceLost, NameTaken, OutputError, WriteError
 
 PARTS = "results"
 TRIED = ".tried"
@@ -73,11 +74,16 @@ class RemoteStore:
     def read(self, name: str) -> bytes:
         return bytes(self.files.cat_file(self._at(name)))
 
-    def write(self, name: str, data: bytes) -> None:
+    def write(self, name: str, data: bytes, *, replace: bool = False) -> None:
         try:
-            self.files.pipe_file(self._at(name), data)
+            self.files.pipe_file(self._at(name), data, mode="overwrite" if replace else "create")
+        except FileExistsError as error:
+            raise NameTaken(self.place(name)) from error
         except Exception as error:  # every protocol raises its own
             raise WriteError(self.place(name), str(error)) from error
+
+    def hashes(self, job: BatchJob) -> dict[str, str]:
+        return {}
 
     def place(self, name: str) -> str:
         return f"{self.uri}/{name}"
@@ -97,7 +103,8 @@ class RemoteStore:
             self._lines, self._part = [], self._part + 1
         self._lines.append(line)
         self._seen.add(hash(line))
-        self.write(f"{PARTS}/{self._run}-{self._part:06}.jsonl", b"\n".join(self._lines) + b"\n")
+        part = f"{PARTS}/{self._run}-{self._part:06}.jsonl"
+        self.write(part, b"\n".join(self._lines) + b"\n", replace=True)
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
@@ -136,7 +143,7 @@ class RemoteStore:
         own = sorted(path for path in self.files.find(f"{self.path}/{PARTS}") if f"{PARTS}/{self._run}-" in path)
         for path in own:
             lines += self._new_lines(bytes(self.files.cat_file(path)))
-        self.write(RESULTS, b"".join(lines))
+        self.write(RESULTS, b"".join(lines), replace=True)
 
     def _new_lines(self, data: bytes) -> Iterator[bytes]:
         for line in data.splitlines():

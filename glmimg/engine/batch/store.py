@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+from glmimg.engine.batch.joblist import BatchJob
+
 RESULTS = "results.jsonl"
 
 
@@ -28,8 +30,11 @@ class Store(Protocol):
     def read(self, name: str) -> bytes:
         """A whole file. Raises OSError."""
 
-    def write(self, name: str, data: bytes) -> None:
-        """A file, whole or not at all. Raises WriteError (exit 1)."""
+    def write(self, name: str, data: bytes, *, replace: bool = False) -> None:
+        """A file, whole or not at all. Raises WriteError (exit 1); NameTaken without `replace` where one is there."""
+
+    def hashes(self, job: BatchJob) -> dict[str, str]:
+        """SHA-256 of a job's `picture` and `tokens`; empty where telling it would mean fetching them."""
 
     def place(self, name: str) -> str:
         """What a person calls the file: a path or a URI."""

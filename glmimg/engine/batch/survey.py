@@ -6,18 +6,21 @@ counts even if the process died before it could say so.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.ledger import Ledger, job_key
+from glmimg.engine.batch.ledger import Entry, Ledger
 from glmimg.engine.batch.store import Store
 from glmimg.errors import BadDump, BadImage, OutputError
 from glmimg.image_io import read_provenance
+from glmimg.pictures import PNG, opened
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import parse_dump
 
+Check = Callable[[BatchJob, Store, Ledger], object]
 State = Literal["done", "found", "paint", "write"]
 """Of a job: whole and recorded; whole, but not recorded; its dump is there; nothing is there."""
 
@@ -55,14 +58,14 @@ class Survey:
 def survey(jobs: list[BatchJob], store: Store, ledger: Ledger, *, force: bool = False) -> Survey:
     """Sort the jobs by what is there.
 
-    force:  files of another job under a name are to be overwritten
+    force:  files the batch did not make are to be overwritten
     raises: OutputError (exit 2) naming such files otherwise
     """
     found, conflicts = Survey(), []
     sizes, deaths = store.sizes(), store.deaths()
     for job in jobs:
         try:
-            state = state_of(job, store, ledger, sizes)
+            state = look(job, store, ledger, sizes, deaths.get(job.name, 0)).state
         except OutputError as conflict:
             if not force:
                 conflicts.append(conflict.message)
@@ -84,25 +87,51 @@ def survey(jobs: list[BatchJob], store: Store, ledger: Ledger, *, force: bool = 
     return found
 
 
-def state_of(job: BatchJob, store: Store, ledger: Ledger, sizes: dict[str, int] | None = None) -> State:
-    """What of a job is there. sizes: of the files in the store. Raises OutputError for files of another job."""
-    if sizes is None:
-        sizes = {name: store.size(name) for name in (job.picture, job.dump) if store.exists(name)}
-    has_dump, has_picture = job.dump in sizes, job.picture in sizes
-    there = {"picture": sizes.get(job.picture), "tokens": sizes.get(job.dump)}
-    if ledger.is_done(job) and ledger.entries[job.name].sizes == there:
-        return "done"
-    if has_dump:
-        try:
-            read_own_dump(job, store, ledger)
-        except BadDump:
-            has_dump = False
-    if has_picture and _is_own_picture(job, store, ledger):
-        return "found" if has_dump else "write"
-    entry = ledger.entries.get(job.name)
-    if has_picture and not has_dump and (entry is None or entry.key != job_key(ledger.model, job.job)):
-        raise OutputError(f"{store.place(job.picture)} exists and was not made by this batch")
-    return "paint" if has_dump else "write"
+@dataclass(frozen=True)
+class Found:
+    """What of a job is there. stale: files of its own that are of no use, which may be overwritten."""
+
+    state: State
+    stale: frozenset[str] = frozenset()
+
+
+def look(job: BatchJob, store: Store, ledger: Ledger, sizes: dict[str, int], deaths: int) -> Found:
+    """What of a job is there: the one place that says what counts as done.
+
+    sizes:  of the files in the store
+    deaths: how often a process died on the job, and may have left files that no record tells of
+    raises: OutputError (exit 2) for files the batch did not make
+    """
+    entry = ledger.entry_of(job)
+    if entry is not None and entry.status == "done" and _is_as_recorded(job, entry, store, ledger, sizes):
+        return Found("done")
+    has_dump = job.dump in sizes and _is_sound(read_own_dump, job, store, ledger)
+    has_picture = job.picture in sizes and _is_sound(check_own_picture, job, store, ledger)
+    useless = {job.dump: not has_dump, job.picture: not has_picture}
+    stale = frozenset(name for name, holds in useless.items() if holds and name in sizes)
+    if stale and entry is None and not deaths:
+        raise OutputError(f"{store.place(min(stale))} exists and was not made by this batch")
+    if not has_dump:  # a picture of other tokens would not be its picture
+        return Found("write", stale | ({job.picture} & sizes.keys()))
+    return Found("found" if has_picture else "paint", stale)
+
+
+def _is_as_recorded(job: BatchJob, entry: Entry, store: Store, ledger: Ledger, sizes: dict[str, int]) -> bool:
+    """Whether both files have the size and the content that were recorded; older records know the size only."""
+    if entry.sizes != {"picture": sizes.get(job.picture), "tokens": sizes.get(job.dump)}:
+        return False
+    if entry.sha256:
+        return entry.sha256 == store.hashes(job)
+    return all(_is_sound(check, job, store, ledger) for check in (read_own_dump, check_picture))
+
+
+def _is_sound(check: Check, job: BatchJob, store: Store, ledger: Ledger) -> bool:
+    """Whether a file is whole. Raises OutputError for one of another job."""
+    try:
+        check(job, store, ledger)
+    except (BadDump, BadImage):
+        return False
+    return True
 
 
 def read_own_dump(job: BatchJob, store: Store, ledger: Ledger) -> TokenDump:
@@ -122,14 +151,22 @@ def read_own_dump(job: BatchJob, store: Store, ledger: Ledger) -> TokenDump:
     return dump
 
 
-def _is_own_picture(job: BatchJob, store: Store, ledger: Ledger) -> bool:
-    """Whether the picture says it is this job's; False for one that says nothing. Raises OutputError."""
+def check_own_picture(job: BatchJob, store: Store, ledger: Ledger) -> None:
+    """Refuse a picture that does not say whose it is, or is damaged (BadImage), or is another job's (OutputError)."""
     name = store.place(job.picture)
-    try:
-        made = read_provenance(Path(name), store.read(job.picture))
-    except (BadImage, OSError):
-        return False
+    made = read_provenance(Path(name), check_picture(job, store, ledger))
     weights = (made.model.fingerprint, tuple(made.changes))
     if made.job != job.job or weights != (ledger.model.fingerprint, ledger.model.changes):
         raise OutputError(f"{name} is a picture of another job or model")
-    return True
+
+
+def check_picture(job: BatchJob, store: Store, ledger: Ledger) -> bytes:
+    """The picture of a job, whoever's it is. Raises BadImage (exit 3) for one that is missing or damaged."""
+    name = store.place(job.picture)
+    try:
+        data = store.read(job.picture)
+    except OSError as error:
+        raise BadImage(name, f"cannot be read: {error.strerror or error}") from error
+    with opened(name, data, formats=PNG) as image:
+        image.verify()
+    return data

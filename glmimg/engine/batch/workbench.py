@@ -20,7 +20,7 @@ from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, Record, make_record
 from glmimg.engine.batch.progress import Tell
 from glmimg.engine.batch.store import Store
-from glmimg.engine.batch.survey import State, read_own_dump, state_of
+from glmimg.engine.batch.survey import Found, State, look, read_own_dump
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted, OutputError, WriteError
@@ -57,17 +57,21 @@ class Workbench:
     ledger: Ledger
     tell: Tell
     metadata: bool
+    force: bool
     keep: Callable[[Record], None]
     stop: Callable[[], bool]
     shares: dict[str, float] = field(default_factory=dict)
     """Seconds of stage 1 for each job whose dump was written here and whose picture is not."""
 
+    stale: set[str] = field(default_factory=set)
+    """Files that may be overwritten: of no use, and the batch's own or anybody's with `force`."""
+
     @classmethod
-    def at(cls, place: str, stages: Stages, metadata: bool) -> Self:
+    def at(cls, place: str, stages: Stages, metadata: bool, force: bool) -> Self:
         """One for another process, which nobody watches, at the place it shares with the others."""
         store = open_store(place)
         ledger = Ledger(store, stages.model)
-        return cls(store, ledger, unwatched, metadata, ledger.add, lambda: False)
+        return cls(store, ledger, unwatched, metadata, force, ledger.add, lambda: False)
 
     def write(self, engine: Engine, jobs: Sequence[BatchJob]) -> list[Outcome]:
         """Stage 1 for jobs of one shape. Raises Interrupted, WriteError for a full disk, DeviceLost."""
@@ -76,10 +80,17 @@ class Workbench:
             mine = [job for job in jobs if claims.enter_context(self.store.claim(job.name))]
             outcomes = [Outcome(job, "held") for job in jobs if job not in mine]
             self.ledger.refresh()
-            states = {job: self._state(job) for job in mine}
-            outcomes += [Outcome(job, "gone") for job in mine if states[job] == "done"]
-            outcomes += [Outcome(job, "written") for job in mine if states[job] in ("found", "paint")]
-            missing = [job for job in mine if states[job] == "write"]
+            missing = []
+            for job in mine:
+                try:
+                    state = self._state(job)
+                except OutputError as error:
+                    outcomes.append(self.fail(job, error.message))
+                    continue
+                if state == "write":
+                    missing.append(job)
+                else:
+                    outcomes.append(Outcome(job, "gone" if state == "done" else "written"))
             return [*outcomes, *(self._write(engine, missing) if missing else ())]
 
     def paint(self, engine: Engine, job: BatchJob) -> Outcome:
@@ -89,10 +100,10 @@ class Workbench:
             if not mine:
                 return Outcome(job, "held")
             self.ledger.refresh()
-            state = self._state(job)
-            if state == "done":
-                return Outcome(job, "gone")
             try:
+                state = self._state(job)
+                if state == "done":
+                    return Outcome(job, "gone")
                 record = self._done(job, None, None) if state == "found" else self._paint(engine, job)
             except BaseException as error:
                 self._raise_fatal(job, error)
@@ -118,7 +129,7 @@ class Workbench:
             dumps = list(engine.write([TokenWork(job.job) for job in jobs]))
             share = round((time.perf_counter() - started) / len(jobs), 3)
             for job, dump in zip(jobs, dumps, strict=True):
-                self.store.write(job.dump, dump.to_json().encode())
+                self.store.write(job.dump, dump.to_json().encode(), replace=job.dump in self.stale)
                 self.shares[job.name] = share
         except BaseException as error:
             self._raise_fatal(jobs[0], error)
@@ -131,7 +142,7 @@ class Workbench:
         started = time.perf_counter()
         picture = engine.paint(dump, job.job.painting)
         seconds = round(time.perf_counter() - started, 3)
-        self.store.write(job.picture, picture.encode(metadata=self.metadata))
+        self.store.write(job.picture, picture.encode(metadata=self.metadata), replace=job.picture in self.stale)
         return self._done(job, self.shares.pop(job.name, dump.stats.seconds), seconds)
 
     def _done(self, job: BatchJob, tokens_seconds: float | None, picture_seconds: float | None) -> Record:
@@ -143,6 +154,7 @@ class Workbench:
             picture=job.picture,
             tokens=job.dump,
             sizes={"picture": self.store.size(job.picture), "tokens": self.store.size(job.dump)},
+            sha256=self.store.hashes(job),
             seconds={"tokens": tokens_seconds, "picture": picture_seconds},
         )
 
@@ -168,11 +180,17 @@ class Workbench:
         return make_record(self.ledger.model, job, "failed", error=failure_text(error), **files)
 
     def _state(self, job: BatchJob) -> State:
-        """What is there of a job held here; files of another one count as nothing, as somebody said --force."""
+        """What is there of a job held here. Raises OutputError for files of others, which count as nothing by force."""
+        names = (job.picture, job.dump)
+        sizes = {name: self.store.size(name) for name in names if self.store.exists(name)}
         try:
-            return state_of(job, self.store, self.ledger)
+            found = look(job, self.store, self.ledger, sizes, self.store.deaths().get(job.name, 1) - 1)
         except OutputError:
-            return "write"
+            if not self.force:
+                raise
+            found = Found("write", frozenset(names))
+        self.stale |= found.stale
+        return found.state
 
     def check_stop(self) -> None:
         """Raise Interrupted (exit 130) if somebody asked to stop."""
