@@ -182,18 +182,12 @@ def test_a_dump_the_batch_did_not_write_is_not_overwritten(
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.tokens.json"])
-@pytest.mark.parametrize("hashes", [True, False], ids=["this edition", "records without hashes"])
-def test_a_file_damaged_without_changing_its_size_is_drawn_anew(
-    draw: Draw, tmp_path: Path, name: str, hashes: bool
-) -> None:
+def test_a_file_damaged_without_changing_its_size_is_drawn_anew(draw: Draw, tmp_path: Path, name: str) -> None:
     line, out = '{"prompt": "a", "name": "x", "seed": 1}', tmp_path / "out"
     draw(line)
     whole = {path.name: path.read_bytes() for path in out.glob("x.*")}
-    if not hashes:
-        record = lines(out)[0]
-        del record["sha256"]
-        (out / "results.jsonl").write_text(json.dumps(record) + "\n")
-    assert draw(line).records == []
+    (out / name).write_bytes(whole[name])
+    assert draw(line).records == [], "touched, and what it was"
     damaged = bytearray(whole[name])
     damaged[len(damaged) // 2] ^= 0x55
     (out / name).write_bytes(damaged)
@@ -201,6 +195,21 @@ def test_a_file_damaged_without_changing_its_size_is_drawn_anew(
     assert (out / "x.png").read_bytes() == whole["x.png"]
     assert read_dump(out / "x.tokens.json").target == parse_dump(whole["x.tokens.json"], "x").target
     assert draw(line).records == []
+
+
+def test_records_without_hashes_stay_done_by_size_and_none_is_read_that_nobody_touched(
+    draw: Draw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, out = '{"prompt": "a", "name": "x"}', tmp_path / "out"
+    draw(line)
+    monkeypatch.setattr(FolderStore, "hashes", lambda *_: pytest.fail("it was read"))
+    assert len(draw(line).work.done) == 1
+    record = {key: value for key, value in lines(out)[0].items() if key not in ("sha256", "changed")}
+    (out / "results.jsonl").write_text(json.dumps(record) + "\n")
+    assert len(draw(line).work.done) == 1
+    (out / "x.png").write_bytes(b"short")
+    monkeypatch.undo()
+    assert len(draw(line).work.paint) == 1
 
 
 def test_a_file_that_came_meanwhile_is_not_overwritten(draw: Draw, tmp_path: Path) -> None:

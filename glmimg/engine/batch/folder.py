@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from glmimg.atomic import write_atomically
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.store import RESULTS, Store
+from glmimg.engine.batch.store import RESULTS, Stamp, Store
 from glmimg.errors import DeviceLost, OutputError, WriteError
 from glmimg.files import hash_file, local_path
 
@@ -83,17 +83,17 @@ class FolderStore:
     def root(self) -> str:
         return str(self.folder)
 
-    def sizes(self) -> dict[str, int]:
+    def stamps(self) -> dict[str, Stamp]:
         if not self.folder.exists():
             return {}
         with os.scandir(self.folder) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+            return {entry.name: _stamp(entry.stat()) for entry in entries if entry.is_file()}
 
     def exists(self, name: str) -> bool:
         return (self.folder / name).is_file()
 
-    def size(self, name: str) -> int:
-        return (self.folder / name).stat().st_size
+    def stamp(self, name: str) -> Stamp:
+        return _stamp((self.folder / name).stat())
 
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
@@ -210,3 +210,7 @@ class FolderStore:
         from filelock import FileLock
 
         return FileLock(self.folder / HIDDEN / f"{name}.lock", thread_local=False)
+
+
+def _stamp(status: os.stat_result) -> Stamp:
+    return Stamp(status.st_size, status.st_ctime_ns)

@@ -112,7 +112,7 @@ def _cards(store: Store) -> Iterator[Card]:
         card = Card(record.name, record.prompt, _told(record.model_dump(include={*SHOWN})), tokens, record.error)
         yield card if record.picture is None else _with_picture(card, store, record.picture)
     recorded = {record.picture for record in records}
-    for name in sorted(store.sizes().keys() - recorded):
+    for name in sorted(store.stamps().keys() - recorded):
         if name.lower().endswith(ENDINGS) and not name.startswith("."):
             yield _with_picture(Card(name), store, name)
 

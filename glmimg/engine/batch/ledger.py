@@ -8,7 +8,7 @@ import socket
 import threading
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -29,7 +29,7 @@ class Record(BaseModel):
     key:     identity of job and weights: another job under the same name has another key
     picture: file name, None if the job failed
     tokens:  file name of the dump, None if the job failed before it was written
-    sizes, sha256: of each of the two files
+    sizes, sha256, changed: of each of the two files, as `Stamp` has them
     seconds: of each stage, None for one that did not finish in the run that wrote this
     """
 
@@ -50,6 +50,7 @@ class Record(BaseModel):
     tokens: str | None = None
     sizes: dict[str, int] = {}
     sha256: dict[str, str] = {}
+    changed: dict[str, int] = {}
     seconds: dict[str, float | None] = {}
     error: str | None = None
     model: str
@@ -100,6 +101,7 @@ class Entry:
     sizes: dict[str, int]
     seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None]
     sha256: dict[str, str] = field(default_factory=dict)
+    changed: dict[str, int] = field(default_factory=dict)
 
 
 _read_entry = TypeAdapter(Entry).validate_json
@@ -147,9 +149,7 @@ class Ledger:
     def add(self, record: Record) -> None:
         """Put a record on disk. Raises WriteError (exit 1)."""
         self.store.add_result(record.line())
-        self.entries[record.name] = Entry(
-            record.name, record.status, record.key, record.sizes, record.seconds, record.sha256
-        )
+        self.entries[record.name] = Entry(**{each.name: getattr(record, each.name) for each in fields(Entry)})
 
     def entry_of(self, job: BatchJob) -> Entry | None:
         """What the ledger says of just this job drawn with these weights."""

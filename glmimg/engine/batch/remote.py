@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.store import RESULTS
+from glmimg.engine.batch.store import RESULTS, Stamp
 from glmimg.errors import DeviceLost, NameTaken, OutputError, WriteError
 
 PARTS = "results"
@@ -61,15 +61,15 @@ class RemoteStore:
     def root(self) -> str:
         return self.uri
 
-    def sizes(self) -> dict[str, int]:
+    def stamps(self) -> dict[str, Stamp]:
         entries = self.files.ls(self.path, detail=True) if self.files.exists(self.path) else []
-        return {_base(entry["name"]): int(entry["size"]) for entry in entries if entry["type"] == "file"}
+        return {_base(entry["name"]): Stamp(int(entry["size"])) for entry in entries if entry["type"] == "file"}
 
     def exists(self, name: str) -> bool:
         return bool(self.files.isfile(self._at(name)))
 
-    def size(self, name: str) -> int:
-        return int(self.files.size(self._at(name)))
+    def stamp(self, name: str) -> Stamp:
+        return Stamp(int(self.files.size(self._at(name))))
 
     def read(self, name: str) -> bytes:
         return bytes(self.files.cat_file(self._at(name)))

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from glmimg.engine.batch.joblist import BatchJob
 
 RESULTS = "results.jsonl"
+
+
+class Stamp(NamedTuple):
+    """What tells a file from another without reading it.
+
+    size:    in bytes
+    changed: when its content or its name last did, in nanoseconds; 0 where the place does not say
+    """
+
+    size: int
+    changed: int = 0
 
 
 class Store(Protocol):
@@ -18,14 +29,14 @@ class Store(Protocol):
     def root(self) -> str:
         """What `open_store` opens it by."""
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes of every file there."""
+    def stamps(self) -> dict[str, Stamp]:
+        """Of every file there."""
 
     def exists(self, name: str) -> bool:
         """Whether a file is there, whole."""
 
-    def size(self, name: str) -> int:
-        """Bytes of one file. Raises OSError."""
+    def stamp(self, name: str) -> Stamp:
+        """Of one file. Raises OSError."""
 
     def read(self, name: str) -> bytes:
         """A whole file. Raises OSError."""

@@ -13,7 +13,7 @@ from typing import Literal
 
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Entry, Ledger
-from glmimg.engine.batch.store import Store
+from glmimg.engine.batch.store import Stamp, Store
 from glmimg.errors import BadDump, BadImage, OutputError
 from glmimg.image_io import read_provenance
 from glmimg.pictures import PNG, opened
@@ -62,10 +62,10 @@ def survey(jobs: list[BatchJob], store: Store, ledger: Ledger, *, force: bool = 
     raises: OutputError (exit 2) naming such files otherwise
     """
     found, conflicts = Survey(), []
-    sizes, deaths = store.sizes(), store.deaths()
+    there, deaths = store.stamps(), store.deaths()
     for job in jobs:
         try:
-            state = look(job, store, ledger, sizes, deaths.get(job.name, 0)).state
+            state = look(job, store, ledger, there, deaths.get(job.name, 0)).state
         except OutputError as conflict:
             if not force:
                 conflicts.append(conflict.message)
@@ -95,34 +95,37 @@ class Found:
     stale: frozenset[str] = frozenset()
 
 
-def look(job: BatchJob, store: Store, ledger: Ledger, sizes: dict[str, int], deaths: int) -> Found:
+def look(job: BatchJob, store: Store, ledger: Ledger, there: dict[str, Stamp], deaths: int) -> Found:
     """What of a job is there: the one place that says what counts as done.
 
-    sizes:  of the files in the store
+    there:  the files in the store
     deaths: how often a process died on the job, and may have left files that no record tells of
     raises: OutputError (exit 2) for files the batch did not make
     """
     entry = ledger.entry_of(job)
-    if entry is not None and entry.status == "done" and _is_as_recorded(job, entry, store, ledger, sizes):
+    if entry is not None and entry.status == "done" and _is_as_recorded(job, entry, store, there):
         return Found("done")
-    has_dump = job.dump in sizes and _is_sound(read_own_dump, job, store, ledger)
-    has_picture = job.picture in sizes and _is_sound(check_own_picture, job, store, ledger)
+    has_dump = job.dump in there and _is_sound(read_own_dump, job, store, ledger)
+    has_picture = job.picture in there and _is_sound(check_own_picture, job, store, ledger)
     useless = {job.dump: not has_dump, job.picture: not has_picture}
-    stale = frozenset(name for name, holds in useless.items() if holds and name in sizes)
+    stale = frozenset(name for name, holds in useless.items() if holds and name in there)
     if stale and entry is None and not deaths:
         raise OutputError(f"{store.place(min(stale))} exists and was not made by this batch")
     if not has_dump:  # a picture of other tokens would not be its picture
-        return Found("write", stale | ({job.picture} & sizes.keys()))
+        return Found("write", stale | ({job.picture} & there.keys()))
     return Found("found" if has_picture else "paint", stale)
 
 
-def _is_as_recorded(job: BatchJob, entry: Entry, store: Store, ledger: Ledger, sizes: dict[str, int]) -> bool:
-    """Whether both files have the size and the content that were recorded; older records know the size only."""
-    if entry.sizes != {"picture": sizes.get(job.picture), "tokens": sizes.get(job.dump)}:
+def _is_as_recorded(job: BatchJob, entry: Entry, store: Store, there: dict[str, Stamp]) -> bool:
+    """Whether both files have the size and the content that were recorded; older records know the size only.
+
+    A file nobody touched since is not read again.
+    """
+    found = {what: there[name] for what, name in (("picture", job.picture), ("tokens", job.dump)) if name in there}
+    if entry.sizes != {what: stamp.size for what, stamp in found.items()}:
         return False
-    if entry.sha256:
-        return entry.sha256 == store.hashes(job)
-    return all(_is_sound(check, job, store, ledger) for check in (read_own_dump, check_picture))
+    untouched = entry.changed == {what: stamp.changed for what, stamp in found.items()}
+    return untouched or not entry.sha256 or entry.sha256 == store.hashes(job)
 
 
 def _is_sound(check: Check, job: BatchJob, store: Store, ledger: Ledger) -> bool:

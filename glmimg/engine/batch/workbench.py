@@ -147,14 +147,16 @@ class Workbench:
 
     def _done(self, job: BatchJob, tokens_seconds: float | None, picture_seconds: float | None) -> Record:
         """The record of a job whose two files are on disk. Times are None where they are not known."""
+        stamps = {"picture": self.store.stamp(job.picture), "tokens": self.store.stamp(job.dump)}
         return make_record(
             self.ledger.model,
             job,
             "done",
             picture=job.picture,
             tokens=job.dump,
-            sizes={"picture": self.store.size(job.picture), "tokens": self.store.size(job.dump)},
+            sizes={what: stamp.size for what, stamp in stamps.items()},
             sha256=self.store.hashes(job),
+            changed={what: stamp.changed for what, stamp in stamps.items() if stamp.changed},
             seconds={"tokens": tokens_seconds, "picture": picture_seconds},
         )
 
@@ -182,9 +184,9 @@ class Workbench:
     def _state(self, job: BatchJob) -> State:
         """What is there of a job held here. Raises OutputError for files of others, which count as nothing by force."""
         names = (job.picture, job.dump)
-        sizes = {name: self.store.size(name) for name in names if self.store.exists(name)}
+        there = {name: self.store.stamp(name) for name in names if self.store.exists(name)}
         try:
-            found = look(job, self.store, self.ledger, sizes, self.store.deaths().get(job.name, 1) - 1)
+            found = look(job, self.store, self.ledger, there, self.store.deaths().get(job.name, 1) - 1)
         except OutputError:
             if not self.force:
                 raise
