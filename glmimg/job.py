@@ -273,6 +273,12 @@ class Job(BaseModel):
         self.painting.check_drop(self.scene.size.cells)
         return self
 
+    @property
+    def drawn(self) -> Self:
+        """What of the job decides its pixels: not where its sources lie."""
+        sources = tuple(source.model_copy(update={"path": ""}) for source in self.scene.sources)
+        return self.model_copy(update={"scene": self.scene.model_copy(update={"sources": sources})})
+
     def again(self, *, seed: int, dit_seed: int | None = None) -> Self:
         """The same job with another seed, and that seed for stage 2 unless another is given.
 

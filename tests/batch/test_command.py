@@ -144,6 +144,24 @@ def test_an_edit_in_a_list_is_what_edit_draws(glmimg: Callable[..., object], tin
     assert np.array_equal(*pixels)
 
 
+def test_a_list_of_edits_goes_on_from_any_folder(
+    glmimg: Callable[..., object], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pictures are found from its own folder, by another path each time."""
+    lists, out = tmp_path / "lists", tmp_path / "out"
+    lists.mkdir()
+    Image.new("RGB", (64, 64), "red").save(lists / "source.png")
+    (lists / "jobs.csv").write_text("prompt,sources\nx,source.png\n")
+    common = ("-o", out, "-m", tiny, "-s", "64x64", "--steps", "1")
+    for folder, jobs in ((tmp_path, "lists/jobs.csv"), (lists, "jobs.csv"), (tmp_path, lists / "jobs.csv")):
+        monkeypatch.chdir(folder)
+        drawn = glmimg("batch", jobs, *common)
+        assert drawn.status == 0, drawn.err
+        assert len([*out.glob("*.png")]) == 1
+    lines = (out / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seconds"]["picture"] is None for line in lines] == [False, True, True], "drawn once"
+
+
 def test_a_coprocess_answers_each_prompt_at_once(tiny: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "glmimg", "t2i", "--prompts", "-", "-m", str(tiny), "-s", "64x64"]
     command += ["--steps", "1", "--seed", "1", "-o", "p.png"]

@@ -147,7 +147,7 @@ def read_own_dump(job: BatchJob, store: Store, ledger: Ledger) -> TokenDump:
         dump = parse_dump(store.read(job.dump), name)
     except OSError as error:
         raise BadDump(name, f"cannot be read: {error.strerror or error}") from error
-    if dump.job(job.job.painting) != job.job:
+    if dump.job(job.job.painting).drawn != job.job.drawn:
         raise OutputError(f"{name} belongs to another job ({dump.prompt[:60]!r}, {dump.width}x{dump.height})")
     if not ledger.model.wrote(dump):
         raise OutputError(f"{name} was written by other weights ({', '.join([dump.model.id, *dump.model.changes])})")
@@ -159,7 +159,7 @@ def check_own_picture(job: BatchJob, store: Store, ledger: Ledger) -> None:
     name = store.place(job.picture)
     made = read_provenance(Path(name), check_picture(job, store, ledger))
     weights = (made.model.fingerprint, tuple(made.changes))
-    if made.job != job.job or weights != (ledger.model.fingerprint, ledger.model.changes):
+    if made.job.drawn != job.job.drawn or weights != (ledger.model.fingerprint, ledger.model.changes):
         raise OutputError(f"{name} is a picture of another job or model")
 
 
