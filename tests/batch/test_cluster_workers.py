@@ -25,9 +25,9 @@ from tests.batch.stubs import StubPainter, StubStages, StubTokens
 TEXT = "a\nb\nc\nraise tokens\nraise picture\nd\n"
 
 
-def carry(jobs: list[BatchJob], out: Path, stages: StubStages) -> list[Outcome]:
+def carry(jobs: list[BatchJob], out: Path, stages: StubStages, run: str = "") -> list[Outcome]:
     """What Ray Data does with the two kinds of workers, one after the other in this process."""
-    arguments = pickle.loads(pickle.dumps((stages, Scope(64, 64), str(out), True)))
+    arguments = pickle.loads(pickle.dumps((stages, Scope(64, 64), str(out), True, False, run)))
     write, paint = _TokenWorker(*arguments), _PaintWorker(*arguments)
     rows = [row for batch in plan_batches(jobs, set(), 4) for row in write({"jobs": pickle.dumps(batch)})]
     return [pickle.loads(paint(row)["outcome"]) for row in rows]
@@ -54,6 +54,24 @@ def test_a_job_that_killed_two_workers_fails_and_kills_no_third(tmp_path: Path) 
     assert record is not None
     assert (record.status, record.error) == ("failed", "2 workers died while working on it")
     assert store.deaths() == {}
+
+
+def test_work_of_a_lost_worker_done_again_records_no_failure_twice(tmp_path: Path) -> None:
+    """Ray hands the same row to another worker if one dies between recording and answering."""
+    out, text = tmp_path / "out", "a\nraise tokens\nraise picture\ndie\n"
+    jobs = make_jobs(tmp_path, text)
+    FolderStore.open(str(out))
+    (out / ".glmimg" / f"{jobs[3].name}.tried").write_bytes(b"..")
+    first = carry(jobs, out, StubStages(tmp_path / "log"), "run 1")
+    written = (out / "results.jsonl").read_bytes()
+    again = carry(make_jobs(tmp_path, text), out, StubStages(tmp_path / "log"), "run 1")
+    assert (out / "results.jsonl").read_bytes() == written
+    errors = {each.job.name: each.record.error for each in first if each.record and each.record.error}
+    assert len(errors) == 3
+    assert {each.job.name: each.record.error for each in again if each.record} == errors
+    retried = carry(make_jobs(tmp_path, "raise tokens"), out, StubStages(tmp_path / "log"), "run 2")
+    assert [each.state for each in retried] == ["failed"]
+    assert (out / "results.jsonl").read_bytes() != written, "another run tries again"
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Record(BaseModel):
     tokens:  file name of the dump, None if the job failed before it was written
     sizes, sha256, changed: of each of the two files, as `Stamp` has them
     seconds: of each stage, None for one that did not finish in the run that wrote this
+    run:     which run of a cluster wrote this; empty elsewhere
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +59,7 @@ class Record(BaseModel):
     changes: list[str] = []
     finished: str
     host: str
+    run: str = ""
     glmimg: str = __version__
 
     def line(self) -> bytes:
@@ -102,6 +104,8 @@ class Entry:
     seconds: dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)] | None]
     sha256: dict[str, str] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
+    error: str | None = None
+    run: str = ""
 
 
 _read_entry = TypeAdapter(Entry).validate_json

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import secrets
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,7 @@ class RayEngine(BatchEngine):
     ) -> None:
         super().__init__(stages, store, ledger, options, tell)
         self.cluster = cluster
+        self.run_id = secrets.token_hex(8)
 
     def _draw(self, work: Survey) -> Iterator[Outcome]:
         self.count.painters = self.cluster.dit_workers
@@ -91,7 +93,14 @@ class RayEngine(BatchEngine):
 
         place = self.store.root if "://" in self.store.root else str(Path(self.store.root).absolute())
         common: dict[str, Any] = _resources(self.cluster)
-        common["fn_constructor_args"] = (self.stages, scope, place, self.options.metadata, self.options.force)
+        common["fn_constructor_args"] = (
+            self.stages,
+            scope,
+            place,
+            self.options.metadata,
+            self.options.force,
+            self.run_id,
+        )
         # Pools of a fixed size. Ray starts dead workers again, and their work, without end; MAX_DEATHS ends it.
         ar, dit = (ray.data.ActorPoolStrategy(size=n) for n in (self.cluster.ar_workers, self.cluster.dit_workers))
         batches = ray.data.from_items(items, override_num_blocks=len(items))
@@ -172,9 +181,11 @@ class _Worker:
 
     half: Half
 
-    def __init__(self, stages: Stages, scope: Scope, place: str, metadata: bool, force: bool = False) -> None:
+    def __init__(
+        self, stages: Stages, scope: Scope, place: str, metadata: bool, force: bool = False, run: str = ""
+    ) -> None:
         self.engine = Engine(stages, scope)
-        self.bench = Workbench.at(place, stages, metadata, force)
+        self.bench = Workbench.at(place, stages, metadata, force, run)
         self.broken: GlmimgError | None = None
         try:
             self.engine.load(self.half)
@@ -182,14 +193,19 @@ class _Worker:
             self.broken = plain(error)
 
     def refuse_deadly(self, jobs: list[BatchJob]) -> list[Outcome]:
-        """Jobs that took too many workers with them, recorded as failed and taken out of `jobs`."""
+        """Jobs that took too many workers with them, or failed before this work was begun again, out of `jobs`."""
         if self.broken is not None:
             raise self.broken
+        self.bench.ledger.refresh()
         deaths, outcomes = self.bench.store.deaths(), []
-        for job in [job for job in jobs if deaths.get(job.name, 0) >= MAX_DEATHS]:
-            jobs.remove(job)
-            self.bench.store.forgive(job.name)
-            outcomes.append(self.bench.fail(job, f"{deaths[job.name]} workers died while working on it"))
+        for job in list(jobs):
+            outcome, died = self.bench.failed_before(job), deaths.get(job.name, 0)
+            if outcome is None and died >= MAX_DEATHS:
+                outcome = self.bench.fail(job, f"{died} workers died while working on it")
+            if outcome is not None:
+                jobs.remove(job)
+                self.bench.store.forgive(job.name)
+                outcomes.append(outcome)
         return outcomes
 
 

@@ -66,12 +66,15 @@ class Workbench:
     stale: set[str] = field(default_factory=set)
     """Files that may be overwritten: of no use, and the batch's own or anybody's with `force`."""
 
+    run: str = ""
+    """Of a cluster, whose workers do again what a lost one did: by it they know what ended in this run already."""
+
     @classmethod
-    def at(cls, place: str, stages: Stages, metadata: bool, force: bool) -> Self:
+    def at(cls, place: str, stages: Stages, metadata: bool, force: bool, run: str = "") -> Self:
         """One for another process, which nobody watches, at the place it shares with the others."""
         store = open_store(place)
         ledger = Ledger(store, stages.model)
-        return cls(store, ledger, unwatched, metadata, force, ledger.add, lambda: False)
+        return cls(store, ledger, unwatched, metadata, force, ledger.add, lambda: False, run=run)
 
     def write(self, engine: Engine, jobs: Sequence[BatchJob]) -> list[Outcome]:
         """Stage 1 for jobs of one shape. Raises Interrupted, WriteError for a full disk, DeviceLost."""
@@ -171,7 +174,14 @@ class Workbench:
 
     def fail(self, job: BatchJob, error: str) -> Outcome:
         """Record a job as failed."""
-        return self._ended(job, make_record(self.ledger.model, job, "failed", error=error))
+        return self._ended(job, make_record(self.ledger.model, job, "failed", error=error, run=self.run))
+
+    def failed_before(self, job: BatchJob) -> Outcome | None:
+        """That a job was recorded as failed in this run; None if it was not."""
+        entry = self.ledger.entry_of(job)
+        if not self.run or entry is None or (entry.status, entry.run) != ("failed", self.run):
+            return None
+        return Outcome(job, "failed", make_record(self.ledger.model, job, "failed", error=entry.error, run=self.run))
 
     def _ended(self, job: BatchJob, record: Record) -> Outcome:
         self.keep(record)
@@ -179,7 +189,7 @@ class Workbench:
 
     def _failure(self, job: BatchJob, error: BaseException) -> Record:
         files: dict[str, Any] = {"tokens": job.dump} if self.store.exists(job.dump) else {}
-        return make_record(self.ledger.model, job, "failed", error=failure_text(error), **files)
+        return make_record(self.ledger.model, job, "failed", error=failure_text(error), run=self.run, **files)
 
     def _state(self, job: BatchJob) -> State:
         """What is there of a job held here. Raises OutputError for files of others, which count as nothing by force."""
