@@ -87,7 +87,7 @@ def test_a_hostile_ledger_brings_nothing_in_and_leads_nowhere(page: Path, tmp_pa
     (out / "link.png").symlink_to(secret)
     record = json.loads((out / "results.jsonl").read_text().splitlines()[0])
     hostile = ["../secret.png", str(secret), "link.png", "//evil.example/x.png", "https://evil.example/x.png",
-               "javascript:alert(1)", "..", ".", "a\\..\\b.png", "/dev/zero"]  # fmt: skip
+               "javascript:alert(1)", "..", ".", "a\\..\\b.png", "/dev/zero", "x" * 5000, "\0"]  # fmt: skip
     with (out / "results.jsonl").open("a") as results:
         for number, name in enumerate(hostile):
             results.write(json.dumps(record | {"name": f"h{number}", "picture": name, "tokens": name}) + "\n")

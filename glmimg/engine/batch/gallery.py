@@ -27,7 +27,7 @@ PAGE = "index.html"
 MARKS = (b'<meta name="generator" content="glmimg">', b"img-src data: 'self' file:; style-src 'unsafe-inline'")
 """By which a page of ours is known: today's, and that of the first edition."""
 
-HEAD_BYTES = 2000
+HEAD_BYTES, MAX_NAME_BYTES = 2000, 255
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".heic")
 THUMBNAIL_PX, SOURCE_PX = 384, 96
 THUMBNAIL_QUALITY = 70
@@ -161,7 +161,9 @@ def _read(store: Store, name: str) -> bytes:
 
 def _is_here(store: Store, name: str) -> bool:
     """Whether a name is that of a file beside the page: no path, no link out of the folder."""
-    if name != Path(name).name or "\\" in name or not name.isprintable() or not store.exists(name):
+    if name != Path(name).name or "\\" in name or not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
+        return False
+    if not store.exists(name):
         return False
     return not isinstance(store, FolderStore) or (store.folder / name).resolve().parent == store.folder.resolve()
 
