@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,15 @@ def test_what_drawing_would_meet_is_found(
     assert_refused(glmimg("models", "check", folder), 4, words)
     assert_refused(glmimg("t2i", "x", "-m", folder, "-o", out, "-s", "64x64", "--steps", "1"), 4, words)
     assert not out.exists()
+
+
+def test_a_template_that_does_not_end_is_over_when_it_is_refused(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    replace("processor/chat_template.jinja", LOOP)(folder)
+    assert_refused(glmimg("models", "check", folder), 4, "does not end")
+    computed = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - computed < 0.25
 
 
 def test_a_suppressed_token_that_is_none_changes_nothing(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
