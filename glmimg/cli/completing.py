@@ -13,7 +13,7 @@ Completer = Callable[[str], list[str]]
 
 
 def any_file(incomplete: str) -> list[str]:
-    """Nothing: a shell knows its own way to files."""
+    """Nothing: a shell knows its own way to files, where typer would propose what was typed for a `Path`."""
     return []
 
 
@@ -46,10 +46,10 @@ def one_of(choices: Sequence[str]) -> Completer:
     return complete
 
 
-def values_of(declared: Declared) -> Completer:
-    """What a knob may be: its own words, the models here, or any file."""
+def values_of(declared: Declared) -> Completer | None:
+    """What a knob may be: its own words, or the models here. Typer looks at each completer when it builds a command."""
     words = _literals(declared.annotation)
-    return one_of(words) if words else models if declared.name == "model" else any_file
+    return one_of(words) if words else models if declared.name == "model" else None
 
 
 def _literals(annotation: Any) -> list[str]:
