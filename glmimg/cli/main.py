@@ -13,7 +13,6 @@ from glmimg.cli import streams
 from glmimg.cli.commands import LazyGroup
 from glmimg.cli.console import Console
 from glmimg.errors import GlmimgError, Interrupted, OutOfMemory, WriteError
-from glmimg.runtime.release import is_out_of_memory
 
 app = typer.Typer(
     name="glmimg",
@@ -81,6 +80,8 @@ def _run(console: Console) -> int:
             streams.silence()
             console.error(WriteError(error.filename or "standard output", error.strerror or ""))
             return WriteError.exit_code
+        from glmimg.runtime.release import is_out_of_memory
+
         if is_out_of_memory(error):
             hint = "Close other programs, or use --memory stream or a smaller --size."
             console.error(OutOfMemory("no memory left", hint))
