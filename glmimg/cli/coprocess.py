@@ -11,8 +11,9 @@ from typing import IO
 from glmimg.choice import Output
 from glmimg.cli.console import Console
 from glmimg.cli.drawing import picture_fields, place_orders
-from glmimg.cli.outputs import STANDARD_OUTPUT, numbered_output
+from glmimg.cli.outputs import numbered_output
 from glmimg.cli.run import Run
+from glmimg.cli.streams import DASH
 from glmimg.engine.memory import check_extras
 from glmimg.engine.stages import Scope
 from glmimg.errors import BadPrompts, GlmimgError, Interrupted, JobsFailed, ModelError, UsageError
@@ -55,7 +56,7 @@ def draw_as_they_come(run: Run, first: Sequence[str], count: int) -> None:
 def _output(run: Run) -> Output:
     """Names that count on over all prompts. Raises UsageError (exit 2)."""
     output = run.output
-    if output.out == STANDARD_OUTPUT:
+    if output.out == DASH:
         raise UsageError("--out - does not go with --prompts -", "Standard output has the answers.")
     return numbered_output(output)
 

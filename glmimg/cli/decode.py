@@ -85,7 +85,6 @@ def place_pictures(
 ) -> list[PaintOrder]:
     """An order for each painting; without --out the picture goes beside its dump. Raises OutputError (exit 2)."""
     from glmimg.cli.outputs import (
-        STANDARD_OUTPUT,
         NameFields,
         check_outputs,
         check_standard_output,
@@ -97,7 +96,7 @@ def place_pictures(
 
     output = run.output
     paths: list[Path | None]
-    if output.out == STANDARD_OUTPUT:
+    if output.out == DASH:
         check_standard_output(output, len(paintings))
         paths = [None]
     elif output.out is None and DASH not in {str(path) for path, *_ in paintings}:

@@ -10,6 +10,7 @@ from glmimg.choice import Output
 from glmimg.cli import outputs
 from glmimg.cli.console import Console
 from glmimg.cli.run import Run
+from glmimg.cli.streams import DASH
 from glmimg.engine.drafts import Draft, draw_with_drafts
 from glmimg.engine.orders import Order, Painted
 from glmimg.engine.stages import Scope
@@ -40,7 +41,7 @@ def place_orders(
     """
     names = outputs.NameFields.of(jobs, first_index)
     pictures: Sequence[Path | None]
-    if output.out == outputs.STANDARD_OUTPUT:
+    if output.out == DASH:
         outputs.check_standard_output(output, len(jobs))
         pictures = [None]
     else:
@@ -59,7 +60,7 @@ def place_drafts(jobs: Sequence[Job], output: Output) -> list[Draft]:
     """Where the draft of each job goes, if --preview-out was said. Raises OutputError, UsageError (exit 2)."""
     if output.preview_out is None:
         return []
-    if output.preview_out == outputs.STANDARD_OUTPUT:
+    if output.preview_out == DASH:
         raise UsageError("--preview-out - : standard output is for results", "Write drafts to files.")
     paths = outputs.name_outputs(output.preview_out, outputs.NameFields.of(jobs), ".preview.png")
     outputs.check_outputs(paths, force=output.force)

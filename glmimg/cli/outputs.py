@@ -17,7 +17,6 @@ from glmimg.errors import OutputError, UsageError
 from glmimg.job import Job
 from glmimg.metadata import format_of
 
-STANDARD_OUTPUT = "-"
 FIELDS = ("seed", "index", "prompt")
 _FORM = re.compile(r"[<>^]?0?[0-9]{0,2}d?(\.[0-9]{1,2})?")
 """How a field may be laid out: `{index:03}`, `{prompt:.40}`."""

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from glmimg.cli.console import Console
+from glmimg.cli.streams import DASH
 from glmimg.engine.batch.lines import JSON_ENDINGS, delimiter_of, problem_of_list
 from glmimg.errors import BadPrompts, UsageError
 from glmimg.files import open_regular
 from glmimg.job import check_prompt
 from glmimg.text import LINE_END, is_utf16, shell_words
 
-STANDARD_INPUT = "-"
 LISTS = (".txt", ".csv", ".jsonl", ".json", ".yaml", ".yml")
 """Endings of files that list prompts or jobs."""
 
@@ -28,7 +28,7 @@ def read_prompts(arguments: Sequence[str], file: str | None) -> list[str]:
     """
     prompts: list[str] = []
     for argument in arguments:
-        prompts += _lines(STANDARD_INPUT) if argument == STANDARD_INPUT else [_one(argument)]
+        prompts += _lines(DASH) if argument == DASH else [_one(argument)]
     if file is not None:
         prompts += _lines(file)
     return prompts
@@ -56,9 +56,9 @@ def _lines(file: str) -> list[str]:
 
     raises: BadPrompts (exit 3), naming the line
     """
-    name = "standard input" if file == STANDARD_INPUT else file
+    name = "standard input" if file == DASH else file
     try:
-        if file == STANDARD_INPUT:
+        if file == DASH:
             raw = sys.stdin.buffer.read(MAX_BYTES + 1)
         else:
             with open_regular(Path(file), BadPrompts, "list of prompts") as stream:

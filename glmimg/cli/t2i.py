@@ -21,10 +21,11 @@ def t2i(request: Request, prompts: a.Prompts = None, prompt_file: a.PromptFile =
     """
     from glmimg.cli.coprocess import draw_as_they_come
     from glmimg.cli.drawing import draw_jobs
-    from glmimg.cli.prompts import STANDARD_INPUT, note_single_words, read_prompts
+    from glmimg.cli.prompts import note_single_words, read_prompts
     from glmimg.cli.run import Run
+    from glmimg.cli.streams import DASH
 
-    as_they_come = prompt_file == STANDARD_INPUT
+    as_they_come = prompt_file == DASH
     texts = read_prompts(prompts or [], None if as_they_come else prompt_file)
     run = Run.open(request, texts if not as_they_come else None)
     if as_they_come:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from glmimg.choice import Output
 from glmimg.cli.console import Console
 from glmimg.cli.drawing import report_seeds
-from glmimg.cli.outputs import STANDARD_OUTPUT, NameFields, check_outputs, name_outputs
+from glmimg.cli.outputs import NameFields, check_outputs, name_outputs
 from glmimg.cli.run import Run
+from glmimg.cli.streams import DASH
 from glmimg.engine.orders import Order
 from glmimg.engine.stages import Scope
 from glmimg.errors import UsageError
@@ -31,7 +32,7 @@ def write_orders(run: Run, orders: Sequence[Order]) -> None:
 
 def place_dumps(names: Sequence[NameFields], output: Output) -> list[Path | None]:
     """A path for each dump; None is standard output. Raises OutputError, UsageError (exit 2)."""
-    if output.out == STANDARD_OUTPUT:
+    if output.out == DASH:
         if output.as_json:
             raise UsageError("--out - already writes JSON to standard output", "Leave out --json.")
         return [None] * len(names)
