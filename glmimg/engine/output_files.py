@@ -1,19 +1,21 @@
 """The files one run writes: their names are its own before it begins, and nothing is overwritten that others made.
 
-A name is taken by a hidden link beside it, to a file that this process holds locked: a dead process holds nothing.
+A name is taken by a hidden link beside it, to a file that this process holds locked. A dead process holds nothing, and
+a run of a thousand pictures keeps one file open a folder.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
 from typing import Self
+
+from filelock import FileLock, Timeout
 
 from glmimg.atomic import write_atomically
 from glmimg.errors import NameTaken, OutputError
@@ -80,17 +82,16 @@ class OutputFiles:
                     self._exit.callback(claim.unlink, missing_ok=True)
                     self._hold_by(claim)
                     return True
-        except OSError:
+        except (OSError, NotImplementedError):
             return True
 
     def _lock_in(self, folder: Path) -> Path:
         """A file of this run in a folder, locked until the context ends."""
         if folder not in self._locked:
-            handle, name = tempfile.mkstemp(suffix=ENDING, prefix=".", dir=folder)
-            self._exit.callback(os.close, handle)
-            self._exit.callback(Path(name).unlink, missing_ok=True)
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._locked[folder] = Path(name)
+            path = folder / f".{secrets.token_hex(8)}{ENDING}"
+            self._exit.callback(path.unlink, missing_ok=True)
+            self._exit.enter_context(FileLock(path, blocking=False))
+            self._locked[folder] = path
         return self._locked[folder]
 
     def _hold_by(self, claim: Path) -> None:
@@ -109,18 +110,10 @@ def _claim_of(path: Path) -> Path:
 def _clear_dead(claim: Path) -> bool:
     """Remove a claim nobody holds any more; False if somebody does."""
     try:
-        handle = os.open(claim, os.O_RDWR | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle), claim.stat()):
-                claim.unlink()
-    except BlockingIOError:
+        with FileLock(claim, blocking=False):
+            claim.unlink(missing_ok=True)
+    except Timeout:
         return False
-    finally:
-        os.close(handle)
     return True
 
 
