@@ -127,7 +127,7 @@ class BatchReport(AbstractContextManager["BatchReport"]):
 
     def _planned(self, plan: Planned) -> None:
         self._event("plan", asdict(plan))
-        parts = [f"{plan.total} jobs"]
+        parts = [f"{plan.total} job{'s' * (plan.total != 1)}"]
         parts += [f"{plan.done} done already"] if plan.done else []
         parts += [f"{plan.to_paint} have their dump"] if plan.to_paint else []
         parts += [f"{plan.suspect} killed an earlier run"] if plan.suspect else []
