@@ -19,7 +19,7 @@ FILES = only(Output, "out", "as_json", "force", "quiet", "verbose")
 DUMPS = without(Output, "preview_out", "tokens_out", "no_tokens", "no_metadata", "image_quality")
 PICTURES = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources")
 BOTH = without(Output, "preview_out")
-FOLDER = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources", "image_quality")
+FOLDER = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources")
 """Results of stage 1 alone, of stage 2 alone, of both."""
 
 MOVED_SOURCES = only(Sources, "source")

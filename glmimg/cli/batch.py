@@ -18,12 +18,15 @@ from glmimg.job import Painting, Sampling, Scene
 
 if TYPE_CHECKING:
     from glmimg.cli.run import Run
-    from glmimg.engine.batch.engine import BatchEngine, BatchOptions
+    from glmimg.engine.batch.engine import BatchEngine
     from glmimg.engine.batch.joblist import Defaults, JobList
     from glmimg.engine.batch.ledger import Ledger
     from glmimg.engine.batch.store import Store
+    from glmimg.engine.batch.workbench import BatchOptions
 
 RETRY = "--retry-failed"
+MAX_NOTES = 10
+"""On the source pictures of a list; the others are counted."""
 
 JobsFile = Annotated[
     str,
@@ -50,21 +53,23 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     """
     from glmimg.cli.batch_report import BatchReport, stop_on_signals
     from glmimg.cli.run import Run
-    from glmimg.engine.batch.engine import BatchOptions
     from glmimg.engine.batch.folder import open_store
     from glmimg.engine.batch.gallery import check_page, write_gallery
     from glmimg.engine.batch.joblist import open_jobs
     from glmimg.engine.batch.ledger import Ledger
     from glmimg.engine.batch.survey import survey
+    from glmimg.engine.batch.workbench import BatchOptions
     from glmimg.engine.memory import check_extras
     from glmimg.engine.stages import AR_BATCH, Scope
+    from glmimg.metadata import format_of
 
     if request.flags.get("out") is None:
         raise UsageError("there is no folder for the results", "Name one with --out, such as -o out/.")
     run, schedule = Run.open(request), request.settings(Schedule)
     stages, output = run.stages, run.output
     found = open_jobs(jobs, run.checkpoint, defaults(request, count))
-    report_bad(found, run, skip=schedule.skip_bad)
+    format_of(Path(f"picture.{schedule.format}"))
+    report_list(found, run, skip_bad=schedule.skip_bad)
     check_extras((each.job.painting, bool(each.job.scene.sources)) for each in found.jobs)
     store = open_store(output.out or "", make=not schedule.dry_run)
     if schedule.gallery:
@@ -77,7 +82,8 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
         report.plan(work, ledger, stages.needs(Scope.of([each.job for each in found.jobs])))
         return
     stages.check("ar", "dit")
-    options = BatchOptions(run.choice.rows or AR_BATCH, schedule.round, not output.no_metadata, output.force)
+    rows, metadata = run.choice.rows or AR_BATCH, not output.no_metadata
+    options = BatchOptions(rows, schedule.round, metadata, output.force, output.image_quality)
     with report:
         drawing = batch_engine(run, store, ledger, options, report)
         with stop_on_signals(drawing.stop, run.console):
@@ -94,7 +100,8 @@ def defaults(request: Request, count: int) -> Defaults:
     from glmimg.engine.batch.joblist import Defaults
 
     flags, environment, config = request.job_layers()
-    return Defaults(flags, environment, request.presets, config, count)
+    ending = request.settings(Schedule).format
+    return Defaults(flags, environment, request.presets, config, count, ending)
 
 
 def batch_engine(run: Run, store: Store, ledger: Ledger, options: BatchOptions, report: Any) -> BatchEngine:
@@ -109,13 +116,17 @@ def batch_engine(run: Run, store: Store, ledger: Ledger, options: BatchOptions, 
     return RayEngine(run.stages, store, ledger, options, report, cluster)
 
 
-def report_bad(found: JobList, run: Run, *, skip: bool) -> None:
-    """Name every bad line: as an error (exit 3), or as notes when they are to be skipped."""
-    if skip:
+def report_list(found: JobList, run: Run, *, skip_bad: bool) -> None:
+    """Name every bad line, as an error (exit 3) or as notes when they are to be skipped; then what befell sources."""
+    if skip_bad:
         for bad in found.bad:
             run.console.note(f"skipped line {bad.line}: {bad.reason}")
         found.bad.clear()
     found.check()
+    for note in found.notes[:MAX_NOTES]:
+        run.console.note(note)
+    if len(found.notes) > MAX_NOTES:
+        run.console.note(f"{len(found.notes) - MAX_NOTES} more such notes on source pictures")
 
 
 def retry_command() -> str:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from glmimg.engine.batch.engine import BatchEngine, BatchOptions
+from glmimg.engine.batch.engine import BatchEngine
 from glmimg.engine.batch.folder import open_store
 from glmimg.engine.batch.joblist import BatchJob, Defaults, read_jobs
 from glmimg.engine.batch.ledger import Ledger, Record
 from glmimg.engine.batch.survey import Survey, survey
+from glmimg.engine.batch.workbench import BatchOptions
 from tests.batch.stubs import StubStages, stub_checkpoint
 
 

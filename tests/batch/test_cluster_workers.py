@@ -14,7 +14,7 @@ from glmimg.engine.batch.folder import FolderStore
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.on_ray import _PaintWorker, _TokenWorker
 from glmimg.engine.batch.schedule import plan_batches
-from glmimg.engine.batch.workbench import Outcome
+from glmimg.engine.batch.workbench import BatchOptions, Outcome
 from glmimg.engine.stages import Scope
 from glmimg.errors import BadDump, GlmimgError
 from glmimg.events import Watch
@@ -27,7 +27,7 @@ TEXT = "a\nb\nc\nraise tokens\nraise picture\nd\n"
 
 def carry(jobs: list[BatchJob], out: Path, stages: StubStages, run: str = "") -> list[Outcome]:
     """What Ray Data does with the two kinds of workers, one after the other in this process."""
-    arguments = pickle.loads(pickle.dumps((stages, Scope(64, 64), str(out), True, False, run)))
+    arguments = pickle.loads(pickle.dumps((stages, Scope(64, 64), str(out), BatchOptions(), run)))
     write, paint = _TokenWorker(*arguments), _PaintWorker(*arguments)
     rows = [row for batch in plan_batches(jobs, set(), 4) for row in write({"jobs": pickle.dumps(batch)})]
     return [pickle.loads(paint(row)["outcome"]) for row in rows]

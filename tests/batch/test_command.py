@@ -144,6 +144,27 @@ def test_an_edit_in_a_list_is_what_edit_draws(glmimg: Callable[..., object], tin
     assert np.array_equal(*pixels)
 
 
+def test_pictures_of_another_format(glmimg: Callable[..., object], tiny: Path, tmp_path: Path) -> None:
+    """Written with what made them, known as the batch's own, mended when damaged, and beside those of before."""
+    Image.new("RGB", (100, 70), "red").save(tmp_path / "source.png")
+    (tmp_path / "jobs.csv").write_text("prompt,sources,name\nx,source.png,edit\ny,,plain\n")
+    out = tmp_path / "out"
+    line = ("batch", tmp_path / "jobs.csv", "-o", out, "-m", tiny, "-s", "64x64", "--steps", "1")
+    first = glmimg(*line, "--format", "webp", "--image-quality", "80")
+    assert first.status == 0, first.err
+    assert f"{tmp_path / 'source.png'}: scaled from 100x70 to 96x64" in first.err
+    assert read_provenance(out / "edit.webp").job.scene.prompt == "x"
+    assert Image.open(out / "plain.webp").format == "WEBP"
+    assert "2 done already" in glmimg(*line, "--format", "webp", "--image-quality", "80").err
+    damaged = bytearray((out / "plain.webp").read_bytes())
+    damaged[-9] ^= 255
+    (out / "plain.webp").write_bytes(damaged)
+    assert "1 done already" in glmimg(*line, "--format", "webp").err
+    assert (out / "plain.webp").read_bytes() != damaged
+    assert "2 have their dump" in glmimg(*line, "--format", "jpg").err
+    assert sorted(path.name for path in out.glob("plain.*")) == ["plain.jpg", "plain.tokens.json", "plain.webp"]
+
+
 def test_a_list_of_edits_goes_on_from_any_folder(
     glmimg: Callable[..., object], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from glmimg.engine.batch.engine import BatchOptions
 from glmimg.engine.batch.folder import FolderStore
 from glmimg.engine.batch.progress import JobEnded
+from glmimg.engine.batch.workbench import BatchOptions
 from glmimg.errors import Interrupted, OutputError, WriteError
 from glmimg.events import Noted
 from glmimg.image_io import read_provenance

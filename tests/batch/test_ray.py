@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glmimg.engine.batch.engine import BatchOptions
 from glmimg.engine.batch.folder import open_store
 from glmimg.engine.batch.ledger import Ledger
 from glmimg.engine.batch.on_ray import Cluster, RayEngine, _check_answers, connect
 from glmimg.engine.batch.survey import survey
+from glmimg.engine.batch.workbench import BatchOptions
 from glmimg.errors import ClusterUnavailable, UsageError
 from tests.batch.conftest import Run, make_jobs
 from tests.batch.stubs import StubStages

@@ -20,10 +20,11 @@ import pytest
 
 from glmimg.cli.batch_report import stop_on_signals
 from glmimg.cli.console import Console
-from glmimg.engine.batch.engine import BatchEngine, BatchOptions
+from glmimg.engine.batch.engine import BatchEngine
 from glmimg.engine.batch.folder import open_store
 from glmimg.engine.batch.ledger import Ledger
 from glmimg.engine.batch.survey import survey
+from glmimg.engine.batch.workbench import BatchOptions
 from glmimg.errors import GlmimgError
 from glmimg.image_io import read_provenance
 from glmimg.tokens.dump_file import read_dump

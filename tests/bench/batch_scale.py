@@ -25,10 +25,11 @@ from tests.tiny import build_checkpoint
 
 def draw(folder: Path, text: str, stages: StubStages) -> int:
     """Draw a list with stub stages; returns the peak of this process's memory in MB."""
-    from glmimg.engine.batch.engine import BatchEngine, BatchOptions
+    from glmimg.engine.batch.engine import BatchEngine
     from glmimg.engine.batch.folder import open_store
     from glmimg.engine.batch.ledger import Ledger
     from glmimg.engine.batch.survey import survey
+    from glmimg.engine.batch.workbench import BatchOptions
 
     store = open_store(str(folder / "out"))
     ledger = Ledger(store, stages.model)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from glmimg.engine.batch.isolate import draw_isolated
 from glmimg.engine.batch.joblist import BatchJob
@@ -14,29 +13,13 @@ from glmimg.engine.batch.progress import BatchEvent, Count, DumpWritten, JobEnde
 from glmimg.engine.batch.schedule import draw_in_rounds, draw_side_by_side, plan_batches, plan_rounds
 from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Survey, survey
-from glmimg.engine.batch.workbench import Outcome, Workbench
+from glmimg.engine.batch.workbench import BatchOptions, Outcome, Workbench
 from glmimg.engine.engine import Engine
-from glmimg.engine.stages import AR_BATCH, Scope, Stages
+from glmimg.engine.stages import Scope, Stages
 from glmimg.events import Event, Noted
 
 WAIT_SECONDS = 0.5
 """Between two looks at jobs another process holds."""
-
-
-@dataclass(frozen=True)
-class BatchOptions:
-    """How a batch is drawn; nothing here changes a pixel.
-
-    rows:       jobs stage 1 works on at once
-    round_size: jobs a round; None: all of them, or `rows` where both stages fit
-    metadata:   whether pictures carry their making
-    force:      overwrite files the batch did not make
-    """
-
-    rows: int = AR_BATCH
-    round_size: int | None = None
-    metadata: bool = True
-    force: bool = False
 
 
 class BatchEngine:
@@ -52,9 +35,7 @@ class BatchEngine:
         self._waiting = False
         self._tell_all = tell
         self._telling = threading.Lock()
-        self.bench = Workbench(
-            store, ledger, self._tell, options.metadata, options.force, ledger.add, lambda: self.stopping
-        )
+        self.bench = Workbench(store, ledger, options, self._tell, ledger.add, lambda: self.stopping)
 
     def stop(self) -> None:
         """Ask to leave after the dumps or the picture at hand; safe in a signal handler."""

@@ -14,7 +14,7 @@ from multiprocessing.process import BaseProcess
 
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.schedule import draw_in_rounds
-from glmimg.engine.batch.workbench import RESUME, Outcome, Workbench, failure_text
+from glmimg.engine.batch.workbench import RESUME, BatchOptions, Outcome, Workbench, failure_text
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import Scope, Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted
@@ -44,7 +44,7 @@ def _draw_one(bench: Workbench, stages: Stages, job: BatchJob) -> Answer:
     """Start a process for a job and wait for its answer. Raises Interrupted (exit 130) if the wait is broken off."""
     spawn = multiprocessing.get_context("spawn")
     mine, theirs = spawn.Pipe(duplex=False)
-    errand = (stages, bench.store.root, bench.metadata, bench.force, job, theirs)
+    errand = (stages, bench.store.root, bench.options, job, theirs)
     process = spawn.Process(target=_child, args=errand, daemon=True)
     with _held_back():
         process.start()
@@ -73,12 +73,12 @@ def _held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _child(stages: Stages, place: str, metadata: bool, force: bool, job: BatchJob, answers: Connection) -> None:
+def _child(stages: Stages, place: str, options: BatchOptions, job: BatchJob, answers: Connection) -> None:
     """Runs in the other process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     answer: Answer = Outcome(job, "held")
     try:
-        bench = Workbench.at(place, stages, metadata, force)
+        bench = Workbench.at(place, stages, options)
         with Engine(stages, Scope.of([job.job])) as engine:
             for outcome in draw_in_rounds(bench, [([[job]], [])], engine):
                 answer = outcome

@@ -53,15 +53,20 @@ FIRST_DEFAULTS = {"steps": 50, "guidance": 1.5}
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
-    """A complete job and the name its files have. line: where it stands in the list, from 1."""
+    """A complete job and the name its files have.
+
+    line:   where it stands in the list, from 1
+    ending: of its picture, which says the format
+    """
 
     name: str
     line: int
     job: Job
+    ending: str = "png"
 
     @property
     def picture(self) -> str:
-        return f"{self.name}.png"
+        return f"{self.name}.{self.ending}"
 
     @property
     def dump(self) -> str:
@@ -70,11 +75,12 @@ class BatchJob:
 
 @dataclass
 class JobList:
-    """What a list holds. `bad` is empty, or its lines were skipped on purpose."""
+    """What a list holds. `bad` is empty, or its lines were skipped on purpose; `notes` say what was done to sources."""
 
     source: str
     jobs: list[BatchJob] = field(default_factory=list)
     bad: list[BadLine] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def check(self) -> None:
         """Raise BadJobs (exit 3) naming every bad line, or for a list without jobs."""
@@ -91,6 +97,7 @@ class Defaults:
     flags, environment: win over the line
     presets, config:    lose to it
     count:   pictures a line, seeds seed, seed + 1, ...
+    ending:  of the pictures
     """
 
     flags: Layer = field(default_factory=dict)
@@ -98,6 +105,7 @@ class Defaults:
     presets: tuple[str, ...] = ()
     config: Layer = field(default_factory=dict)
     count: int = 1
+    ending: str = "png"
 
 
 def read_jobs(stream: IO[bytes], source: str, checkpoint: Checkpoint, defaults: Defaults = Defaults()) -> JobList:
@@ -117,6 +125,7 @@ def read_jobs(stream: IO[bytes], source: str, checkpoint: Checkpoint, defaults: 
             found.jobs += reader.jobs(number, line)
         except (GlmimgError, ValueError) as error:
             found.bad.append(BadLine(number, problem_text(error)))
+    found.notes += reader.notes
     return found
 
 
@@ -157,6 +166,7 @@ class _Reader:
         self.folder = folder
         self.seen: dict[bytes, int] = {}
         self.taken: dict[str, int] = {}
+        self.notes: dict[str, None] = {}
         self.shelf = SourceShelf()
         self.stack = cache(lambda names: load_stack([*defaults.presets, *names]))
 
@@ -171,7 +181,9 @@ class _Reader:
             raise ValueError("there is no prompt")
         given["prompt"] = stack.fill(check_prompt(given["prompt"]))
         paths = [Path(self._path(path)) for path in line.sources]
-        sources = [self.shelf.take(path, self.checkpoint.source_bounds).ref for path in paths]
+        prepared = [self.shelf.take(path, self.checkpoint.source_bounds) for path in paths]
+        self.notes |= {f"{each.ref.path}: {note}": None for each in prepared for note in each.notes}
+        sources = [each.ref for each in prepared]
         digest = self._digest(line.name, given, sources)
         given.setdefault("seed", int.from_bytes(digest[-4:], "big") >> 1)
         first = complete(given, self.checkpoint, sources)
@@ -181,7 +193,8 @@ class _Reader:
         jobs = [first.again(seed=seed, dit_seed=given.get("dit_seed")) for seed in seeds]
         title = slug(line.given.get("prompt") or given["prompt"])
         names = [line.name] if line.name else [f"{title}-{digest.hex()[:digits]}" for digits in NAME_DIGITS]
-        return [BatchJob(name, number, job) for name, job in zip(self._claim(names, number), jobs, strict=True)]
+        claimed = zip(self._claim(names, number), jobs, strict=True)
+        return [BatchJob(name, number, job, defaults.ending) for name, job in claimed]
 
     def _path(self, named: str) -> str:
         """A path of the list, meant from its folder; from ours where only that, or just the same file, is there."""

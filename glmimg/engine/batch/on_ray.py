@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from glmimg.engine.batch.engine import BatchEngine, BatchOptions
+from glmimg.engine.batch.engine import BatchEngine
 from glmimg.engine.batch.isolate import plain
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger
@@ -25,7 +25,7 @@ from glmimg.engine.batch.schedule import plan_batches
 from glmimg.engine.batch.settings import Cluster
 from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Survey
-from glmimg.engine.batch.workbench import RESUME, Outcome, Workbench
+from glmimg.engine.batch.workbench import RESUME, BatchOptions, Outcome, Workbench
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import Scope, Stages
 from glmimg.errors import ClusterUnavailable, GlmimgError, UsageError
@@ -93,14 +93,7 @@ class RayEngine(BatchEngine):
 
         place = self.store.root if "://" in self.store.root else str(Path(self.store.root).absolute())
         common: dict[str, Any] = _resources(self.cluster)
-        common["fn_constructor_args"] = (
-            self.stages,
-            scope,
-            place,
-            self.options.metadata,
-            self.options.force,
-            self.run_id,
-        )
+        common["fn_constructor_args"] = (self.stages, scope, place, self.options, self.run_id)
         # Pools of a fixed size. Ray starts dead workers again, and their work, without end; MAX_DEATHS ends it.
         ar, dit = (ray.data.ActorPoolStrategy(size=n) for n in (self.cluster.ar_workers, self.cluster.dit_workers))
         batches = ray.data.from_items(items, override_num_blocks=len(items))
@@ -181,11 +174,9 @@ class _Worker:
 
     half: Half
 
-    def __init__(
-        self, stages: Stages, scope: Scope, place: str, metadata: bool, force: bool = False, run: str = ""
-    ) -> None:
+    def __init__(self, stages: Stages, scope: Scope, place: str, options: BatchOptions, run: str = "") -> None:
         self.engine = Engine(stages, scope)
-        self.bench = Workbench.at(place, stages, metadata, force, run)
+        self.bench = Workbench.at(place, stages, options, run)
         self.broken: GlmimgError | None = None
         try:
             self.engine.load(self.half)

@@ -11,6 +11,7 @@ from glmimg.knob import Knob, Settings
 BATCH = CLUSTER = "The batch"
 """Panel of the help page."""
 
+Form = Literal["png", "jpg", "webp", "avif"]
 Workers = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -20,6 +21,7 @@ class Schedule(Settings):
     skip_bad: Annotated[bool, Knob("Leave out lines no job can be made of.", BATCH, env=False)] = False
     retry_failed: Annotated[bool, Knob("Draw only the jobs that failed before.", BATCH, env=False)] = False
     dry_run: Annotated[bool, Knob("Say what it takes in time and memory; draw nothing.", BATCH, env=False)] = False
+    format: Annotated[Form, Knob("What pictures are written as: png, jpg, webp or avif.", BATCH, env=False)] = "png"
     gallery: Annotated[bool, Knob("Also write index.html, a page of everything in the folder.", BATCH)] = False
     round: Annotated[
         Annotated[int, Field(ge=1)] | None,

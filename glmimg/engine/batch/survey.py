@@ -16,7 +16,8 @@ from glmimg.engine.batch.ledger import Entry, Ledger
 from glmimg.engine.batch.store import Stamp, Store
 from glmimg.errors import BadDump, BadImage, OutputError
 from glmimg.image_io import read_provenance
-from glmimg.pictures import PNG, opened
+from glmimg.metadata import FORMATS
+from glmimg.pictures import opened
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import parse_dump
 
@@ -170,6 +171,6 @@ def check_picture(job: BatchJob, store: Store, ledger: Ledger) -> bytes:
         data = store.read(job.picture)
     except OSError as error:
         raise BadImage(name, f"cannot be read: {error.strerror or error}") from error
-    with opened(name, data, formats=PNG) as image:
+    with opened(name, data, formats=FORMATS) as image:
         image.verify()
     return data

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from glmimg.engine.batch.folder import open_store
@@ -22,9 +23,10 @@ from glmimg.engine.batch.progress import Tell
 from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Found, State, look, read_own_dump
 from glmimg.engine.engine import Engine
-from glmimg.engine.stages import Stages
+from glmimg.engine.stages import AR_BATCH, Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted, OutputError, WriteError
 from glmimg.events import unwatched
+from glmimg.metadata import QUALITY, format_of
 from glmimg.runtime.release import is_out_of_memory
 from glmimg.tokens.change import TokenWork
 
@@ -45,6 +47,24 @@ class Outcome:
     record: Record | None = None
 
 
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a batch is drawn; nothing here changes a pixel before it is written.
+
+    rows:       jobs stage 1 works on at once
+    round_size: jobs a round; None: all of them, or `rows` where both stages fit
+    metadata:   whether pictures carry their making
+    force:      overwrite files the batch did not make
+    quality:    of pictures with loss, 1 to 100
+    """
+
+    rows: int = AR_BATCH
+    round_size: int | None = None
+    metadata: bool = True
+    force: bool = False
+    quality: int = QUALITY
+
+
 @dataclass
 class Workbench:
     """Where units of work are done.
@@ -55,9 +75,8 @@ class Workbench:
 
     store: Store
     ledger: Ledger
+    options: BatchOptions
     tell: Tell
-    metadata: bool
-    force: bool
     keep: Callable[[Record], None]
     stop: Callable[[], bool]
     shares: dict[str, float] = field(default_factory=dict)
@@ -70,11 +89,11 @@ class Workbench:
     """Of a cluster, whose workers do again what a lost one did: by it they know what ended in this run already."""
 
     @classmethod
-    def at(cls, place: str, stages: Stages, metadata: bool, force: bool, run: str = "") -> Self:
+    def at(cls, place: str, stages: Stages, options: BatchOptions, run: str = "") -> Self:
         """One for another process, which nobody watches, at the place it shares with the others."""
         store = open_store(place)
         ledger = Ledger(store, stages.model)
-        return cls(store, ledger, unwatched, metadata, force, ledger.add, lambda: False, run=run)
+        return cls(store, ledger, options, unwatched, ledger.add, lambda: False, run=run)
 
     def write(self, engine: Engine, jobs: Sequence[BatchJob]) -> list[Outcome]:
         """Stage 1 for jobs of one shape. Raises Interrupted, WriteError for a full disk, DeviceLost."""
@@ -145,7 +164,10 @@ class Workbench:
         started = time.perf_counter()
         picture = engine.paint(dump, job.job.painting)
         seconds = round(time.perf_counter() - started, 3)
-        self.store.write(job.picture, picture.encode(metadata=self.metadata), replace=job.picture in self.stale)
+        written = picture.encode(
+            format_of(Path(job.picture)), metadata=self.options.metadata, quality=self.options.quality
+        )
+        self.store.write(job.picture, written, replace=job.picture in self.stale)
         return self._done(job, self.shares.pop(job.name, dump.stats.seconds), seconds)
 
     def _done(self, job: BatchJob, tokens_seconds: float | None, picture_seconds: float | None) -> Record:
@@ -198,7 +220,7 @@ class Workbench:
         try:
             found = look(job, self.store, self.ledger, there, self.store.deaths().get(job.name, 1) - 1)
         except OutputError:
-            if not self.force:
+            if not self.options.force:
                 raise
             found = Found("write", frozenset(names))
         self.stale |= found.stale
