@@ -68,7 +68,7 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     run, schedule = Run.open(request), request.settings(Schedule)
     stages, output = run.stages, run.output
     found = open_jobs(jobs, run.checkpoint, defaults(request, count))
-    format_of(Path(f"picture.{schedule.format}"))
+    format_of(Path(f"picture.{schedule.image_format}"))
     report_list(found, run, skip_bad=schedule.skip_bad)
     check_extras((each.job.painting, bool(each.job.scene.sources)) for each in found.jobs)
     store = open_store(output.out or "", make=not schedule.dry_run)
@@ -100,7 +100,7 @@ def defaults(request: Request, count: int) -> Defaults:
     from glmimg.engine.batch.joblist import Defaults
 
     flags, environment, config = request.job_layers()
-    ending = request.settings(Schedule).format
+    ending = request.settings(Schedule).image_format
     return Defaults(flags, environment, request.presets, config, count, ending)
 
 

@@ -55,7 +55,7 @@ def show_models(request: Request) -> None:
 def pull(
     request: Request,
     model: Annotated[
-        str, typer.Argument(metavar="HUB_ID", help="For example zai-org/GLM-Image.")
+        str, typer.Argument(metavar="HUB_ID", help="For example zai-org/GLM-Image, or modelscope:ZhipuAI/GLM-Image.")
     ] = "zai-org/GLM-Image",
     local_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Fetch into this folder instead of the hub cache.")

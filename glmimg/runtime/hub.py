@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from glmimg.errors import ModelMissing, UsageError
+from glmimg.runtime import modelscope
 from glmimg.runtime.checkpoint import FILE_PATTERNS, Checkpoint
 from glmimg.runtime.resolve import DEMO, is_hub_id
 from glmimg.text import excerpt, shell_words
@@ -27,7 +28,9 @@ def pull_model(hub_id: str, revision: str | None, local_dir: Path | None = None,
     raises: UsageError (exit 2) for no hub id; ModelMissing (exit 4) when the hub does not give it;
             ModelUnfit (exit 4) when what came is no GLM-Image
     """
-    _check_hub_id(hub_id)
+    _check_hub_id(hub_id.removeprefix(modelscope.PREFIX))
+    if hub_id.startswith(modelscope.PREFIX):
+        return modelscope.pull_model(hub_id, revision, local_dir)
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils.tqdm import disable_progress_bars, enable_progress_bars

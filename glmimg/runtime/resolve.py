@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from glmimg.errors import ModelMissing, UsageError
+from glmimg.runtime import modelscope
 from glmimg.runtime.checkpoint import FILE_PATTERNS, Checkpoint
 from glmimg.text import shell_words
 
@@ -19,7 +20,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def resolve(model: str | None = None, revision: str | None = None) -> Checkpoint:
-    """The checkpoint meant by `model`: "demo", a directory, or a hub id in the local cache.
+    """The checkpoint meant by `model`: "demo", a directory, or a hub id (`modelscope:` before it) in the local cache.
 
     model:  None stands for the environment's GLMIMG_MODEL, else zai-org/GLM-Image
     raises: ModelMissing (exit 4) with how to fetch it; UsageError (exit 2) for no possible name
@@ -37,11 +38,11 @@ def resolve(model: str | None = None, revision: str | None = None) -> Checkpoint
         raise ModelMissing(f"model {name}: cannot be read: {error.strerror}", "Check who may read it.") from error
     if name.startswith((".", "~", "/")) or Path(name).is_absolute() or name.count("/") > 1:
         raise ModelMissing(f"model {name}: there is no such directory", "Give a directory, a hub id, or --model demo.")
-    if not is_hub_id(name):
+    if not is_hub_id(name.removeprefix(modelscope.PREFIX)):
         raise UsageError(
             f"model {name!r} is no directory and no hub id", f"For example --model {DEFAULT_MODEL}, or --model demo."
         )
-    return _cached(name, revision)
+    return (modelscope.find_cached if name.startswith(modelscope.PREFIX) else _cached)(name, revision)
 
 
 def find_path(name: str) -> Path | None:

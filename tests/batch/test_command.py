@@ -150,18 +150,18 @@ def test_pictures_of_another_format(glmimg: Callable[..., object], tiny: Path, t
     (tmp_path / "jobs.csv").write_text("prompt,sources,name\nx,source.png,edit\ny,,plain\n")
     out = tmp_path / "out"
     line = ("batch", tmp_path / "jobs.csv", "-o", out, "-m", tiny, "-s", "64x64", "--steps", "1")
-    first = glmimg(*line, "--format", "webp", "--image-quality", "80")
+    first = glmimg(*line, "--image-format", "webp", "--image-quality", "80")
     assert first.status == 0, first.err
     assert f"{tmp_path / 'source.png'}: scaled from 100x70 to 96x64" in first.err
     assert read_provenance(out / "edit.webp").job.scene.prompt == "x"
     assert Image.open(out / "plain.webp").format == "WEBP"
-    assert "2 done already" in glmimg(*line, "--format", "webp", "--image-quality", "80").err
+    assert "2 done already" in glmimg(*line, "--image-format", "webp", "--image-quality", "80").err
     damaged = bytearray((out / "plain.webp").read_bytes())
     damaged[-9] ^= 255
     (out / "plain.webp").write_bytes(damaged)
-    assert "1 done already" in glmimg(*line, "--format", "webp").err
+    assert "1 done already" in glmimg(*line, "--image-format", "webp").err
     assert (out / "plain.webp").read_bytes() != damaged
-    assert "2 have their dump" in glmimg(*line, "--format", "jpg").err
+    assert "2 have their dump" in glmimg(*line, "--image-format", "jpg").err
     assert sorted(path.name for path in out.glob("plain.*")) == ["plain.jpg", "plain.tokens.json", "plain.webp"]
 
 

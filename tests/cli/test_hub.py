@@ -16,10 +16,11 @@ from subprocess import CompletedProcess, run
 import pytest
 from PIL import Image
 
+from glmimg.image_io import read_provenance
 from tests.conftest import run_program
 from tests.hub import serving
 
-MODEL, STYLE, HALF = "some/model", "some/style", "some/half"
+MODEL, STYLE, SEVERAL, HALF = "some/model", "some/style", "some/styles", "some/half"
 SIZE = ("--size", "64x64", "-q")
 
 
@@ -43,15 +44,16 @@ def furnish(folder: Path, readme: str) -> Path:
     return folder
 
 
-def style(folder: Path) -> Path:
-    """An adapter of diffusers' kind for one module of the tiny model."""
+def style(folder: Path, *names: str) -> Path:
+    """Adapters of diffusers' kind for one module of the tiny model."""
     import torch
     from safetensors.torch import save_file
 
     folder.mkdir()
     to_q = "transformer.transformer_blocks.0.attn1.to_q"
     weights = {f"{to_q}.lora_A.weight": torch.ones(2, 32), f"{to_q}.lora_B.weight": torch.ones(32, 2)}
-    save_file(weights, folder / "pytorch_lora_weights.safetensors")
+    for name in names or ["pytorch_lora_weights"]:
+        save_file(weights, folder / f"{name}.safetensors")
     return folder
 
 
@@ -72,11 +74,13 @@ def machine(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Machine:
             commits[branch] = hub.publish(MODEL, folder, branch)
         hub.publish(HALF, shelf / "main")
         hub.publish(STYLE, furnish(style(shelf / "style"), "# A style"))
+        hub.publish(SEVERAL, furnish(style(shelf / "styles", "first", "second"), "# Two"))
         env = hub.environment(home)
         for revision in ([], ["--revision", "dev"], ["--revision", commits["old"]]):
             pulled = run_program("models", "pull", MODEL, *revision, env=env)
             assert pulled.returncode == 0, pulled.stderr
         fetch_with_hf(STYLE, "*.safetensors", env=env)
+        fetch_with_hf(SEVERAL, "*.safetensors", env=env)
         fetch_with_hf(HALF, "model_index.json", "vae/*", env=env)
         return Machine(hub.environment(home, offline=True), commits)
 
@@ -120,6 +124,14 @@ def test_check_takes_the_name(machine: Machine) -> None:
     assert said["folder"].endswith(machine.commits["main"])
 
 
+@pytest.mark.parametrize("branch", ["dev", "old"])
+def test_check_takes_a_revision(machine: Machine, branch: str) -> None:
+    commit = machine.commits[branch]
+    checked = machine.run("models", "check", MODEL, "--revision", commit, "--json")
+    assert checked.returncode == 0, checked.stderr
+    assert json.loads(checked.stdout)["folder"].endswith(commit)
+
+
 def test_what_was_never_pulled_is_named(machine: Machine) -> None:
     done = machine.run("models", "check", "some/other")
     assert done.returncode == 4
@@ -140,9 +152,19 @@ def test_what_was_pulled_in_part_is_told_from_what_is_not_there(machine: Machine
     assert f"Fetch the rest: glmimg models pull {HALF}" in done.stderr
 
 
-def test_an_adapter_fetched_without_its_readme_works_by_its_name(machine: Machine, tmp_path: Path) -> None:
+@pytest.mark.parametrize("adapter", [f"{STYLE}:0.5", f"{SEVERAL}:second.safetensors:0.5"])
+def test_an_adapter_fetched_without_its_readme_works_by_its_name(
+    machine: Machine, tmp_path: Path, adapter: str
+) -> None:
     pytest.importorskip("peft")
     drawn = machine.run(
-        "t2i", "a tree", "-m", MODEL, "--lora", f"{STYLE}:0.5", "--steps", "1", *SIZE, "-o", tmp_path / "x.png"
+        "t2i", "a tree", "-m", MODEL, "--lora", adapter, "--steps", "1", *SIZE, "-o", tmp_path / "x.png"
     )
     assert drawn.returncode == 0, drawn.stderr
+    assert read_provenance(tmp_path / "x.png").changes == [f"lora {adapter}"]
+
+
+def test_of_several_adapters_in_a_repository_one_has_to_be_chosen(machine: Machine) -> None:
+    done = machine.run("t2i", "a tree", "-m", MODEL, "--lora", SEVERAL, *SIZE)
+    assert done.returncode == 3
+    assert f"--lora {SEVERAL}:first.safetensors" in done.stderr

@@ -15,10 +15,12 @@ import torch
 from glmimg.choice import ModelChoice
 from glmimg.engine.orders import Order, Painted
 from glmimg.errors import ModelUnfit, UsageError
+from glmimg.image_io import read_provenance
 from glmimg.runtime import precompressed
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.estimate import Request, ar_need
 from glmimg.runtime.sizes import ar_sizes, dit_sizes
+from tests.conftest import Outcome
 from tests.jobs import make_desk, make_job, make_sampling
 from tests.tiny import Sizes, build_checkpoint
 
@@ -57,6 +59,18 @@ def test_each_way_draws_near_the_exact_picture_and_is_recorded(small: Path, way:
     assert 0 < np.abs(pixels(close) - pixels(exact)).mean() < 16
     assert close.picture.provenance.changes == [f"quantize dit={way}"]
     assert close.order.dump.model.changes == [f"quantize dit={way}"]
+
+
+def test_a_replay_compresses_as_the_picture_says(small: Path, tmp_path: Path, glmimg: Callable[..., Outcome]) -> None:
+    needs("torchao")
+    out, again = tmp_path / "x.png", tmp_path / "again.png"
+    drawn = glmimg("t2i", "a tree", "-m", small, "-s", "64x64", "--steps", "1", "--quantize", "dit=int8", "-o", out)
+    assert drawn.status == 0, drawn.err
+    assert glmimg("replay", out, "-o", again).status == 0
+    assert read_provenance(again).changes == ["quantize dit=int8"]
+    assert out.read_bytes() == again.read_bytes()
+    plain = glmimg("replay", out, "--quantize", "none", "-o", again, "--force")
+    assert "was made with quantize dit=int8, and is made again without" in plain.err
 
 
 def test_both_halves_in_int4(small: Path) -> None:

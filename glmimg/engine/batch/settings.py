@@ -21,7 +21,9 @@ class Schedule(Settings):
     skip_bad: Annotated[bool, Knob("Leave out lines no job can be made of.", BATCH, env=False)] = False
     retry_failed: Annotated[bool, Knob("Draw only the jobs that failed before.", BATCH, env=False)] = False
     dry_run: Annotated[bool, Knob("Say what it takes in time and memory; draw nothing.", BATCH, env=False)] = False
-    format: Annotated[Form, Knob("What pictures are written as: png, jpg, webp or avif.", BATCH, env=False)] = "png"
+    image_format: Annotated[
+        Form, Knob("What pictures are written as: png, jpg, webp or avif.", BATCH, env=False, rare=True)
+    ] = "png"
     gallery: Annotated[bool, Knob("Also write index.html, a page of everything in the folder.", BATCH)] = False
     round: Annotated[
         Annotated[int, Field(ge=1)] | None,
