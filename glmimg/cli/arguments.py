@@ -42,129 +42,60 @@ def counted(value: int) -> int:
     return value
 
 
-def _file(metavar: str, text: str, completer: Completer) -> Any:
-    return typer.Argument(metavar=metavar, help=text, show_default=False, autocompletion=completer)
+def argument(metavar: str, text: str, complete: Completer | None = None) -> Any:
+    """What stands on the line without a name."""
+    return typer.Argument(metavar=metavar, help=text, show_default=False, autocompletion=complete)
+
+
+def option(
+    *flags: str,
+    metavar: str | None = None,
+    text: str,
+    complete: Completer | None = None,
+    panel: str = DRAW,
+    **more: Any,
+) -> Any:
+    """What a command alone is told by a flag."""
+    return typer.Option(*flags, metavar=metavar, help=text, rich_help_panel=panel, autocompletion=complete, **more)
 
 
 Prompts = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="PROMPT",
-        help="What to draw; - reads prompts from standard input, one a line.",
-        show_default=False,
-    ),
+    list[str] | None, argument("PROMPT", "What to draw; - reads prompts from standard input, one a line.")
 ]
 PromptFile = Annotated[
     str | None,
-    typer.Option(
-        "--prompts",
-        metavar="FILE",
-        help="Read prompts from a file, one a line; a # is part of its prompt.",
-        rich_help_panel=DRAW,
-    ),
+    option("--prompts", metavar="FILE", text="Read prompts from a file, one a line; a # is part of its prompt."),
 ]
-Count = Annotated[
-    int,
-    typer.Option(
-        "--count",
-        "-n",
-        metavar="N",
-        help="Pictures a prompt: seeds seed, seed+1, ...",
-        rich_help_panel=DRAW,
-        show_default=False,
-        callback=counted,
-    ),
-]
-PictureFile = Annotated[Path, _file("PICTURE", "A picture of glmimg.", any_file)]
-DumpFile = Annotated[Path, _file("DUMP", "A token dump; - reads standard input.", dumps)]
-DumpFiles = Annotated[list[Path], _file("DUMP...", "Token dumps; - reads one from standard input.", dumps)]
-DumpFrom = Annotated[Path, _file("FROM", "The dump to copy from.", dumps)]
-AnyModel = Annotated[
-    bool,
-    typer.Option(
-        "--any-model",
-        help="Also dumps that were written for other decoder weights.",
-        rich_help_panel=MODEL,
-        hidden=True,
-    ),
-]
-Until = Annotated[
-    str,
-    typer.Option(
-        "--until",
-        metavar="GRID",
-        help="Stop after this grid: preview or target.",
-        rich_help_panel=DRAW,
-        autocompletion=one_of(["preview", "target"]),
-    ),
-]
-PaintGrid = Annotated[
-    str,
-    typer.Option(
-        "--grid",
-        metavar="GRID",
-        help="Grid to paint: target, or preview, a draft.",
-        rich_help_panel=DRAW,
-        autocompletion=one_of(["target", "preview"]),
-    ),
-]
-Vary = Annotated[
-    int,
-    typer.Option(
-        "--vary",
-        metavar="N",
-        help="Pictures a dump: stage 2 seeds seed, seed+1, ...",
-        rich_help_panel=DRAW,
-        show_default=False,
-        callback=counted,
-    ),
-]
-AnyPicture = Annotated[Path, _file("PICTURE", "A picture file.", any_file)]
-NewPrompt = Annotated[
-    str | None, typer.Option("--prompt", metavar="TEXT", help="Another prompt.", rich_help_panel=DRAW)
-]
-RedrawBox = Annotated[
-    str | None,
-    typer.Option("--box", metavar="x0,y0,x1,y1", help="Draw this box anew, in pixels.", rich_help_panel=DRAW),
-]
-Mask = Annotated[
-    Path | None,
-    typer.Option(
-        "--mask",
-        metavar="PICTURE",
-        help="Draw anew what is white in this picture.",
-        rich_help_panel=DRAW,
-        autocompletion=any_file,
-    ),
-]
-KeepFrom = Annotated[
-    Path | None,
-    typer.Option(
-        "--keep-from",
-        metavar="DUMP",
-        help="Take the cells that are kept from this dump.",
-        rich_help_panel=DRAW,
-        autocompletion=dumps,
-    ),
-]
-PasteBox = Annotated[
-    str | None,
-    typer.Option("--box", metavar="x0,y0,x1,y1", help="What to copy, in pixels; else all.", rich_help_panel=DRAW),
-]
-PasteAt = Annotated[
-    str | None,
-    typer.Option("--at", metavar="x,y", help="Where it goes; else where it was.", rich_help_panel=DRAW),
-]
-Candidates = Annotated[
-    int,
-    typer.Option("--count", "-n", metavar="N", min=2, max=1024, help="How many candidates.", rich_help_panel=DRAW),
-]
+PER_PROMPT, PER_DUMP = "Pictures a prompt: seeds seed, seed+1, ...", "Pictures a dump: stage 2 seeds seed, seed+1, ..."
+Count = Annotated[int, option("--count", "-n", metavar="N", text=PER_PROMPT, show_default=False, callback=counted)]
+Vary = Annotated[int, option("--vary", metavar="N", text=PER_DUMP, show_default=False, callback=counted)]
+
+PictureFile = Annotated[Path, argument("PICTURE", "A picture of glmimg.", any_file)]
+AnyPicture = Annotated[Path, argument("PICTURE", "A picture file.", any_file)]
+DumpFile = Annotated[Path, argument("DUMP", "A token dump; - reads standard input.", dumps)]
+DumpFiles = Annotated[list[Path], argument("DUMP...", "Token dumps; - reads one from standard input.", dumps)]
+DumpFrom = Annotated[Path, argument("FROM", "The dump to copy from.", dumps)]
+
+OTHER_WEIGHTS = "Also dumps that were written for other decoder weights."
+AnyModel = Annotated[bool, option("--any-model", text=OTHER_WEIGHTS, panel=MODEL, hidden=True)]
+NewPrompt = Annotated[str | None, option("--prompt", metavar="TEXT", text="Another prompt.")]
+
+LAST, PAINTED = "Stop after this grid: preview or target.", "Grid to paint: target, or preview, a draft."
+Until = Annotated[str, option("--until", metavar="GRID", text=LAST, complete=one_of(["preview", "target"]))]
+PaintGrid = Annotated[str, option("--grid", metavar="GRID", text=PAINTED, complete=one_of(["target", "preview"]))]
+
+BOX = "x0,y0,x1,y1"
+WHITE, KEPT = "Draw anew what is white in this picture.", "Take the cells that are kept from this dump."
+RedrawBox = Annotated[str | None, option("--box", metavar=BOX, text="Draw this box anew, in pixels.")]
+Mask = Annotated[Path | None, option("--mask", metavar="PICTURE", text=WHITE, complete=any_file)]
+KeepFrom = Annotated[Path | None, option("--keep-from", metavar="DUMP", text=KEPT, complete=dumps)]
+PasteBox = Annotated[str | None, option("--box", metavar=BOX, text="What to copy, in pixels; else all.")]
+PasteAt = Annotated[str | None, option("--at", metavar="x,y", text="Where it goes; else where it was.")]
+
+Candidates = Annotated[int, option("--count", "-n", metavar="N", min=2, max=1024, text="How many candidates.")]
 Pick = Annotated[
     str | None,
-    typer.Option(
-        "--pick",
-        metavar="N,N,...",
-        help="Candidates to finish, numbered as on the sheet; else a terminal is asked.",
-        rich_help_panel=DRAW,
+    option(
+        "--pick", metavar="N,N,...", text="Candidates to finish, numbered as on the sheet; else a terminal is asked."
     ),
 ]

@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from glmimg.choice import ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes
@@ -30,11 +28,7 @@ MAX_NOTES = 10
 
 JobsFile = Annotated[
     str,
-    typer.Argument(
-        metavar="JOBS",
-        help="JSON lines, CSV, or text with one prompt a line; a path, a URI, or - for standard input.",
-        show_default=False,
-    ),
+    a.argument("JOBS", "JSON lines, CSV, or text with one prompt a line; a path, a URI, or - for standard input."),
 ]
 
 

@@ -5,21 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from glmimg.choice import Output
+from glmimg.cli.arguments import argument
 from glmimg.cli.completing import any_file
 from glmimg.cli.options import Request, only, takes
 
-Folder = Annotated[
-    str,
-    typer.Argument(
-        metavar="FOLDER",
-        help="A folder of pictures, or of a batch; a path or a URI.",
-        show_default=False,
-        autocompletion=any_file,
-    ),
-]
+Folder = Annotated[str, argument("FOLDER", "A folder of pictures, or of a batch; a path or a URI.", any_file)]
 
 
 @takes(only(Output, "as_json", "force", "quiet", "verbose"))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from glmimg.choice import ModelChoice, Output
+from glmimg.cli.arguments import argument, option
 from glmimg.cli.completing import any_file
-from glmimg.cli.completing import dumps as dumps_here
+from glmimg.cli.completing import dumps as any_dump
 from glmimg.cli.options import Request, only, takes
 from glmimg.knob import OUTPUT
 
@@ -18,35 +20,18 @@ DIFFERENT = 1
 
 Dumps = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="DUMP...",
-        help="One dump to look at (- reads standard input), two to compare, more (or a glob) for a table.",
-        show_default=False,
-        autocompletion=dumps_here,
+    argument(
+        "DUMP...",
+        "One dump to look at (- reads standard input), two to compare, more (or a glob) for a table.",
+        any_dump,
     ),
 ]
-GridPicture = Annotated[
-    Path | None,
-    typer.Option(
-        "--picture",
-        metavar="PNG",
-        help="Draw the grids into a picture file.",
-        rich_help_panel=OUTPUT,
-        autocompletion=any_file,
-    ),
-]
-Over = Annotated[
-    Path | None,
-    typer.Option(
-        "--over",
-        metavar="PICTURE",
-        help="Lay the grid over this decoded picture.",
-        rich_help_panel=OUTPUT,
-        autocompletion=any_file,
-    ),
-]
-AsTable = Annotated[bool, typer.Option("--table", help="A line a dump, also for one or two.", rich_help_panel=OUTPUT)]
-Schema = Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a dump.", rich_help_panel=OUTPUT)]
+told = partial(option, panel=OUTPUT)
+GRIDS, LAID = "Draw the grids into a picture file.", "Lay the grid over this decoded picture."
+GridPicture = Annotated[Path | None, told("--picture", metavar="PNG", text=GRIDS, complete=any_file)]
+Over = Annotated[Path | None, told("--over", metavar="PICTURE", text=LAID, complete=any_file)]
+AsTable = Annotated[bool, told("--table", text="A line a dump, also for one or two.")]
+Schema = Annotated[bool, told("--schema", text="Print the JSON Schema of a dump.")]
 
 
 @takes(only(ModelChoice, "model", "revision"), only(Output, "as_json", "force", "quiet", "verbose"))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from glmimg.choice import Output
 from glmimg.cli import completing
+from glmimg.cli.arguments import argument
 from glmimg.cli.options import Request, only, takes
 
 if TYPE_CHECKING:
@@ -17,12 +16,7 @@ if TYPE_CHECKING:
 @takes(only(Output, "as_json"))
 def presets(
     request: Request,
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[NAME]", help="Show this preset.", show_default=False, autocompletion=completing.presets
-        ),
-    ] = None,
+    name: Annotated[str | None, argument("[NAME]", "Show this preset.", completing.presets)] = None,
 ) -> None:
     """List the presets, or show one as YAML."""
     from glmimg.preset import list_presets, load_preset, read_preset_text
