@@ -38,6 +38,11 @@ def excerpt(text: str, length: int = MAX_EXCERPT) -> str:
     return printable(text if len(text) <= length else text[:length] + "...")
 
 
+def counted(number: int, noun: str) -> str:
+    """How many of something, such as `1 job` or `2 jobs`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def shell_words(*words: str | Path) -> str:
     """Words as a shell reads them back, whatever is in them: those with control characters as bash's `$'...'`."""
     return " ".join(map(_shell_word, map(str, words)))

@@ -14,6 +14,7 @@ from glmimg.engine.batch.estimate import estimate_batch
 from glmimg.engine.batch.progress import BatchEvent, DumpWritten, JobEnded, Planned, Progress
 from glmimg.errors import JobsFailed
 from glmimg.events import Event, Loading, Noted, StepDone, TokensWritten
+from glmimg.text import counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -83,7 +84,7 @@ class BatchReport(AbstractContextManager["BatchReport"]):
         if self.failed:
             names = ", ".join(record.name for record in self.failed[:3]) + (", ..." if len(self.failed) > 3 else "")
             raise JobsFailed(
-                f"{len(self.failed)} jobs failed ({names}); {store.place('results.jsonl')} says why",
+                f"{counted(len(self.failed), 'job')} failed ({names}); {store.place('results.jsonl')} says why",
                 f"Try only those again: {retry}",
             )
 
@@ -114,7 +115,7 @@ class BatchReport(AbstractContextManager["BatchReport"]):
         free = "" if estimate.disk_free is None else f" of {size_text(estimate.disk_free)} free"
         rows = {
             "jobs": f"{fields['jobs']}, {recorded} of them done",
-            "to draw": f"{fields['tokens']} dumps, {fields['pictures']} pictures",
+            "to draw": f"{counted(work.to_write, 'dump')}, {counted(work.to_do, 'picture')}",
             "time": f"about {duration(estimate.seconds)}, {source}",
             "memory": f"about {size_text(needs.at_once)} of {size_text(needs.free)} free on {needs.device}; {stay}",
             "": f"{size_text(needs.tokens)} for tokens, {size_text(needs.painter)} for pictures",
@@ -127,7 +128,7 @@ class BatchReport(AbstractContextManager["BatchReport"]):
 
     def _planned(self, plan: Planned) -> None:
         self._event("plan", asdict(plan))
-        parts = [f"{plan.total} job{'s' * (plan.total != 1)}"]
+        parts = [counted(plan.total, "job")]
         parts += [f"{plan.done} done already"] if plan.done else []
         parts += [f"{plan.to_paint} have their dump"] if plan.to_paint else []
         parts += [f"{plan.suspect} killed an earlier run"] if plan.suspect else []

@@ -17,6 +17,7 @@ from glmimg.cli.streams import DASH
 from glmimg.engine.memory import check_extras
 from glmimg.engine.stages import Scope
 from glmimg.errors import BadPrompts, GlmimgError, Interrupted, JobsFailed, ModelError, UsageError
+from glmimg.text import counted
 
 MAX_LINE_BYTES = 1 << 20
 
@@ -50,7 +51,7 @@ def draw_as_they_come(run: Run, first: Sequence[str], count: int) -> None:
                 text = line if isinstance(line, str) else line[:200].decode(errors="replace").strip()
                 console.result("", {"prompt": text, "error": error.message, "hint": error.hint})
     if failed:
-        raise JobsFailed(f"{failed} prompts could not be drawn", "Their answers say why.")
+        raise JobsFailed(f"{counted(failed, 'prompt')} could not be drawn", "The answer says why.")
 
 
 def _output(run: Run) -> Output:

@@ -14,6 +14,7 @@ from glmimg.cli.options import Request, only, takes
 from glmimg.engine.batch.settings import CLUSTER
 from glmimg.job import Painting, Scene
 from glmimg.knob import MODEL
+from glmimg.text import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -136,7 +137,7 @@ def show_workers(wanted: Wanted, seconds: StageSeconds, console: Console) -> Non
     rows = {
         "wanted": wanted.description if not seconds.jobs else f"{wanted.pictures_per_hour:g} pictures/hour",
         "a picture": f"{seconds.tokens:.2f} s of stage 1, {seconds.picture:.2f} s of stage 2 ({seconds.source})",
-        "workers": f"{ar} AR worker{'s' * (ar != 1)}, {dit} decoder{'s' * (dit != 1)}",
+        "workers": f"{counted(ar, 'AR worker')}, {counted(dit, 'decoder')}",
         "reached": f"{workers.pictures_per_hour:.0f} pictures/hour",
         "command": f"glmimg batch JOBS -o URI --engine ray --address auto --ar-workers {ar} --dit-workers {dit}",
     }

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from glmimg.events import Event, JobStarted, Loading, Noted, Saved, StepDone, TokensWritten
-from glmimg.text import printable
+from glmimg.text import counted, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -111,7 +111,7 @@ def closing_line(saved: Sequence[Path], seconds: float) -> str:
     """What is on disk now, such as `4 pictures and 4 dumps in 12 s, in out/`."""
     dumps = sum(path.name.endswith(".tokens.json") for path in saved)
     counts = {"picture": len(saved) - dumps, "dump": dumps}
-    files = " and ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count)
+    files = " and ".join(counted(count, name) for name, count in counts.items() if count)
     folders = {path.parent for path in saved}
     here = folders == {Path()}
     place = f", in {printable(folders.pop())}" if len(folders) == 1 else f", in {len(folders)} folders"

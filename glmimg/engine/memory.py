@@ -21,6 +21,7 @@ from glmimg.runtime.plan import fit_ar, fit_dit, smaller_ar, smaller_dit
 from glmimg.runtime.precompressed import IN_HALF_PRECISION
 from glmimg.runtime.quantize import NONE, check_device, check_installed, parse_quantize
 from glmimg.runtime.sizes import ar_sizes, dit_sizes
+from glmimg.text import counted
 
 AHEAD_SHARE = 0.6
 """Share of the free host memory that files of the second stage may fill while the first one works."""
@@ -126,7 +127,8 @@ class HalfMemory:
 def describe(layout: Layout) -> str:
     """A layout in words, for notes."""
     words = {
-        f"{layout.resident} layers stay on the device, the others are streamed": layout.resident is not None,
+        f"{counted(layout.resident or 0, 'layer')} stay on the device, the others are streamed": layout.resident
+        is not None,
         "parts take turns": layout.taking_turns,
         "the VAE paints in squares": layout.vae_tiles,
     }

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from glmimg.errors import BadInput, UsageError
 from glmimg.grid import preview_shape, target_shape
+from glmimg.text import counted
 
 AR_READ_BYTES = 16.5e9
 """What the AR half of GLM-Image reads for one token, in bf16 (8.91 B parameters less the embedding table)."""
@@ -113,7 +114,7 @@ def read_seconds(place: str, size: str | None = None) -> StageSeconds:
     if tokens is None or picture is None:
         pictures = f"pictures of {size}" if size else "pictures"
         raise BadInput(place, f"holds no measured times of {pictures}", "Draw a few there first with glmimg batch.")
-    measured = f"measured over {pace.jobs['picture']} picture{'s' * (pace.jobs['picture'] != 1)}"
+    measured = f"measured over {counted(pace.jobs['picture'], 'picture')}"
     return StageSeconds(tokens, picture, measured, pace.jobs["picture"])
 
 

@@ -56,7 +56,7 @@ def test_failed_jobs_are_named_with_the_command_that_retries_them(
     jobs.write_text("a red circle\n" + "too long " * 2200 + "\n")
     outcome = glmimg("batch", jobs, "-o", tmp_path / "out", "-m", tiny, "-s", "64x64", "--steps", "1")
     assert outcome.status == 1
-    assert "1 jobs failed (too-long-too-long-" in outcome.err
+    assert "1 job failed (too-long-too-long-" in outcome.err
     assert f"glmimg batch {jobs} -o {tmp_path / 'out'} -m {tiny} -s 64x64 --steps 1 --retry-failed" in outcome.err
     assert len(outcome.out.splitlines()) == 1
 

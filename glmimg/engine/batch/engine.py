@@ -17,6 +17,7 @@ from glmimg.engine.batch.workbench import BatchOptions, Outcome, Workbench
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import Scope, Stages
 from glmimg.events import Event, Noted
+from glmimg.text import counted
 
 WAIT_SECONDS = 0.5
 """Between two looks at jobs another process holds."""
@@ -66,7 +67,9 @@ class BatchEngine:
             else:
                 yield from self._in_rounds(work, scope)
         if work.suspect:
-            self._tell(Noted(f"{len(work.suspect)} jobs killed earlier runs; each is drawn in a process of its own"))
+            self._tell(
+                Noted(f"{counted(len(work.suspect), 'job')} killed earlier runs; each is drawn in a process of its own")
+            )
             yield from draw_isolated(self.bench, self.stages, work.suspect)
 
     def _side_by_side(self, work: Survey, scope: Scope, devices: list[str]) -> Iterator[Outcome]:

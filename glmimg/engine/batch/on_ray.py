@@ -30,6 +30,7 @@ from glmimg.engine.engine import Engine
 from glmimg.engine.stages import Scope, Stages
 from glmimg.errors import ClusterUnavailable, GlmimgError, UsageError
 from glmimg.runtime.checkpoint import Half
+from glmimg.text import counted
 
 ANSWER_SECONDS = 5
 """How long a cluster may take to answer at all."""
@@ -192,7 +193,7 @@ class _Worker:
         for job in list(jobs):
             outcome, died = self.bench.failed_before(job), deaths.get(job.name, 0)
             if outcome is None and died >= MAX_DEATHS:
-                outcome = self.bench.fail(job, f"{died} workers died while working on it")
+                outcome = self.bench.fail(job, f"{counted(died, 'worker')} died while working on it")
             if outcome is not None:
                 jobs.remove(job)
                 self.bench.store.forgive(job.name)

@@ -18,6 +18,7 @@ from glmimg.errors import BadDump, BadImage, OutputError
 from glmimg.image_io import read_provenance
 from glmimg.metadata import FORMATS
 from glmimg.pictures import opened
+from glmimg.text import counted
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import parse_dump
 
@@ -81,7 +82,8 @@ def survey(jobs: list[BatchJob], store: Store, ledger: Ledger, *, force: bool = 
                 found.alone.add(job.name)
     if conflicts:
         raise OutputError(
-            f"{len(conflicts)} jobs would overwrite files of others:" + "".join(f"\n  {each}" for each in conflicts),
+            f"{counted(len(conflicts), 'job')} would overwrite files of others:"
+            + "".join(f"\n  {each}" for each in conflicts),
             "Choose another folder or other names, or overwrite them with --force.",
         )
     found.paint.sort(key=lambda job: job.name in found.alone)
