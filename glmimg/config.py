@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
+from glmimg.atomic import write_atomically
 from glmimg.choice import ModelChoice, Output, Sources
-from glmimg.errors import BadConfig, UsageError
-from glmimg.request import JOB, partial, problem_of
-from glmimg.settings_file import read_mapping
+from glmimg.engine.batch.settings import Cluster, Schedule
+from glmimg.errors import BadConfig, UsageError, WriteError
+from glmimg.home import VARIABLE, config_path
+from glmimg.knob import knobs
+from glmimg.request import JOB, check_values, partial, problem_of
+from glmimg.settings_file import near_names, parse_mapping, read_text, written
 
-VARIABLE = "GLMIMG_CONFIG"
-
-
-def config_path() -> Path:
-    """Where the config file is, or would be: $GLMIMG_CONFIG, else `config.yaml` where the platform keeps such."""
-    if named := os.environ.get(VARIABLE):
-        return Path(named)
-    from platformdirs import user_config_path
-
-    return user_config_path("glmimg") / "config.yaml"
+MODELS = (*JOB, ModelChoice, Sources, Output, Schedule, Cluster)
+"""The models whose knobs may have a default of one's own."""
 
 
 def read_config() -> dict[str, Any]:
@@ -31,13 +28,78 @@ def read_config() -> dict[str, Any]:
     return dict(_read(config_path()))
 
 
+def config_text() -> str:
+    """The config file as it stands; empty where there is none. Raises BadConfig (exit 3)."""
+    path = config_path()
+    return read_text(path, BadConfig) if path.exists() else ""
+
+
+def setting_names() -> list[str]:
+    """What the config file may set."""
+    return [each.name for model in MODELS for each in knobs(model)]
+
+
+def set_value(name: str, words: Sequence[str]) -> Path:
+    """Give a knob a default, kept in the config file. Its other lines stay as they are.
+
+    words:   the value; several for a knob that takes several
+    returns: the file
+    raises:  UsageError (exit 2) for a knob or a value that cannot be, BadConfig (exit 3), WriteError (exit 1)
+    """
+    given = words[0] if len(words) == 1 else list(words)
+    checked = check_values({_known(name): given}, *MODELS)
+    return _change(name, written({name: checked.get(name, given)}))
+
+
+def unset_value(name: str) -> Path:
+    """Take a knob out of the config file. Raises as `set_value`."""
+    return _change(_known(name), "")
+
+
+def _known(name: str) -> str:
+    if name not in (names := setting_names()):
+        raise UsageError(f"there is no setting {name!r}", near_names(name, names))
+    return name
+
+
+def _change(name: str, line: str) -> Path:
+    path = config_path()
+    before = config_text()
+    _parse(path, before)
+    after = _with_line(before, name, line)
+    _parse(path, after)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(path, error.strerror or str(error)) from error
+    write_atomically(path, after.encode())
+    _read.cache_clear()
+    return path
+
+
+def _with_line(text: str, name: str, line: str) -> str:
+    """The text of a config file with this line for the key, where the key stands, else at the end."""
+    root = yaml.compose(text)
+    for key, value in root.value if root is not None else ():
+        if key.value == name:
+            start, end = key.start_mark.index, value.end_mark.index
+            if not text[start:end].endswith("\n") and (not line or "\n" not in text[end:]):
+                end += len(text[end:].partition("\n")[0]) + 1
+            elif line and not text[start:end].endswith("\n"):
+                line = line.rstrip("\n")  # a comment behind the value stays there
+            return text[:start] + line + text[end:]
+    return text + ("\n" if text and not text.endswith("\n") else "") + line
+
+
 @cache
 def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    form = partial(*JOB, ModelChoice, Sources, Output)
-    values = read_mapping(path, form.model_fields, BadConfig)
+    return _parse(path, read_text(path, BadConfig)) if path.exists() else {}
+
+
+def _parse(path: Path, text: str) -> dict[str, Any]:
+    form = partial(*MODELS)
+    values = parse_mapping(path, text, form.model_fields, BadConfig, may_be_empty=True)
     try:
         return form.model_validate(values).given()
     except (ValidationError, UsageError) as error:
-        raise BadConfig(path, problem_of(error), "Mend it, or name another with GLMIMG_CONFIG.") from error
+        raise BadConfig(path, problem_of(error), f"Mend it, or name another with {VARIABLE}.") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
@@ -11,11 +11,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from glmimg.errors import BadPreset, UsageError
+from glmimg.atomic import write_atomically
+from glmimg.errors import BadPreset, OutputError, UsageError, WriteError
+from glmimg.home import beside
 from glmimg.request import Partial, job_form, merge, problem_of
-from glmimg.settings_file import read_mapping, read_text
+from glmimg.settings_file import near_names, read_mapping, read_text, written
 
 PLACE = "{prompt}"
+DEFAULT = "default"
+FOLDER = "presets"
+VERBS = ("list", "show", "save")
+"""What `glmimg presets` takes for its own words."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +57,50 @@ def load_stack(names: Sequence[str]) -> PresetStack:
 
 def load_preset(name: str) -> Preset:
     """A preset by its name or by the path of a YAML file. Raises BadPreset (exit 3)."""
-    path, hint = _find(name), "See: glmimg presets default"
-    values = read_mapping(path, _form().model_fields, BadPreset)
+    path = _find(name)
+    return _checked(path, read_mapping(path, _form().model_fields, BadPreset))
+
+
+def list_presets() -> dict[str, Preset]:
+    """The presets by name: `default`, the other shipped ones, one's own."""
+    return {name: load_preset(name) for name in preset_files()}
+
+
+def read_preset_text(name: str) -> str:
+    """The YAML of a preset as it stands in its file. Raises BadPreset (exit 3)."""
+    return read_text(_find(name), BadPreset)
+
+
+def preset_files() -> dict[str, Path]:
+    """The presets' files by name. One's own win over shipped ones, but for `default`."""
+    folder = beside(FOLDER)
+    own = {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.stem != DEFAULT}
+    return dict(sorted(_shipped().items(), key=lambda each: (each[0] != DEFAULT, each[0]))) | own
+
+
+def save_preset(name: str, fields: Mapping[str, Any], *, force: bool = False) -> Path:
+    """Keep a preset as one's own: knobs by name, `description`, `template`. Returns its file.
+
+    raises: UsageError (exit 2) for another's name, OutputError (exit 2) for one that is taken and `force` is off;
+            BadPreset (exit 3) for a template without a place for the prompt
+    """
+    if not re.fullmatch(r"\w[\w-]{0,63}", name) or name in (*_shipped(), *VERBS):
+        reason = "is a shipped preset's name" if name in _shipped() else "cannot be a preset's name"
+        raise UsageError(f"{name} {reason}", "Use another: letters, digits, - and _.")
+    path = beside(FOLDER) / f"{name}.yaml"
+    _checked(path, fields)
+    if path.exists() and not force:
+        raise OutputError(f"{path} exists already", "Overwrite it with --force, or choose another name.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(path, error.strerror or str(error)) from error
+    write_atomically(path, written(fields).encode())
+    return path
+
+
+def _checked(path: Path, values: Mapping[str, Any]) -> Preset:
+    hint = "See: glmimg presets default"
     try:
         given = _form().model_validate(values).given()
     except (ValidationError, UsageError) as error:
@@ -63,29 +111,14 @@ def load_preset(name: str) -> Preset:
     return Preset(given.pop("description"), template, given)
 
 
-def list_presets() -> dict[str, Preset]:
-    """The shipped presets by name, `default` first."""
-    return {name: load_preset(name) for name in sorted(_shipped(), key=lambda name: (name != "default", name))}
-
-
-def read_preset_text(name: str) -> str:
-    """The YAML of a preset as it stands in its file. Raises BadPreset (exit 3)."""
-    return read_text(_find(name), BadPreset)
-
-
 def _find(name: str) -> Path:
-    shipped = _shipped()
-    if name in shipped:
-        return shipped[name]
+    known = _shipped() if name == DEFAULT else preset_files()
+    if name in known:
+        return known[name]
     path = Path(name)
     if path.suffix in (".yaml", ".yml") or "/" in name:
         return path
-    near = difflib.get_close_matches(name, shipped, n=3, cutoff=0.5)
-    raise BadPreset(
-        f"preset {name!r}",
-        "there is no such preset",
-        f"Did you mean {' or '.join(near)}?" if near else "See: glmimg presets",
-    )
+    raise BadPreset(f"preset {name!r}", "there is no such preset", near_names(name, known) or "See: glmimg presets")
 
 
 def _shipped() -> dict[str, Path]:

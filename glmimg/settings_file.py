@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,49 @@ PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "null"
 
 def read_mapping(path: Path, known: Collection[str], refuse: type[BadInput]) -> dict[str, Any]:
     """The settings in a file. Raises `refuse` (exit 3) for anything else and for keys that are not known."""
-    text = read_text(path, refuse)
+    return parse_mapping(path, read_text(path, refuse), known, refuse)
+
+
+def parse_mapping(
+    path: Path, text: str, known: Collection[str], refuse: type[BadInput], *, may_be_empty: bool = False
+) -> dict[str, Any]:
+    """The settings in the text of a file. Raises as `read_mapping`."""
     try:
         _check_plain(text)
         values: Any = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise refuse(path, f"is not YAML: {excerpt(reason)}") from error
+    if values is None and may_be_empty:
+        return {}
     if not isinstance(values, dict):
         raise refuse(path, "should hold `key: value` lines")
     unknown = [key for key in values if key not in known]
     if unknown:
-        near = difflib.get_close_matches(str(unknown[0])[:100], known, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"It may hold: {', '.join(known)}."
+        hint = near_names(str(unknown[0]), known) or f"It may hold: {', '.join(known)}."
         raise refuse(path, f"unknown key {excerpt(repr(unknown[0]))}", hint)
     return values
+
+
+def near_names(name: str, known: Collection[str]) -> str:
+    """Which of the known names somebody may have meant, as a hint; empty for none."""
+    near = difflib.get_close_matches(name[:100], known, n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(near)}?" if near else ""
+
+
+def plain(value: Any) -> Any:
+    """A setting as it stands in a file: sizes as WxH, windows as FROM,TO, several values as a list."""
+    if not isinstance(value, tuple):
+        return value
+    if type(value) is not tuple:  # a size, which writes itself
+        return str(value)
+    return list(value) if all(isinstance(each, str) for each in value) else ",".join(map(str, value))
+
+
+def written(values: Mapping[str, Any]) -> str:
+    """Settings as the lines of a file."""
+    lines = {name: plain(value) for name, value in values.items()}
+    return yaml.safe_dump(lines, sort_keys=False, allow_unicode=True, width=MAX_BYTES)
 
 
 def read_text(path: Path, refuse: type[BadInput]) -> str:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import secrets
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +17,13 @@ import pytest
 
 from tests.tiny import build_checkpoint
 
+HOME = Path(tempfile.mkdtemp(prefix="glmimg-tests-"))
+"""A home of the tests' own: whoever runs them has a config file, presets and a history that stay as they are."""
+
+for _name in [name for name in os.environ if name.startswith("GLMIMG_")]:
+    del os.environ[_name]
+os.environ["GLMIMG_CONFIG"] = str(HOME / "session" / "config.yaml")
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # one worker a core: threads of two workers would wait for each other
 
@@ -34,13 +45,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting of whoever runs the tests reaches them."""
-    for name in list(os.environ):
-        if name.startswith("GLMIMG_"):
-            monkeypatch.delenv(name)
+def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of the config file, a fresh one for each test; it is made by whoever writes there."""
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("GLMIMG_CONFIG", os.devnull + "/none")
+    folder = HOME / secrets.token_hex(8)
+    monkeypatch.setenv("GLMIMG_CONFIG", str(folder / "config.yaml"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,8 @@ PANELS = {
     "Machine": {
         "models": "Models on this machine: list, pull, rm, check, plan.",
         "gallery": "Make a page of a folder's pictures.",
-        "presets": "List the presets, or show one as YAML.",
+        "presets": "Presets: list, show, save; a bare NAME is shown.",
+        "config": "Defaults of your own: path, show, set, unset.",
     },
 }
 """Each with the first line of its own help page, as a test checks: `glmimg --help` shows these."""

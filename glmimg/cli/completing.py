@@ -24,10 +24,17 @@ def dumps(incomplete: str) -> list[str]:
 
 
 def presets(incomplete: str) -> list[str]:
-    """Names of shipped presets."""
-    from glmimg.preset import list_presets
+    """Names of presets, shipped and one's own."""
+    from glmimg.preset import preset_files
 
-    return [name for name in list_presets() if name.startswith(incomplete)]
+    return [name for name in preset_files() if name.startswith(incomplete)]
+
+
+def settings(incomplete: str) -> list[str]:
+    """What the config file may set."""
+    from glmimg.config import setting_names
+
+    return [name for name in setting_names() if name.startswith(incomplete)]
 
 
 def models(incomplete: str) -> list[str]:

@@ -1,32 +1,113 @@
-"""`glmimg presets`: list the presets, or show one."""
+"""`glmimg presets`: list the presets, show one, save one of one's own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
 
 from glmimg.choice import Output
 from glmimg.cli import completing
-from glmimg.cli.arguments import argument
+from glmimg.cli.arguments import argument, option
 from glmimg.cli.options import Request, only, takes
+from glmimg.job import Painting, Sampling, Scene
 
 if TYPE_CHECKING:
     from glmimg.preset import Preset
 
 
-@takes(only(Output, "as_json"))
-def presets(
-    request: Request,
-    name: Annotated[str | None, argument("[NAME]", "Show this preset.", completing.presets)] = None,
-) -> None:
-    """List the presets, or show one as YAML."""
-    from glmimg.preset import list_presets, load_preset, read_preset_text
+class Named(TyperGroup):
+    """A group that shows what its first word names, where that is none of its commands."""
 
-    console = request.console
-    if name is not None:
-        preset = load_preset(name)
-        console.result(read_preset_text(name).rstrip(), {"name": name, **fields_of(preset)})
-        return
-    found = list_presets()
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        is_name = args[0] not in self.commands and not args[0].startswith("-")
+        return super().resolve_command(ctx, ["show", *args] if is_name else args)
+
+
+presets = typer.Typer(cls=Named, help="Presets: list, show, save; a bare NAME is shown.", add_completion=False)
+
+MADE = "Also what this picture was made with, but for its prompt, seeds and sources."
+Name = Annotated[str, argument("NAME", "The preset, or a YAML file.", completing.presets)]
+NewName = Annotated[str, argument("NAME", "What to call it: -p NAME.")]
+From = Annotated[Path | None, option("--from", metavar="PICTURE", text=MADE, complete=completing.any_file)]
+Template = Annotated[str | None, option("--template", metavar="TEXT", text="What a prompt is put into, at {prompt}.")]
+Description = Annotated[str, option("--description", metavar="TEXT", text="What it is for.", show_default=False)]
+
+
+@presets.callback(invoke_without_command=True)
+@takes(only(Output, "as_json"))
+def presets_default(request: Request, context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        show_list(request)
+
+
+@presets.command("list")
+@takes(only(Output, "as_json"))
+def list_(request: Request) -> None:
+    """List the presets: what each sets, and for what."""
+    show_list(request)
+
+
+@presets.command()
+@takes(only(Output, "as_json"))
+def show(request: Request, name: Name) -> None:
+    """Show a preset as YAML."""
+    from glmimg.preset import load_preset, read_preset_text
+
+    preset = load_preset(name)
+    request.console.result(read_preset_text(name).rstrip(), {"name": name, **fields_of(preset)})
+
+
+@presets.command()
+@takes(Scene, Sampling, Painting, only(Output, "as_json", "force"))
+def save(
+    request: Request, name: NewName, source: From = None, template: Template = None, description: Description = ""
+) -> None:
+    """Save a preset of your own: the options on the line, other presets, a picture.
+
+    \b
+    Examples:
+      glmimg presets save mine --steps 30 --size 768x1152
+      glmimg presets save like-that --from out.png --template "{prompt}, in ink"
+    """
+    from glmimg.errors import UsageError
+    from glmimg.preset import PLACE, load_stack, save_preset
+    from glmimg.request import merge
+
+    said, stack = request.job_layers()[0], load_stack(request.presets)
+    values = as_written(merge(said, stack.values, values_of(source) if source else {}))
+    template = template or stack.fill(PLACE)
+    texts = {"description": description} if description else {}
+    texts |= {"template": template} if template != PLACE else {}
+    if not values and "template" not in texts:
+        raise UsageError("there is nothing to save", f"Say options, such as: glmimg presets save {name} --steps 30")
+    path = save_preset(name, {**texts, **values}, force=request.settings(Output).force)
+    request.console.result(str(path), {"preset": name, "file": str(path), **texts, **values})
+
+
+def values_of(picture: Path) -> dict[str, Any]:
+    """What a picture was made with that others can be, too, where it is not the default. Raises BadImage (exit 3)."""
+    from glmimg.image_io import read_provenance
+    from glmimg.knob import knobs
+    from glmimg.preset import load_preset
+    from glmimg.request import layer_of
+
+    job = read_provenance(picture).job
+    said = layer_of(job.scene, job.sampling, job.painting)
+    defaults = {each.name: each.default for model in (Sampling, Painting) for each in knobs(model)}
+    defaults |= load_preset("default").values
+    bound = {"prompt", "seed", "dit_seed", "drop"}
+    return {name: value for name, value in said.items() if name not in bound and value != defaults.get(name)}
+
+
+def show_list(request: Request) -> None:
+    """A table of the presets."""
+    from glmimg.preset import list_presets
+
+    found, console = list_presets(), request.console
     if console.json:
         for each, preset in found.items():
             console.result("", {"name": each, **fields_of(preset)})
@@ -35,7 +116,7 @@ def presets(
 
     table = Table("preset", "sets", "for", box=None, pad_edge=False)
     for each, preset in found.items():
-        values = ", ".join(f"{key} {plain(value)}" for key, value in preset.values.items())
+        values = ", ".join(f"{key} {value}" for key, value in as_written(preset.values).items())
         table.add_row(each, values, preset.description)
     console.show(table)
 
@@ -43,17 +124,11 @@ def presets(
 def fields_of(preset: Preset) -> dict[str, Any]:
     """A preset as `--json` reports it."""
     template = {} if preset.template is None else {"template": preset.template}
-    return {
-        "description": preset.description,
-        **template,
-        **{key: plain(value) for key, value in preset.values.items()},
-    }
+    return {"description": preset.description, **template, **as_written(preset.values)}
 
 
-def plain(value: Any) -> Any:
-    """A value as it stands in a preset: sizes as WxH, windows as FROM,TO."""
-    from glmimg.job import Size
+def as_written(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Knobs as they stand in a preset."""
+    from glmimg.settings_file import plain
 
-    if isinstance(value, Size):
-        return str(value)
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+    return {name: plain(value) for name, value in values.items()}

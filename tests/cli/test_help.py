@@ -10,7 +10,12 @@ from glmimg.cli.commands import COMMANDS, LazyCommand
 from tests.conftest import Outcome
 
 Run = Callable[..., Outcome]
-PAGES = [[name] for name in COMMANDS] + [["models", name] for name in ("list", "pull", "check", "plan")]
+PARTS = {
+    "models": ("list", "pull", "check", "plan"),
+    "presets": ("list", "show", "save"),
+    "config": ("path", "show", "set", "unset"),
+}
+PAGES = [[name] for name in COMMANDS] + [[name, part] for name, parts in PARTS.items() for part in parts]
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +32,7 @@ def test_a_page_fits_sixty_lines(glmimg: Run, page: list[str]) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_stands_on_the_whole_page(glmimg: Run, name: str) -> None:
-    if name == "models":
+    if name in PARTS:
         return  # a group
     whole, short = glmimg(name, "--help-all"), glmimg(name, "--help")
     assert whole.status == 0

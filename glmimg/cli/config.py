@@ -1,0 +1,87 @@
+"""`glmimg config`: defaults of one's own, in a file."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from glmimg.choice import Output
+from glmimg.cli import completing
+from glmimg.cli.arguments import argument
+from glmimg.cli.console import Console
+from glmimg.cli.options import Request, only, takes
+
+config = typer.Typer(help="Defaults of your own: path, show, set, unset.", add_completion=False)
+
+Key = Annotated[str, argument("KEY", "A setting, such as steps.", completing.settings)]
+Values = Annotated[list[str], argument("VALUE", "Its default from now on; several for one that takes several.")]
+
+
+@config.callback(invoke_without_command=True)
+@takes(only(Output, "as_json"))
+def config_default(request: Request, context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        show_config(request)
+
+
+@config.command()
+@takes(only(Output, "as_json"))
+def path(request: Request) -> None:
+    """Say where the config file is, or would be; presets and words lie beside it."""
+    from glmimg.home import config_path
+
+    found = config_path()
+    console_of(request).result(str(found), {"config": str(found), "exists": found.exists()})
+
+
+@config.command()
+@takes(only(Output, "as_json"))
+def show(request: Request) -> None:
+    """Show the config file."""
+    show_config(request)
+
+
+@config.command("set")
+@takes(only(Output, "as_json"))
+def set_(request: Request, key: Key, value: Values) -> None:
+    """Give a setting a default of your own.
+
+    \b
+    Examples:
+      glmimg config set model demo
+      glmimg config set steps 30
+    """
+    from glmimg.config import read_config, set_value
+    from glmimg.settings_file import plain
+
+    name = key.replace("-", "_")
+    changed = set_value(name, value)
+    console_of(request).result(str(changed), {"config": str(changed), name: plain(read_config().get(name))})
+
+
+@config.command()
+@takes(only(Output, "as_json"))
+def unset(request: Request, key: Key) -> None:
+    """Take a setting out of the config file."""
+    from glmimg.config import unset_value
+
+    changed = unset_value(key.replace("-", "_"))
+    console_of(request).result(str(changed), {"config": str(changed)})
+
+
+def show_config(request: Request) -> None:
+    """The config file as it stands, or what it says as JSON. Raises BadConfig (exit 3)."""
+    from glmimg.config import config_text, read_config
+    from glmimg.settings_file import plain
+
+    console, values = console_of(request), read_config()
+    if values or console.json:
+        console.result(config_text().rstrip(), {name: plain(value) for name, value in values.items()})
+    else:
+        console.note("no setting has a default of your own; glmimg config set KEY VALUE gives it one")
+
+
+def console_of(request: Request) -> Console:
+    """A console of what the line says alone: a config file with a fault in it can still be found."""
+    return Console(json=bool(request.flags.get("as_json")))
