@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 BESIDE_KNOBS = {"--any-model": "any_model", "--help": "help(glmimg.Model)"}
-"""What stands here for flags that are no knobs."""
+"""What stands here for flags that are not knobs."""
 
 
 @contextmanager

@@ -61,13 +61,13 @@ class Sources(Settings):
     image: Annotated[
         Several, Knob("A source picture; repeatable, in order.", SOURCES, "PATH", short="-i", env=False)
     ] = ()
-    fit: Annotated[Fit | None, Knob("What to do with one longer than 4:1: pad or crop.", SOURCES, "WAY", "pad")] = None
+    fit: Annotated[Fit | None, Knob("How to fit a source longer than 4:1: pad or crop.", SOURCES, "WAY", "pad")] = None
     background: Annotated[
         str | None,
-        Knob("Colour under transparent and around padded pixels.", SOURCES, "COLOUR", "white", rare=True),
+        Knob("Colour under transparent pixels and around padded ones.", SOURCES, "COLOUR", "white", rare=True),
     ] = None
     source: Annotated[
-        Several, Knob("Where a source is now that has moved; repeatable.", SOURCES, "PATH", env=False, rare=True)
+        Several, Knob("New path of a source picture that has moved; repeatable.", SOURCES, "PATH", env=False, rare=True)
     ] = ()
 
 
@@ -76,7 +76,13 @@ class Output(Settings):
 
     out: Annotated[
         str | None,
-        Knob("Where to; {seed}, {index}, {prompt} are filled in; - is stdout.", OUTPUT, "PATH", short="-o", env=False),
+        Knob(
+            "Where results go; {seed}, {index}, {prompt} are filled in; - is stdout.",
+            OUTPUT,
+            "PATH",
+            short="-o",
+            env=False,
+        ),
     ] = None
     tokens_out: Annotated[str | None, Knob("Where the dump goes.", OUTPUT, "PATH", "beside the picture", rare=True)] = (
         None
@@ -88,9 +94,9 @@ class Output(Settings):
         Quality, Knob("Quality of a JPEG, WebP or AVIF picture, 1 to 100.", OUTPUT, "N", rare=True)
     ] = 95
     no_tokens: Annotated[bool, Knob("Keep no token dump.", OUTPUT, rare=True)] = False
-    no_metadata: Annotated[bool, Knob("Pictures without how they were made and their tokens.", OUTPUT, rare=True)] = (
-        False
-    )
+    no_metadata: Annotated[
+        bool, Knob("Leave how it was made, and its tokens, out of the picture.", OUTPUT, rare=True)
+    ] = False
     embed_sources: Annotated[
         bool, Knob("Put source pixels into the dump, so that it travels alone.", OUTPUT, rare=True)
     ] = False

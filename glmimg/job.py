@@ -166,7 +166,7 @@ class Sampling(Settings):
     ar_window: Annotated[
         Positive | None,
         Field(alias="window"),
-        Knob("Tokens jacobi drafts a pass at most; it takes fewer by itself.", DRAW, "N", rare=True),
+        Knob("Most tokens that jacobi drafts in a pass; it takes fewer by itself.", DRAW, "N", rare=True),
     ] = None
 
 
@@ -194,14 +194,14 @@ class Painting(Settings):
         tuple[float, float] | None,
         _read_by(parse_window),
         AfterValidator(_ordered),
-        Knob("Guide only between these shares of the schedule, such as 0.1,0.8.", DRAW, "FROM,TO", rare=True),
+        Knob("Guide only in this part of the schedule, such as 0.1,0.8.", DRAW, "FROM,TO", rare=True),
     ] = None
     scheduler: Annotated[Scheduler, Knob("euler, heun, unipc or dpm.", DRAW, "NAME")] = "euler"
     cache: Annotated[
         Threshold | None, Knob("Reuse blocks that change by less than X; needs cache-dit.", DRAW, "X", rare=True)
     ] = None
     guidance_batch: Annotated[
-        bool, Knob("Both branches of guidance in one batch: more memory, other rounding.", negated=True, rare=True)
+        bool, Knob("Both branches of guidance in one batch: more memory, different rounding.", negated=True, rare=True)
     ] = False
     drop: Annotated[
         DroppedCells | None,
@@ -285,9 +285,7 @@ class Job(BaseModel):
         raises: UsageError (exit 2) for a seed torch does not take
         """
         if seed > MAX_SEED:
-            raise UsageError(
-                f"seed {seed} is larger than {MAX_SEED}", "Begin with a smaller --seed, or take a smaller -n."
-            )
+            raise UsageError(f"seed {seed} is larger than {MAX_SEED}", "Use a smaller --seed or -n.")
         sampling = self.sampling.model_copy(update={"seed": seed})
         painting = self.painting.model_copy(update={"dit_seed": seed if dit_seed is None else dit_seed})
         return self.model_copy(update={"sampling": sampling, "painting": painting})

@@ -73,7 +73,7 @@ class OpenedPicture:
 
 
 def open_picture(path: Path) -> OpenedPicture:
-    """Read and decode a picture file whole. Raises BadImage (exit 3), also for what is no regular file."""
+    """Read and decode a picture file whole. Raises BadImage (exit 3), also for anything but a regular file."""
     sha256 = hash_file(path)
     with opened(path) as image:
         image.load()

@@ -124,7 +124,7 @@ def what_is_wrong(problem: Any) -> str:
         case "literal_error":
             return f"there is no such value; there are {problem['ctx']['expected'].replace(chr(39), '')}"
         case "float_parsing" | "int_parsing" | "int_from_float":
-            return "this is no number"
+            return "this is not a number"
         case "bool_parsing":
             return "say 1 or 0"
         case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":

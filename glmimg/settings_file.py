@@ -93,7 +93,7 @@ class _Loader(yaml.SafeLoader):
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for key, count in keys.most_common(1):
             if count > 1:
-                raise yaml.YAMLError(f"the key {key!r} stands there {count} times")
+                raise yaml.YAMLError(f"the key {key!r} is there {count} times")
         return super().construct_mapping(node, deep)
 
 

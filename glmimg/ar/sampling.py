@@ -53,7 +53,7 @@ class TokenSampler:
 
         logits:  [rows, vocabulary], any float dtype
         returns: [rows], int64, each in [0, codebook_size)
-        raises:  NotFinite (exit 1) for logits that are no numbers; on an accelerator `finite` tells at the end
+        raises:  NotFinite (exit 1) for logits that are not numbers; on an accelerator `finite` tells at the end
         """
         self.drawn += 1
         self.finite.look(logits, self.drawn)

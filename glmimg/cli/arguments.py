@@ -96,6 +96,8 @@ Candidates = Annotated[int, option("--count", "-n", metavar="N", min=2, max=1024
 Pick = Annotated[
     str | None,
     option(
-        "--pick", metavar="N,N,...", text="Candidates to finish, numbered as on the sheet; else a terminal is asked."
+        "--pick",
+        metavar="N,N,...",
+        text="Candidates to finish, by their numbers on the sheet; a terminal is asked otherwise.",
     ),
 ]

@@ -61,7 +61,9 @@ def inspect(
         inspecting.publish_schema(console)
         return
     if picture == Path("-"):
-        raise UsageError("--picture takes a file, standard output has the words", "For example --picture grid.png.")
+        raise UsageError(
+            "--picture cannot write to standard output, which carries the report", "For example --picture grid.png."
+        )
     paths = inspecting.expand(dumps or [])
     drawing = inspecting.Drawing(picture, over, request.settings(Output).force)
     if len(paths) == 1 and not table:

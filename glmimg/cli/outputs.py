@@ -43,7 +43,7 @@ def check_standard_output(output: Output, pictures: int) -> None:
     if output.as_json or pictures > 1:
         raise UsageError("--out - takes one picture, and no --json", "Write to files instead.")
     if sys.stdout.isatty():
-        raise UsageError("--out - would pour a picture's bytes over the terminal", "Send it on: ... -o - > out.png")
+        raise UsageError("--out - would write the bytes of a picture to the terminal", "Send it on: ... -o - > out.png")
 
 
 def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) -> list[Path]:
@@ -161,7 +161,7 @@ def _parse(pattern: str) -> list[tuple[str, str | None, str | None, str | None]]
         if field is not None and field not in FIELDS:
             raise OutputError(f"--out {pattern}: unknown field {{{field}}}", "There are {seed}, {index} and {prompt}.")
         if conversion or not _FORM.fullmatch(form or ""):
-            raise OutputError(f"--out {pattern}: {{{field}:{form}}} is no plain field", "For example {index:03}.")
+            raise OutputError(f"--out {pattern}: {{{field}:{form}}} is not a plain field", "For example {index:03}.")
     return parts
 
 

@@ -29,7 +29,7 @@ HOW_MANY = "How many workers of a cluster draw so many; with --gpu or --measured
 MADE = "An earlier batch whose measured times replace the card's guessed ones."
 Vram = Annotated[
     str | None,
-    typer.Option(metavar="AMOUNT", help="Plan for a card of this memory, such as 12GB.", rich_help_panel=MODEL),
+    typer.Option(metavar="AMOUNT", help="Plan for a card with this much memory, such as 12GB.", rich_help_panel=MODEL),
 ]
 PicturesPerHour = Annotated[float | None, for_cluster(metavar="N", min=0.001, max=1e9, help=HOW_MANY)]
 Gpu = Annotated[str | None, for_cluster(metavar="NAME", help="A card by its name, such as H100 or 4090.")]

@@ -38,7 +38,9 @@ def note_single_words(prompts: Sequence[str], console: Console) -> None:
     """Say how to draw one picture where several prompts look like the words of one."""
     if len(prompts) > 2 and not any(map(str.isspace, "".join(prompts))) and len({*prompts}) == len(prompts):
         one = shell_words(" ".join(prompts))
-        console.note(f"{len(prompts)} prompts of a word each; quote them to draw one: glmimg t2i {one}")
+        console.note(
+            f"{len(prompts)} prompts of one word each; to draw them as one prompt, quote them: glmimg t2i {one}"
+        )
 
 
 def _one(argument: str) -> str:
@@ -82,7 +84,7 @@ def _lines(file: str) -> list[str]:
 
 
 def _refuse_jobs(name: str, number: int, first: str) -> None:
-    """Say what draws a list of jobs, whose lines are no prompts. Raises BadPrompts (exit 3)."""
+    """Say what draws a list of jobs, whose lines are not prompts. Raises BadPrompts (exit 3)."""
     ending = PurePath(name).suffix.lower()
     if reason := problem_of_list(first, ending):
         raise BadPrompts(name, f"line {number} {reason}")

@@ -98,7 +98,7 @@ class HalfMemory:
         hints = [f"--memory {mode} takes about {peak / 1e9:.1f} GB" for mode, peak in less.items() if peak < need]
         advice = f"{' and '.join(hints)}. " if hints else ""
         return OutOfMemory(
-            f"out of memory: {stage} takes about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free",
+            f"out of memory: {stage} takes about {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",
             f"{advice}A smaller --size takes less too; glmimg models plan shows how much.",
         )
 

@@ -46,7 +46,7 @@ OTHER_KINDS = {
     "oft_": "OFT",
     "lora_embedding_": "LoRA of an embedding",
 }
-"""What the last words of a key say of adapters that are no plain LoRA."""
+"""What the last words of a key say of adapters that are not plain LoRAs."""
 
 _PAIR = re.compile(r"(?P<module>.+)\.(?:lora_(?P<side>A|B|down|up)(?:\.\w+)?|lora\.(?P<old>down|up))\.weight")
 _NAME = re.compile(r"\^?([\w.]+)\$?")
@@ -202,7 +202,7 @@ def _config(file: Path, metadata: Mapping[str, str], *, is_peft: bool) -> Adapte
     except OSError as error:
         raise BadInput(name, f"cannot be read: {error.strerror}") from error
     except ValidationError as error:
-        raise BadInput(name, f"is no configuration of a LoRA: {problem_of(error)}") from error
+        raise BadInput(name, f"is not the configuration of a LoRA: {problem_of(error)}") from error
     except (ValueError, AttributeError, RecursionError) as error:
         raise BadInput(name, f"is damaged: {excerpt(str(error))}") from error
 
@@ -229,7 +229,7 @@ def _describe_unknown(keys: list[str]) -> str:
     kinds = {kind for key in keys for word, kind in OTHER_KINDS.items() if word in key}
     if kinds:
         return f"is not a plain LoRA but {' and '.join(sorted(kinds))}, which is not supported: {_few(keys)}"
-    return f"holds what is no part of a LoRA: {_few(keys)}"
+    return f"holds what is not part of a LoRA: {_few(keys)}"
 
 
 def _few(names: list[str]) -> str:

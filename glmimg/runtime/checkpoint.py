@@ -102,7 +102,7 @@ class Checkpoint:
         """(height, width) in pixels where no size is given: the one the VAE was trained for."""
         side = int(self.config("vae").get("sample_size") or _DEFAULT_SAMPLE_PX)
         if side % CELL_PX:
-            raise self.unfit(f"vae/config.json: sample_size {side} is no multiple of {CELL_PX}")
+            raise self.unfit(f"vae/config.json: sample_size {side} is not a multiple of {CELL_PX}")
         return side, side
 
     @cached_property
@@ -189,7 +189,7 @@ class Checkpoint:
             raise self.unfit(f"{part} has no weights ({single.name} is missing)")
         for file in files:
             if not file.is_file():
-                fault = "is no file" if file.exists() else "is missing, though the index names it"
+                fault = "is not a file" if file.exists() else "is missing, though the index names it"
                 raise self.unfit(f"{file.relative_to(self.folder)} {fault}")
         return files
 
@@ -260,7 +260,7 @@ class Checkpoint:
         name = path.relative_to(self.folder)
         try:
             if path.exists() and not path.is_file():
-                raise self.unfit(f"{name} is no file")
+                raise self.unfit(f"{name} is not a file")
             with path.open("rb") as stream:
                 text = stream.read(_MAX_JSON_BYTES)
             if text.startswith(_POINTER):

@@ -80,7 +80,7 @@ def _text_problem(values: Values) -> str | None:
     text = values["text_config"]
     heads = text["num_attention_heads"]
     if heads % text["num_key_value_heads"]:
-        return "text_config: num_attention_heads is no multiple of num_key_value_heads"
+        return "text_config: num_attention_heads is not a multiple of num_key_value_heads"
     rope = text.get("rope_parameters") or {}
     sections, share = rope.get("mrope_section") or [8, 12, 12], rope.get("partial_rotary_factor") or 1
     turned = int((text.get("head_dim") or text["hidden_size"] // heads) * share) // 2

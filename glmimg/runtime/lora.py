@@ -150,7 +150,7 @@ def _split(spec: str) -> tuple[str, str, float]:
             name, scale = start, float(tail)
         except ValueError as error:
             hint = "For example --lora style.safetensors:0.8"
-            raise UsageError(f"--lora {spec}: {tail!r} is no scale", hint) from error
+            raise UsageError(f"--lora {spec}: {tail!r} is not a scale", hint) from error
         if not -10 <= scale <= 10:
             raise UsageError(f"--lora {spec}: the scale is not within -10 and 10", "1 is as trained.")
     start, colon, tail = name.rpartition(":")
@@ -171,5 +171,5 @@ def _from_hub(name: str, file: str) -> Path:
     except (OSError, ValueError) as error:
         hint = f"Give a file or folder, or fetch it first: hf download {shell_words(name, *filter(None, [file]))}"
         raise BadInput(
-            f"{name}:{file}" if file else name, "is no file, and no adapter in the hub cache", hint
+            f"{name}:{file}" if file else name, "is neither a file nor an adapter in the hub cache", hint
         ) from error

@@ -40,7 +40,8 @@ def resolve(model: str | None = None, revision: str | None = None) -> Checkpoint
         raise ModelMissing(f"model {name}: there is no such directory", "Give a directory, a hub id, or --model demo.")
     if not is_hub_id(name.removeprefix(modelscope.PREFIX)):
         raise UsageError(
-            f"model {name!r} is no directory and no hub id", f"For example --model {DEFAULT_MODEL}, or --model demo."
+            f"model {name!r} is neither a directory nor a hub id",
+            f"For example --model {DEFAULT_MODEL}, or --model demo.",
         )
     return (modelscope.find_cached if name.startswith(modelscope.PREFIX) else _cached)(name, revision)
 

@@ -114,7 +114,7 @@ class SourceShelf:
         others += [self._shelf[key]] if key in self._shelf else []
         if any(other.image.tobytes() != first.image.tobytes() for other in others):
             raise BadImage(
-                ref.path, "is embedded with other pixels under the same hash", "Work on each dump by itself."
+                ref.path, "is embedded with different pixels under the same hash", "Work on each dump by itself."
             )
         return first
 

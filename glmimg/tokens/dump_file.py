@@ -48,7 +48,7 @@ def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
     if isinstance(version, int) and version > VERSION:
         raise BadDump(
             name,
-            f"is of version {excerpt(str(version), 20)}, this glmimg reads up to {VERSION}",
+            f"is of version {excerpt(str(version), 20)}, and this glmimg reads versions up to {VERSION}",
             "Update glmimg: pip install --upgrade glmimg",
         )
     try:

@@ -44,7 +44,7 @@ def check_text(raw: bytes, name: Path | str) -> None:
     if not raw or raw.isspace():
         raise BadDump(name, "is empty, not a token dump")
     if raw.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise BadDump(name, "begins with a byte order mark, dumps are plain UTF-8", "Save it again as UTF-8 without.")
+        raise BadDump(name, "begins with a byte order mark; dumps are plain UTF-8", "Save it as UTF-8 without one.")
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

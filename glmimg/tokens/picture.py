@@ -80,7 +80,7 @@ def draw_over(dump: TokenDump, picture_path: Path) -> Image.Image:
     if picture.size != (dump.width, dump.height):
         raise BadImage(
             picture_path,
-            f"is {picture.width}x{picture.height} pixels, the dump's picture {dump.size}",
+            f"is {picture.width}x{picture.height} pixels, and the dump's picture is {dump.size}",
             "Lay the grid over the picture decoded from this dump.",
         )
     scale = 2 if max(picture.size) <= IDS_UP_TO_PX else 1

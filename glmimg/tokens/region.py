@@ -99,7 +99,7 @@ def mask_region(path: Path, size_px: tuple[int, int], shape: GridShape) -> Regio
     if image.size not in ((width, height), (shape.columns, shape.rows)):
         raise BadImage(
             path,
-            f"this mask is {image.width}x{image.height}, the picture {width}x{height} pixels",
+            f"this mask is {image.width}x{image.height} pixels, and the picture is {width}x{height}",
             f"A mask has the picture's size, or {shape.columns}x{shape.rows}: one pixel for each token.",
         )
     pixels = image.convert("L").point(lambda light: 255 * (light >= WHITE), mode="1")

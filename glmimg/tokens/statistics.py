@@ -132,7 +132,7 @@ def compare_grids(preview: Grid, target: Grid) -> Agreement:
 def patches(tokens: Sequence[Sequence[int]], codes: Collection[int]) -> Iterator[Patch]:
     """Every connected patch of one of the codes."""
     rows, columns = len(tokens), len(tokens[0])
-    stride = columns + 1  # cells are numbered with a gap after each row, so that row ends are no neighbours
+    stride = columns + 1  # cells are numbered with a gap after each row, so that row ends are not neighbours
     cells = {row * stride + column: token for row, line in enumerate(tokens) for column, token in enumerate(line)}
     for code in codes:
         left = {cell for cell, token in cells.items() if token == code}

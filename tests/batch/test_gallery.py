@@ -136,7 +136,7 @@ def test_a_page_that_is_not_ours_stays(glmimg: Glmimg, tiny: Path, tmp_path: Pat
     batch = ("batch", tmp_path / "jobs.txt", "-m", tiny, "-o", tmp_path, "--gallery")
     for command in (("gallery", tmp_path), batch):
         refused = glmimg(*command)
-        assert (refused.status, "is no gallery of glmimg" in refused.err) == (2, True), refused.err
+        assert (refused.status, "is not a gallery of glmimg" in refused.err) == (2, True), refused.err
     assert (tmp_path / "index.html").read_text() == "<title>mine</title>"
     assert not list(tmp_path.glob("*.tokens.json")), "refused before anything is drawn"
     for force in (["--force"], []):

@@ -76,7 +76,7 @@ def assert_refused(outcome: Outcome, status: int, *words: str) -> None:
         (["tokens", "x", "-m", "demo", "-o", ""], 2, ["empty"]),
         (["batch", "pyproject.toml", "-m", "demo", "-o", ""], 2, ["empty"]),
         (["t2i", "x", "-m", "demo", "-o", "a" * 300 + ".png"], 2, ["too long"]),
-        (["t2i", "x", "-m", "demo", "-n", "2", "-o", "{seed:999999999}.png"], 2, ["no plain field"]),
+        (["t2i", "x", "-m", "demo", "-n", "2", "-o", "{seed:999999999}.png"], 2, ["not a plain field"]),
         (["inspect", "x.tokens.json", "--picture", "-"], 2, ["grid.png"]),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else None,

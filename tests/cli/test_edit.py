@@ -141,7 +141,7 @@ def test_a_dump_does_not_change_the_picture_of_another(glmimg: Run, tiny: Path, 
         assert np.array_equal(pixels(drawn), pixels(alone)), drawn
     scored = glmimg("score", "alone.tokens.json", "liar.tokens.json")
     assert scored.status == 3
-    assert "other pixels under the same hash" in scored.err
+    assert "different pixels under the same hash" in scored.err
 
 
 def test_every_kind_of_source_through_edit(glmimg: Run, tiny: Path, tmp_path: Path) -> None:

@@ -60,6 +60,6 @@ def test_a_source_from_a_pipe_goes_into_the_dump(
 
 def test_a_terminal_gets_no_picture_and_gives_no_dump(tiny: Path, tmp_path: Path) -> None:
     drawn = run_on_terminal("t2i", "x", "-m", tiny, "-o", "-", stdout="terminal", folder=tmp_path)
-    assert (drawn.status, "pour a picture's bytes over the terminal" in drawn.screen) == (2, True)
+    assert (drawn.status, "write the bytes of a picture to the terminal" in drawn.screen) == (2, True)
     read = run_on_terminal("inspect", "-", stdout="terminal", folder=tmp_path)
     assert (read.status, "which is the terminal" in read.screen) == (2, True)

@@ -211,7 +211,7 @@ def weights_of(target: str) -> dict[str, torch.Tensor]:
 PAIR = weights_of(DIT_TARGET)
 OTHER = weights_of("transformer.transformer_blocks.1.attn1.to_q")
 REFUSED: dict[str, tuple[dict[str, torch.Tensor], str]] = {
-    "head": (PAIR | {"lm_head.weight": torch.ones(2)}, "no part of a LoRA: lm_head.weight"),
+    "head": (PAIR | {"lm_head.weight": torch.ones(2)}, "not part of a LoRA: lm_head.weight"),
     "dora": (PAIR | {f"{DIT_TARGET}.dora_scale": torch.ones(32)}, "DoRA, which is not supported: transformer.tr"),
     "lokr": ({"transformer.x.lokr_w1": torch.ones(2, 2)}, "LoKr, which is not supported: transformer.x.lokr_w1"),
     "loha": ({"transformer.x.hada_w1_a": torch.ones(2, 2)}, "LoHa"),

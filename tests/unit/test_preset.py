@@ -43,7 +43,7 @@ def test_later_presets_win_and_templates_nest(tmp_path: Path) -> None:
         ("template: no place", "{prompt}", ""),
         ("- a list", "key: value", ""),
         ("a: [", "not YAML", ""),
-        ("steps: 3\nsteps: 4", "'steps' stands there 2 times", ""),
+        ("steps: 3\nsteps: 4", "'steps' is there 2 times", ""),
         ("", "key: value", ""),
         ("steps: !!python/object/apply:os.system [ls]", "tags (!) are not read", ""),
         ("steps: !!int abc", "tags (!) are not read", ""),

@@ -76,7 +76,9 @@ class FolderStore:
                 raise OutputError(f"the folder {each} is not writable", "Choose another place with --out.")
         results = folder / RESULTS
         if os.path.lexists(results) and not (results.is_file() and os.access(results, os.R_OK | os.W_OK)):
-            raise OutputError(f"{results} is no file that can be read and written", "Choose another place with --out.")
+            raise OutputError(
+                f"{results} is not a file that can be read and written", "Choose another place with --out."
+            )
         return cls(folder)
 
     @property

@@ -74,7 +74,7 @@ def check_page(store: Store, *, force: bool) -> None:
         return
     except OSError:
         pass
-    raise OutputError(f"{store.place(PAGE)} is no gallery of glmimg", "Overwrite it with --force, or move it away.")
+    raise OutputError(f"{store.place(PAGE)} is not a gallery of glmimg", "Overwrite it with --force, or move it away.")
 
 
 def write_gallery(store: Store, title: str, *, force: bool = False) -> str:

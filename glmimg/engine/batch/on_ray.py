@@ -144,14 +144,16 @@ def _check_answers(address: str | None) -> None:
         return
     host, colon, port = str(address).removeprefix("ray://").rpartition(":")
     if not (colon and host and port.isdecimal() and int(port) < 1 << 16):
-        raise UsageError(f"--address {address} is no address of a cluster", "For example auto, or ray://head:10001.")
+        raise UsageError(
+            f"--address {address} is not the address of a cluster", "For example auto, or ray://head:10001."
+        )
     try:
         with socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS) as line:
             answered = os.environ.get("RAY_USE_TLS", "0") != "0" or _speaks_http2(line)
     except OSError as error:
         raise ClusterUnavailable(f"the cluster {address} does not answer: {error.strerror or error}", _START) from error
     if not answered:
-        raise ClusterUnavailable(f"the cluster {address} does not answer: what listens there is no Ray", _START)
+        raise ClusterUnavailable(f"the cluster {address} does not answer: what listens there is not Ray", _START)
 
 
 def _speaks_http2(line: socket.socket) -> bool:

@@ -18,11 +18,11 @@ Workers = Annotated[int, Field(ge=1, le=10_000)]
 class Schedule(Settings):
     """What is done with a list of jobs."""
 
-    skip_bad: Annotated[bool, Knob("Leave out lines no job can be made of.", BATCH, env=False)] = False
+    skip_bad: Annotated[bool, Knob("Skip the lines that no job can be made of.", BATCH, env=False)] = False
     retry_failed: Annotated[bool, Knob("Draw only the jobs that failed before.", BATCH, env=False)] = False
-    dry_run: Annotated[bool, Knob("Say what it takes in time and memory; draw nothing.", BATCH, env=False)] = False
+    dry_run: Annotated[bool, Knob("Say how much time and memory it takes; draw nothing.", BATCH, env=False)] = False
     image_format: Annotated[
-        Form, Knob("What pictures are written as: png, jpg, webp or avif.", BATCH, env=False, rare=True)
+        Form, Knob("Format of the pictures: png, jpg, webp or avif.", BATCH, env=False, rare=True)
     ] = "png"
     gallery: Annotated[bool, Knob("Also write index.html, a page of everything in the folder.", BATCH)] = False
     round: Annotated[
