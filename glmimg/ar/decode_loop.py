@@ -13,7 +13,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import DynamicCache
 
-from glmimg.ar.kv_cache import KVCache
+from glmimg.ar.kv_cache import KVCache, StaticKVCache
 from glmimg.ar.layers import TextPass, decode_rotary
 from glmimg.ar.prompt import ARPrompt
 from glmimg.ar.sampling import Recital, TokenSampler
@@ -27,14 +27,26 @@ class Decoder(Protocol):
 
     first_logits: torch.Tensor
 
+    @property
+    def kv_cache(self) -> KVCache | StaticKVCache: ...
+
     def step(self, tokens: torch.Tensor, index: int) -> torch.Tensor: ...
 
 
-def write_tokens(decoder: Decoder, sampler: TokenSampler | Recital, new_tokens: int) -> Iterator[torch.Tensor]:
-    """Yield `new_tokens` visual tokens for every row of a batch, one [rows] int64 tensor at a time."""
-    token = sampler.draw(decoder.first_logits)
-    yield token
-    for index in range(new_tokens - 1):
+def write_tokens(
+    decoder: Decoder, sampler: TokenSampler | Recital, new_tokens: int, before: torch.Tensor | None = None
+) -> Iterator[torch.Tensor]:
+    """Yield `new_tokens` visual tokens for every row of a batch, one [rows] int64 tensor at a time.
+
+    before: tokens that are there already, [rows, count], and all but the last of them read
+    """
+    if before is None:
+        yield (token := sampler.draw(decoder.first_logits))
+        start, end = 0, new_tokens - 1
+    else:
+        token = before[:, -1]
+        start, end = before.shape[1] - 1, before.shape[1] - 1 + new_tokens
+    for index in range(start, end):
         token = sampler.draw(decoder.step(token[:, None], index)[:, -1])
         yield token
 
@@ -45,6 +57,7 @@ class TextDecoder:
     prompts:    one a row; all write grids of the same shapes
     new_tokens: how many tokens will be written at most
     together:   rows are multiplied together, which is faster and rounds otherwise
+    read:       what each row's prompt and first tokens left, where those were read before
     """
 
     def __init__(
@@ -54,9 +67,10 @@ class TextDecoder:
         new_tokens: int,
         *,
         together: bool = False,
+        read: Sequence[DynamicCache] = (),
     ) -> None:
         self.forward = TextPass(model, 1 if together else len(prompts))
-        self.first_logits, prefilled = prefill(model, prompts)
+        self.first_logits, prefilled = prefill(model, prompts, read)
         self.kv_cache = KVCache(prefilled, new_tokens)
         self.cos, self.sin = decode_rotary(model, [prompt.decode_positions for prompt in prompts])
         self.rows = range(len(prompts))
@@ -90,12 +104,15 @@ class TextDecoder:
 
 
 def prefill(
-    model: GlmImageForConditionalGeneration, prompts: Sequence[ARPrompt]
+    model: GlmImageForConditionalGeneration, prompts: Sequence[ARPrompt], before: Sequence[DynamicCache] = ()
 ) -> tuple[torch.Tensor, list[DynamicCache]]:
     """Read the prompts, each by itself and each different one once.
 
+    before:  what each left, if they were read before; then nobody needs the first logits
     returns: the logits of the first tokens, [rows, vocabulary]; a filled cache for each row
     """
+    if before:
+        return torch.zeros(len(prompts), model.config.text_config.vision_vocab_size, device=model.device), [*before]
     read: dict[int, tuple[torch.Tensor, DynamicCache]] = {}
     for prompt in prompts:
         if id(prompt) not in read:

@@ -28,6 +28,12 @@ class Drawing:
         self.count = start
         self.started = time.perf_counter()
         self._pieces: list[torch.Tensor] = []
+        self._passes_before = 0
+
+    def go_on(self, tokens: torch.Tensor, seconds: float, passes: int) -> None:
+        """Begin with tokens of an earlier run, [rows, count], and with what they took."""
+        self._pieces, self.count = [tokens], tokens.shape[1]
+        self.started, self._passes_before = self.started - seconds, passes - 1
 
     def follow(self, pieces: Iterable[torch.Tensor], end: int) -> Iterator[int]:
         """Take in the pieces a loop yields, [rows, count] each. Yields how many tokens were there before each."""
@@ -36,8 +42,12 @@ class Drawing:
             before, self.count = self.count, self.count + piece.shape[1]
             if self.count // REPORT_EVERY > before // REPORT_EVERY or self.count == end:
                 seconds = time.perf_counter() - self.started
-                self.watch(TokensWritten(self.count, self.grids, seconds, self.rows, len(self._pieces)))
+                self.watch(TokensWritten(self.count, self.grids, seconds, self.rows, self.passes))
             yield before
+
+    @property
+    def passes(self) -> int:
+        return self._passes_before + len(self._pieces)
 
     def tokens(self) -> list[list[int]]:
         """What is drawn so far, row by row."""
@@ -46,4 +56,4 @@ class Drawing:
     def stats(self, tokens: int) -> Stats:
         """What `tokens` tokens a row took."""
         seconds = round(time.perf_counter() - self.started, 3)
-        return Stats(seconds=seconds, tokens=tokens, forward_passes=len(self._pieces))
+        return Stats(seconds=seconds, tokens=tokens, forward_passes=self.passes)

@@ -68,16 +68,19 @@ class Row:
         return len(told)
 
 
-def write_jacobi(decoder: TextDecoder, rows: Sequence[Row], end: int) -> Iterator[torch.Tensor]:
+def write_jacobi(
+    decoder: TextDecoder, rows: Sequence[Row], end: int, *, goes_on: bool = False
+) -> Iterator[torch.Tensor]:
     """Write every row up to token number `end`, windows side by side.
 
+    goes_on: whether the decoder has read all but the last finished token of each row one after the other
     Yields after each forward pass the tokens that are now finished in all rows, [rows, 0 or more] int64.
     """
-    device, start = decoder.first_logits.device, len(rows[0].finished)
-    for row, logits in zip(rows, decoder.first_logits, strict=True):
+    device, written = decoder.first_logits.device, len(rows[0].finished)
+    start = 0 if goes_on else written
+    for row, logits in zip(rows, () if goes_on else decoder.first_logits, strict=not goes_on):
         row.look_ahead(start + 1, logits)
         row.settle((), logits[None])
-    written = start
     while True:
         ready = min(len(row.finished) for row in rows)
         yield torch.tensor([row.finished[written:ready] for row in rows], dtype=torch.int64, device=device)

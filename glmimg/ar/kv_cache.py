@@ -79,6 +79,10 @@ class KVCache:
 
         return attend
 
+    def state(self, row: int, length: int) -> torch.Tensor:
+        """Keys and values of the first `length` tokens of a row: [layers, 2, heads, length, dim]."""
+        return self.store[:, :, row, :, :length]
+
     def keep(self, tokens: int, rows: Sequence[int]) -> None:
         """Let the first `tokens` of what the last pass wrote of these rows stand; the rest is written over."""
         for row in rows:
@@ -149,6 +153,13 @@ class StaticKVCache:
             return attend_under_mask(query, self.keys[layer], self.values[layer], mask, scale)
 
         return attend
+
+    def state(self, row: int, length: int) -> torch.Tensor:
+        """As `KVCache.state`."""
+        start = int(self.visible[row].flatten().int().argmax())
+        part = slice(start, start + length)
+        pairs = zip(self.keys, self.values, strict=True)
+        return torch.stack([torch.stack([keys[row, :, part], values[row, :, part]]) for keys, values in pairs])
 
     def keep(self, tokens: int) -> None:
         """As `KVCache.keep`."""

@@ -21,6 +21,7 @@ from glmimg.ar.sampling import Recital, TokenSampler
 from glmimg.ar.scoring import score_grids
 from glmimg.ar.sources import SourceEncoder, encode_picture
 from glmimg.ar.static_decoder import StaticDecoder, can_be_static
+from glmimg.ar.underway import Underway
 from glmimg.ar.window import MAX_WINDOW, Window
 from glmimg.choice import ModelChoice
 from glmimg.errors import UsageError
@@ -38,9 +39,10 @@ from glmimg.runtime.weights import WeightFiles
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import FROM_IMAGE, REDRAW, Reading, Redraw, TokenWork
 from glmimg.tokens.dump import Grid, ModelRef, Parent, SamplingRecord, Source, Stats, TokenDump
+from glmimg.unfinished import kept
 
 if TYPE_CHECKING:
-    from transformers import GlmImageForConditionalGeneration, GlmImageProcessor
+    from transformers import DynamicCache, GlmImageForConditionalGeneration, GlmImageProcessor
 
 
 class ARStage:
@@ -98,12 +100,19 @@ class ARStage:
             each = zip(jobs, prompts, rows, strict=True)
             return [self._dump(job, Grid.several(shapes, ids), stats, prompt) for job, prompt, ids in each]
 
+        underway = Underway(works, prompts, drawing, self.model, watch)
         begun = [_flat(work.begun.grids) for work in works if work.begun is not None]
         known = torch.tensor(begun or [()] * len(jobs), dtype=torch.int64, device=self.model.device)
+        known = underway.go_on(sampler, known)
+        if preview and drawing.count >= preview:
+            watch(PreviewWritten(tuple(dumps(grids[:1]))))
         recital = Recital(sampler, known, [False] * known.shape[1], stream_moves=True)
-        for before in drawing.follow(self._pieces(prompts, recital, new_tokens), new_tokens):
-            if before < preview <= drawing.count:
-                watch(PreviewWritten(tuple(dumps(grids[:1]))))
+        with kept(underway.leave, watch) as look:
+            for before in drawing.follow(self._pieces(prompts, recital, new_tokens, underway=underway), new_tokens):
+                underway.mark()
+                look()
+                if before < preview <= drawing.count:
+                    watch(PreviewWritten(tuple(dumps(grids[:1]))))
         return dumps(grids)
 
     @torch.inference_mode()
@@ -153,20 +162,36 @@ class ARStage:
         return rows_that_fit(self.model, self._read_prompts([work.job.scene])[0].length)
 
     def _pieces(
-        self, prompts: Sequence[ARPrompt], recital: Recital, end: int, start: int = 0
+        self,
+        prompts: Sequence[ARPrompt],
+        recital: Recital,
+        end: int,
+        start: int = 0,
+        underway: Underway | None = None,
     ) -> Iterator[torch.Tensor]:
-        """Tokens `start` to `end` of every row, as many as each forward pass yields: [rows, count]."""
-        sampling = recital.sampler.sampling
+        """Tokens `start` to `end` of every row, as many as each forward pass yields: [rows, count].
+
+        underway: what was left of these works, and what is left of them next time
+        """
+        sampling, read = recital.sampler.sampling, underway.caches() if underway else []
         if sampling.ar_method == "jacobi":
             shapes, limit = [shape for _, shape in prompts[0].grids], sampling.ar_window or MAX_WINDOW
+            count = recital.known.shape[1] if read else start
             rows = [
-                Row(each, Guesser(shapes), Window(limit, len(prompts)), each.first_row[:start])
+                Row(each, Guesser(shapes), Window(limit, len(prompts)), each.first_row[:count])
                 for each in recital.split()
             ]
-            yield from write_jacobi(TextDecoder(self.model, prompts, end - start + limit, together=True), rows, end)
+            new_tokens = end - count + limit + bool(read)
+            decoder: Decoder = TextDecoder(self.model, prompts, new_tokens, together=True, read=read)
+            if underway is not None:
+                underway.follow(decoder, rows)
+            yield from write_jacobi(decoder, rows, end, goes_on=bool(read))
             return
-        decoder = self._decoder(prompts, end) if start == 0 else TextDecoder(self.model, prompts, end - start)
-        for token in write_tokens(decoder, recital, end - start):
+        decoder = self._decoder(prompts, end, read) if start == 0 else TextDecoder(self.model, prompts, end - start)
+        if underway is not None:
+            underway.follow(decoder)
+        before = recital.known if read else None
+        for token in write_tokens(decoder, recital, end - (recital.sampler.drawn if read else start), before):
             yield token[:, None]
 
     def _sampler(self, jobs: Sequence[Job], grids: Grids) -> TokenSampler:
@@ -180,18 +205,18 @@ class ARStage:
             partial(_logits_of, grids),
         )
 
-    def _decoder(self, prompts: Sequence[ARPrompt], new_tokens: int) -> Decoder:
-        """The plain decoder, or the one of static shape where that pays and works."""
+    def _decoder(self, prompts: Sequence[ARPrompt], new_tokens: int, read: Sequence[DynamicCache] = ()) -> Decoder:
+        """The plain decoder, or the one of static shape where that pays and works. read: as of `TextDecoder`"""
         wanted = self.choice.compile
         if wanted is None:
             # In fp32 the plain pass has the stock pipeline's tokens; in half precision every way rounds otherwise.
             is_half = self.model.dtype != torch.float32
             wanted = self.model.device.type == "cuda" and is_half and can_be_static(self.model)
         if not wanted or hasattr(self.model, "streamed_layers"):  # a static pass needs every layer at once
-            return TextDecoder(self.model, prompts, new_tokens)
+            return TextDecoder(self.model, prompts, new_tokens, read=read)
         if self.static is None:
             self.static = StaticDecoder(self.model, compile=bool(self.choice.compile))
-        self.static.start(prompts, new_tokens)
+        self.static.start(prompts, new_tokens, read)
         return self.static
 
     def _read_prompts(self, scenes: Sequence[Scene]) -> list[ARPrompt]:

@@ -41,12 +41,12 @@ class StaticDecoder:
         self.compile = compile
         self.prepared = (0, 0, 0)  # rows, capacity, new tokens
 
-    def start(self, prompts: Sequence[ARPrompt], new_tokens: int) -> None:
-        """Read the prompts of a batch; prepare the pass if its shape is new."""
-        self.first_logits, prefilled = prefill(self.model, prompts)
+    def start(self, prompts: Sequence[ARPrompt], new_tokens: int, read: Sequence[DynamicCache] = ()) -> None:
+        """Read the prompts of a batch; prepare the pass if its shape is new. read: as of `TextDecoder`"""
+        self.first_logits, prefilled = prefill(self.model, prompts, read)
         positions = [prompt.decode_positions[..., :new_tokens] for prompt in prompts]
         cos, sin = (table.contiguous() for table in decode_rotary(self.model, positions))
-        length = max(cache.get_seq_length() for cache in prefilled) + new_tokens
+        length = max(prompt.input_ids.shape[1] for prompt in prompts) + new_tokens
         rows, capacity, tokens = self.prepared
         if rows == len(prompts) and length <= capacity and new_tokens == tokens:
             self.cos.copy_(cos)
@@ -56,7 +56,7 @@ class StaticDecoder:
             self.prepared = len(prompts), -(-length // LENGTH_STEP) * LENGTH_STEP, new_tokens
             self._prepare(prefilled[0])
         self.kv_cache.fill(prefilled)
-        self.index.zero_()
+        self.index.fill_(prefilled[0].get_seq_length() - prompts[0].input_ids.shape[1])
 
     def step(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
         """Read written token number `index`, [rows, 1]. Returns the logits of the next, [rows, 1, vocabulary]."""

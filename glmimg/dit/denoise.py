@@ -27,14 +27,15 @@ def denoise(
     conditioning: Conditioning,
     painting: Painting,
     run_blocks: BlockRunner,
+    done: int = 0,
 ) -> Iterator[torch.Tensor]:
     """Yield the latents after each step.
 
     timesteps: [steps], from `set_timesteps`
-    latents:   [1, channels, height, width], noise to start from
+    latents:   [1, channels, height, width], noise to start from, or what the first `done` steps left
     """
     start, end = painting.guidance_window or (0.0, 1.0)
-    for index, timestep in enumerate(timesteps):
+    for index, timestep in enumerate(timesteps[done:], start=done):
         guided = start <= index / len(timesteps) < end
         branches = conditioning.branches if guided else conditioning.branches[:1]
         noise, *unguided = predict_noise(transformer, latents, branches, timestep, conditioning, run_blocks)

@@ -10,6 +10,12 @@ import torch
 if TYPE_CHECKING:
     from diffusers import FlowMatchEulerDiscreteScheduler
 
+REMEMBERED = (
+    *("_step_index", "prev_derivative", "dt", "sample", "model_outputs", "timestep_list", "lower_order_nums"),
+    *("last_sample", "this_order"),
+)
+"""What the solvers keep from one step to the next, each a part of it."""
+
 FIRST_SIGMA = 1 - 1e-6
 """Pure noise has no signal to take the logarithm of; solvers that do start a hair below it (as diffusers' do)."""
 
@@ -27,6 +33,19 @@ def set_timesteps(
     growth = (image_tokens / config.get("base_image_seq_len", 256)) ** 0.5
     shift = float(growth * config.get("max_shift", 0.75) + config.get("base_shift", 0.25))
     scheduler.set_timesteps(timesteps=timesteps, sigmas=timesteps / config.num_train_timesteps, device=device, mu=shift)
+
+
+def solver_state(solver: Any) -> dict[str, Any]:
+    """What a solver remembers between two steps; of lists copies, which it would change."""
+    found = {name: getattr(solver, name) for name in REMEMBERED if hasattr(solver, name)}
+    return {name: [*value] if isinstance(value, list) else value for name, value in found.items()}
+
+
+def restore_solver(solver: Any, state: dict[str, Any]) -> None:
+    """Let a solver that was prepared for the same steps go on from `solver_state`."""
+    for name in REMEMBERED:
+        if name in state:
+            setattr(solver, name, state[name])
 
 
 def switch_scheduler(euler: FlowMatchEulerDiscreteScheduler, name: str) -> tuple[Any, torch.Tensor]:

@@ -10,7 +10,7 @@ from glmimg.dit.blocks import BlockRunner, captured_runner, one_batch_runner, pl
 from glmimg.dit.conditioning import Conditioning, embed_glyphs, prepare_conditioning
 from glmimg.dit.denoise import denoise
 from glmimg.dit.parts import DecoderParts
-from glmimg.dit.schedule import set_timesteps, switch_scheduler
+from glmimg.dit.schedule import restore_solver, set_timesteps, solver_state, switch_scheduler
 from glmimg.dit.sources import SourceReader
 from glmimg.dit.stepcache import cached_runner
 from glmimg.dit.vae import decode_latents
@@ -22,6 +22,7 @@ from glmimg.runtime.finite import FiniteCheck
 from glmimg.runtime.layout import Layout
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump
+from glmimg.unfinished import Part, kept
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,21 +59,36 @@ class DiTStage:
         return cls(parts, shelf)
 
     @torch.inference_mode()
-    def paint(self, dump: TokenDump, painting: Painting, watch: Watch) -> Image:
-        """Paint the target grid of a dump. Returns an RGB picture of the dump's size."""
-        return decode_latents(self.parts.vae, self._denoise(dump, painting, watch))
+    def paint(self, dump: TokenDump, painting: Painting, watch: Watch, part: Part | None = None) -> Image:
+        """Paint the target grid of a dump. Returns an RGB picture of the dump's size.
 
-    def _denoise(self, dump: TokenDump, painting: Painting, watch: Watch) -> torch.Tensor:
+        part: where it is left unfinished, and gone on from if it was; not with a step cache, which is not kept
+        """
+        return decode_latents(self.parts.vae, self._denoise(dump, painting, watch, part))
+
+    def _denoise(self, dump: TokenDump, painting: Painting, watch: Watch, part: Part | None) -> torch.Tensor:
         """From noise to the latents of a picture."""
         latents, conditioning = self._prepare(dump, painting)
         set_timesteps(self.parts.scheduler, painting.steps, conditioning.rotary[0].shape[0], latents.device)
         scheduler, timesteps = switch_scheduler(self.parts.scheduler, painting.scheduler)
         run_blocks = self._runner(painting, len(timesteps))
-        steps = denoise(self.parts.transformer, scheduler, timesteps, latents, conditioning, painting, run_blocks)
+        place, done, mark = (latents.device, latents.dtype), 0, (0, {})
+        if painting.cache is None and part is not None and (left := part.take(*place, watch)) is not None:
+            done, latents = left.done, left.state["latents"]
+            restore_solver(scheduler, left.state["solver"])
+
+        def leave() -> None:
+            if painting.cache is None and part is not None and mark[0]:
+                part.leave(*place, mark[1], done=mark[0], total=len(timesteps))
+
+        steps = denoise(self.parts.transformer, scheduler, timesteps, latents, conditioning, painting, run_blocks, done)
         finite = FiniteCheck(lambda number: f"the latents after denoising step {number} of {len(timesteps)}")
-        for number, latents in enumerate(steps, start=1):
-            finite.look(latents, number)
-            watch(StepDone(number, len(timesteps)))
+        with kept(leave, watch) as look:
+            for number, latents in enumerate(steps, start=done + 1):
+                finite.look(latents, number)
+                mark = number, {"latents": latents, "solver": solver_state(scheduler)}
+                watch(StepDone(number, len(timesteps)))
+                look()
         finite.check()
         return latents
 

@@ -24,6 +24,7 @@ from glmimg.runtime.release import is_out_of_memory, release_memory
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.painting import as_target
+from glmimg.unfinished import Part
 
 if TYPE_CHECKING:
     from glmimg.engine.stages import PaintStage, Scope, Stages, TokenStage
@@ -68,10 +69,12 @@ class Engine:
                     yield from self._write(batch)
                     number += len(batch)
 
-    def paint(self, dump: TokenDump, painting: Painting, grid: Role = "target") -> Picture:
-        """Stage 2: a picture of one grid of a dump, with its provenance. Raises as `write`."""
+    def paint(
+        self, dump: TokenDump, painting: Painting, grid: Role = "target", part: Part | None = None
+    ) -> Picture:
+        """Stage 2: a picture of one grid of a dump, with its provenance. Raises as `write`. part: as of `PaintStage`"""
         drawn = as_target(dump, grid)
-        image = self._run("dit", lambda stage: stage.paint(drawn, painting, self.watch))
+        image = self._run("dit", lambda stage: stage.paint(drawn, painting, self.watch, part))
         return Picture(image, self.stages.provenance(dump, painting, grid), dump)
 
     def redraw(self, redraw: Redraw) -> TokenDump:

@@ -2,27 +2,77 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from glmimg.errors import Interrupted, OutOfMemory, WriteError
 from glmimg.text import shell_words
+from glmimg.unfinished import Part
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the work is left as at Ctrl-C."""
 
 
 @contextmanager
-def kept_on_failure(kept: Sequence[Path]) -> Iterator[None]:
-    """Let Ctrl-C, a full disk and out-of-memory say which dumps are `kept` by then and not painted yet."""
+def kept_on_failure(
+    kept: Sequence[Path],
+    underway: Sequence[tuple[Path | None, Part | None]] = (),
+    *,
+    then_paint: bool = False,
+    if_none: str = "",
+) -> Iterator[None]:
+    """Let Ctrl-C, SIGTERM, a full disk and out-of-memory say what is there by then, and how to go on.
+
+    kept:       dumps that are finished and not painted yet
+    underway:   dumps to write or to paint, and where that is left unfinished
+    then_paint: whether the dumps are to be painted afterwards
+    if_none:    what to say if nothing is left
+    """
     try:
-        yield
+        with _terminable():
+            yield
     except KeyboardInterrupt as error:
-        raise Interrupted("interrupted", _resume_hint(kept)) from error
+        is_ended = isinstance(error, Terminated)
+        interrupted = Interrupted("terminated" if is_ended else "interrupted", _hint(kept, underway, then_paint, if_none))
+        interrupted.exit_code = 128 + signal.SIGTERM if is_ended else interrupted.exit_code
+        raise interrupted from error
     except (WriteError, OutOfMemory) as error:
-        error.hint = " ".join(filter(None, [error.hint, _resume_hint(kept)]))
+        error.hint = " ".join(filter(None, [error.hint, _hint(kept, underway, then_paint, "")]))
         raise
 
 
-def _resume_hint(kept: Sequence[Path]) -> str:
-    if not kept:
-        return ""
-    return f"Finished token dumps are kept; paint them as they were meant: glmimg decode {shell_words(*kept)}"
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM raise, unless somebody else heeds it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _hint(
+    kept: Sequence[Path], underway: Sequence[tuple[Path | None, Part | None]], then_paint: bool, if_none: str
+) -> str:
+    left = {part.path: dump for dump, part in underway if part is not None and part.done is not None}
+    if not left and not kept:
+        return if_none if any(part is None for _, part in underway) or not underway else ""
+    dumps = [dump for dump in kept if dump not in left.values()]
+    dumps += [dump for dump in left.values() if dump is not None and then_paint]
+    decode = f"glmimg decode {shell_words(*dumps)}" if dumps else ""
+    if not left:
+        return f"Finished token dumps are kept; paint them as they were meant: {decode}"
+    commands = " && ".join(filter(None, [f"glmimg resume {shell_words(*left)}", decode]))
+    return f"What is unfinished is kept; go on with it: {commands}"

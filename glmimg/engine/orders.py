@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from glmimg.engine.engine import Engine
 from glmimg.engine.failing import kept_on_failure
 from glmimg.engine.memory import check_extras
 from glmimg.engine.output_files import OutputFiles
+from glmimg.engine.stages import ModelId
 from glmimg.events import JobStarted, Saved
 from glmimg.grid import Role
 from glmimg.image_io import Picture
@@ -22,6 +23,7 @@ from glmimg.sources import SourceShelf
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.painting import check_has_grid
+from glmimg.unfinished import Part
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Order:
 
     begun: a dump of the job's preview, to go on from
     until: the last grid stage 1 draws
+    left:  a file of it unfinished; None: beside the dump
     """
 
     job: Job
@@ -37,21 +40,40 @@ class Order:
     picture_path: Path | None = None
     begun: TokenDump | None = None
     until: Role = "target"
+    left: Path | None = None
 
-    @property
-    def work(self) -> TokenWork:
-        return TokenWork(self.job, self.begun, self.until)
+    def part(self, model: ModelId) -> Part | None:
+        """Where it is left unfinished; None where no dump goes into a file."""
+        return _part(model, self.dump_path, self.left, job=self.job, until=self.until)
 
 
 @dataclass(frozen=True)
 class PaintOrder:
-    """A dump to paint, how, and where to; `name` is what messages call the dump, `grid` which grid is painted."""
+    """A dump to paint, how, and where to; `name` is what messages call the dump, `grid` which grid is painted.
+
+    left: a file of it unfinished; None: beside the picture
+    """
 
     dump: TokenDump
     painting: Painting
     picture_path: Path | None = None
     name: str = "the dump"
     grid: Role = "target"
+    left: Path | None = None
+
+    def part(self, model: ModelId) -> Part | None:
+        """Where it is left unfinished; None for what goes into no file, and with a step cache, which is not kept."""
+        if self.painting.cache is not None:
+            return None
+        job = self.dump.job(self.painting)
+        return _part(model, self.picture_path, self.left, job=job, dump=self.dump, grid=self.grid)
+
+
+def _part(model: ModelId, output: Path | None, left: Path | None, **work: Any) -> Part | None:
+    if output is None or (output.exists() and not output.is_file()):
+        return None
+    part = model.part(output, **work)
+    return part if left is None else replace(part, path=left)
 
 
 class Written(NamedTuple):
@@ -111,10 +133,15 @@ class Desk:
             for ref in order.job.scene.sources:
                 self.shelf.check(ref)
         kept: list[Path] = []
-        with kept_on_failure(kept):
-            drawn = self.engine.write([order.work for order in orders], then_paint=then_paint)
-            for order, dump in zip(orders, drawn, strict=True):
+        parts = self._parts(orders)
+        works = [TokenWork(order.job, order.begun, order.until, part) for order, part in zip(orders, parts, strict=True)]
+        underway = [(order.dump_path, part) for order, part in zip(orders, parts, strict=True)]
+        with kept_on_failure(kept, underway, then_paint=then_paint, if_none="No dump was asked for, so none is kept."):
+            drawn = self.engine.write(works, then_paint=then_paint)
+            for order, dump, part in zip(orders, drawn, parts, strict=True):
                 saved = self._save_dump(dump, order.dump_path)
+                if part is not None:
+                    part.clear()
                 if order.dump_path is not None:
                     kept.append(order.dump_path)
                 yield Written(order, saved)
@@ -133,10 +160,12 @@ class Desk:
             self.shelf.find_all(order.dump, Path(order.name))
             check_has_grid(order.dump, order.name, order.grid)
         kept = [Path(order.name) for order in orders if Path(order.name).suffix == ".json"]
-        with kept_on_failure(kept):
-            for number, order in enumerate(orders, start=1):
+        parts = self._parts(orders)
+        underway = [(Path(order.name), part) for order, part in zip(orders, parts, strict=True)]
+        with kept_on_failure(kept, underway, if_none="Pictures painted with --cache are begun again."):
+            for number, (order, part) in enumerate(zip(orders, parts, strict=True), start=1):
                 self.engine.watch(JobStarted("picture", number, len(orders)))
-                painted = self._paint(order)
+                painted = self._paint(order, part)
                 if Path(order.name) in kept:
                     kept.remove(Path(order.name))
                 yield painted
@@ -159,7 +188,7 @@ class Desk:
     def _one(self, draw: Callable[[], TokenDump], path: Path | None) -> TokenDump:
         self.engine.stages.check("ar")
         self.files.take([path])
-        with kept_on_failure([]):
+        with kept_on_failure([], if_none="This is begun again as a whole."):
             return self._save_dump(draw(), path)
 
     def _save_dump(self, dump: TokenDump, path: Path | None) -> TokenDump:
@@ -174,12 +203,21 @@ class Desk:
         """Write a picture in the format its name's ending says. Raises WriteError (exit 1)."""
         self.files.write(path, picture.encode(format_of(path), metadata=self.metadata, quality=self.quality))
 
-    def _paint(self, order: PaintOrder) -> Painted:
+    def _parts(self, orders: Sequence[Order] | Sequence[PaintOrder]) -> list[Part | None]:
+        """Where each is left unfinished. Raises OutputError (exit 2) for one where other work was left."""
+        parts = [order.part(self.engine.stages.model) for order in orders]
+        for part in filter(None, parts):
+            part.check(force=self.files.force)
+        return parts
+
+    def _paint(self, order: PaintOrder, part: Part | None) -> Painted:
         self.engine.painter()
         started = time.perf_counter()
-        picture = self.engine.paint(order.dump, order.painting, order.grid)
+        picture = self.engine.paint(order.dump, order.painting, order.grid, part)
         seconds = time.perf_counter() - started
         if order.picture_path is not None:
             self.save(picture, order.picture_path)
             self.engine.watch(Saved(order.picture_path))
+        if part is not None:
+            part.clear()
         return Painted(order, picture, seconds)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from glmimg.choice import ModelChoice
 from glmimg.engine.memory import HalfMemory, check_changes
@@ -28,6 +28,7 @@ from glmimg.runtime.plan import MARGIN
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
+from glmimg.unfinished import Part, Unfinished
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,8 +64,11 @@ class TokenStage(Protocol):
 class PaintStage(Protocol):
     """Stage 2, loaded."""
 
-    def paint(self, dump: TokenDump, painting: Painting, watch: Watch) -> Image:
-        """An RGB picture of the dump's size, from its target grid."""
+    def paint(self, dump: TokenDump, painting: Painting, watch: Watch, part: Part | None = None) -> Image:
+        """An RGB picture of the dump's size, from its target grid.
+
+        part: where it is left unfinished, and gone on from if it was
+        """
 
     def close(self) -> None:
         """Free the memory."""
@@ -72,15 +76,26 @@ class PaintStage(Protocol):
 
 @dataclass(frozen=True)
 class ModelId:
-    """Which weights dumps and pictures are made with. changes: what they were compressed or adapted by."""
+    """Which weights dumps and pictures are made with. choice: how they are loaded"""
 
     id: str
     fingerprint: str
-    changes: tuple[str, ...] = ()
+    choice: ModelChoice = ModelChoice()
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What they were compressed or adapted by."""
+        return tuple(self.choice.changes)
 
     def wrote(self, dump: TokenDump) -> bool:
         """Whether a dump is of these weights, compressed and adapted in the same way."""
         return (dump.model.fingerprint, tuple(dump.model.changes)) == (self.fingerprint, self.changes)
+
+    def part(self, output: Path, job: Job, **what: Any) -> Part:
+        """Where work for an output is left unfinished. what: fields of `Unfinished` that say which work it is"""
+        choice = self.choice.model_copy(update={"model": self.id})
+        work = Unfinished(job=job, fingerprint=self.fingerprint, choice=choice, **what)
+        return Part.beside(output, work)
 
 
 @dataclass(frozen=True)
@@ -191,7 +206,7 @@ class CheckpointStages:
 
     @cached_property
     def model(self) -> ModelId:
-        return ModelId(self.checkpoint.id, self.checkpoint.fingerprint(), tuple(self.choice.changes))
+        return ModelId(self.checkpoint.id, self.checkpoint.fingerprint(), self.choice)
 
     @property
     def stays(self) -> bool:

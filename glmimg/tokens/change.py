@@ -12,6 +12,7 @@ from glmimg.grid import CELL_PX, Role
 from glmimg.job import Job, Painting
 from glmimg.tokens.dump import Grid, Parent, TokenDump
 from glmimg.tokens.region import Box, CellMask
+from glmimg.unfinished import Part
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -22,17 +23,24 @@ REDRAW, PASTE, FROM_IMAGE = "redraw", "paste", "from-image"
 
 @dataclass(frozen=True)
 class TokenWork:
-    """A job for stage 1. begun: a dump of its preview, to go on from; until: the last grid to draw."""
+    """A job for stage 1.
+
+    begun: a dump of its preview, to go on from
+    until: the last grid to draw
+    part:  where it is left unfinished, and gone on from if it was
+    """
 
     job: Job
     begun: TokenDump | None = None
     until: Role = "target"
+    part: Part | None = None
 
     @property
     def kind(self) -> tuple[object, ...]:
         """What the jobs of one batch have in common: they differ in prompt and seed alone."""
         sampling = self.job.sampling.model_copy(update={"seed": 0})
-        return self.job.scene.size, sampling, self.begun is None, self.until, not self.job.scene.sources
+        left = self.part and self.part.done
+        return self.job.scene.size, sampling, self.begun is None, self.until, not self.job.scene.sources, left
 
 
 @dataclass(frozen=True)

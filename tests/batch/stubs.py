@@ -28,6 +28,7 @@ from glmimg.runtime.checkpoint import Checkpoint, Half
 from glmimg.runtime.layout import Layout
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import Grid, ModelRef, SamplingRecord, Stats, TokenDump
+from glmimg.unfinished import Part
 
 MODEL = ModelId("stub", "0" * 16 + "-" + "1" * 16)
 
@@ -151,7 +152,9 @@ class StubPainter:
 
     stages: StubStages
 
-    def paint(self, dump: TokenDump, painting: Painting, watch: Watch) -> Image.Image:
+    def paint(
+        self, dump: TokenDump, painting: Painting, watch: Watch, part: Part | None = None
+    ) -> Image.Image:
         if dump.prompt == "die once" and self.stages.deaths is not None and not self.stages.deaths.exists():
             self.stages.deaths.touch()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,219 @@
+"""What a long stage has so far, on disk beside the output it is meant for, so that another run goes on from there.
+
+`OUTPUT.part` is one safetensors file: tensors, and a header that says what they are of. It is no dump and no picture,
+and is gone once its output is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from glmimg.atomic import write_atomically
+from glmimg.choice import ModelChoice
+from glmimg.errors import BadInput, OutputError, WriteError
+from glmimg.events import Noted, Watch
+from glmimg.files import open_regular
+from glmimg.grid import Role
+from glmimg.job import Job, Positive
+from glmimg.request import problem_of
+from glmimg.text import shell_words
+from glmimg.tokens.dump import TokenDump
+
+if TYPE_CHECKING:
+    import torch
+
+ENDING = ".part"
+HEADER = "glmimg.unfinished"
+MAX_HEADER = 100_000_000
+"""Bytes; that of the format itself. The dump of the largest picture takes a hundredth of it."""
+
+VARIABLE, SECONDS = "GLMIMG_PART_SECONDS", 30.0
+"""Seconds between two writings of what a stage has, and the variable that says another number."""
+
+
+class Unfinished(BaseModel):
+    """What a stage works on, and how far it is.
+
+    fingerprint, choice: the weights, and how they were loaded
+    until:      the last grid stage 1 draws
+    dump, grid: what stage 2 paints; None in stage 1
+    done:       tokens, or denoising steps, out of `total`
+    where:      device and precision
+    seconds, passes: what it took
+    state:      what the stage goes on from; tensors stand there by their names in the file
+    sha256:     of the tensors
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    version: Literal[1] = 1
+    job: Job
+    fingerprint: str
+    choice: ModelChoice
+    until: Role = "target"
+    dump: TokenDump | None = None
+    grid: Role = "target"
+    done: Annotated[int, Field(ge=0)] = 0
+    total: Positive = 1
+    where: str = ""
+    seconds: float = 0.0
+    passes: int = 0
+    state: dict[str, Any] = {}
+    sha256: str = ""
+
+    @property
+    def stage(self) -> str:
+        return "tokens" if self.dump is None else "picture"
+
+    @property
+    def work(self) -> tuple[object, ...]:
+        """What decides the result: two of the same work may go on from each other."""
+        drawn = self.job.drawn
+        what = (drawn.scene, drawn.sampling, self.until) if self.dump is None else (drawn, self.dump.grids, self.grid)
+        return self.stage, *what, self.fingerprint, self.choice.changes
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where work is left unfinished. A stage reads and writes it itself, in whatever process it is."""
+
+    path: Path
+    work: Unfinished
+
+    @classmethod
+    def beside(cls, output: Path, work: Unfinished) -> Part:
+        return cls(output.with_name(output.name + ENDING), work)
+
+    def check(self, *, force: bool = False) -> None:
+        """Refuse a file of other work that lies there; with `force` remove it. Raises OutputError (exit 2)."""
+        if not os.path.lexists(self.path) or self.done is not None:
+            return
+        if not force:
+            hint = f"Finish it (glmimg resume {shell_words(self.path)}), remove it, or use --force."
+            raise OutputError(f"{self.path} is unfinished work of another kind", hint)
+        self.clear()
+
+    @property
+    def done(self) -> int | None:
+        """How far this work was left there; None if it was not."""
+        try:
+            left = read_unfinished(self.path)
+        except BadInput:
+            return None
+        return left.done if left.work == self.work.work else None
+
+    def take(self, device: torch.device, dtype: torch.dtype, watch: Watch) -> Unfinished | None:
+        """The work as it was left, its tensors on the device; None if there is nothing to go on from here."""
+        if self.done is None:
+            return None
+        left = read_unfinished(self.path)
+        if left.where != f"{device.type} {dtype}":
+            watch(Noted(f"{self.path} was left on {left.where}: its work is begun again"))
+            return None
+        from safetensors.torch import load_file
+
+        tensors = load_file(self.path)
+        if left.sha256 != _hash(tensors):
+            watch(Noted(f"{self.path} is damaged: its work is begun again"))
+            return None
+        return left.model_copy(update={"state": _unpack(left.state, tensors, device)})
+
+    def leave(self, device: torch.device, dtype: torch.dtype, state: dict[str, Any], **how_far: Any) -> None:
+        """Write what there is. state: of tensors, lists and what JSON has. Raises WriteError (exit 1)."""
+        from safetensors.torch import save
+
+        tensors: dict[str, torch.Tensor] = {}
+        how_far |= {"where": f"{device.type} {dtype}", "state": _pack(state, tensors), "sha256": _hash(tensors)}
+        header = self.work.model_copy(update=how_far).model_dump_json(by_alias=True)
+        write_atomically(self.path, save(tensors, {HEADER: header}))
+
+    def clear(self) -> None:
+        """Its output is there."""
+        self.path.unlink(missing_ok=True)
+
+
+def read_unfinished(path: Path) -> Unfinished:
+    """What a file of unfinished work says of itself; its tensors are not read. Raises BadInput (exit 3)."""
+    with open_regular(path, BadInput, "file of unfinished work") as file:
+        length = int.from_bytes(file.read(8), "little")
+        raw = file.read(length) if length <= MAX_HEADER else b""
+    try:
+        return Unfinished.model_validate_json(json.loads(raw)["__metadata__"][HEADER])
+    except ValidationError as error:
+        raise BadInput(path, f"its header is damaged, or of another glmimg: {problem_of(error)}") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadInput(path, "holds no unfinished work of glmimg") from error
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a file is one of unfinished work, damaged or not."""
+    return path.suffix == ENDING
+
+
+@contextmanager
+def kept(leave: Callable[[], None], watch: Watch) -> Iterator[Callable[[], None]]:
+    """Have `leave` write what there is at Ctrl-C, and every half a minute at which the stage calls what is yielded."""
+    pause = float(os.environ.get(VARIABLE, SECONDS))
+    due = time.monotonic() + pause
+
+    def try_to_leave() -> None:
+        try:
+            leave()
+        except WriteError as error:  # the work itself goes on
+            watch(Noted(f"what is unfinished cannot be kept: {error.message}"))
+
+    def look() -> None:
+        nonlocal due
+        if (started := time.monotonic()) >= due:
+            try_to_leave()
+            ended = time.monotonic()
+            due = ended + pause * max(1.0, ended - started)
+
+    try:
+        yield look
+    except KeyboardInterrupt:
+        try_to_leave()
+        raise
+
+
+def _pack(state: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """A state as JSON has it, its tensors gathered by name."""
+    if isinstance(state, dict):
+        return {name: _pack(each, tensors) for name, each in state.items()}
+    if isinstance(state, list):
+        return [_pack(each, tensors) for each in state]
+    if not hasattr(state, "device"):
+        return state
+    name = f"tensor{len(tensors):02}"
+    tensors[name] = state.detach().cpu().contiguous().clone()
+    return {"tensor": name, "on": "cpu" if state.device.type == "cpu" else "device"}
+
+
+def _unpack(state: Any, tensors: dict[str, torch.Tensor], device: torch.device) -> Any:
+    if isinstance(state, list):
+        return [_unpack(each, tensors, device) for each in state]
+    if not isinstance(state, dict):
+        return state
+    if "tensor" in state:
+        tensor = tensors[state["tensor"]]
+        return tensor if state["on"] == "cpu" else tensor.to(device)
+    return {name: _unpack(each, tensors, device) for name, each in state.items()}
+
+
+def _hash(tensors: dict[str, torch.Tensor]) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
