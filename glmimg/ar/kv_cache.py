@@ -81,7 +81,8 @@ class KVCache:
 
     def state(self, row: int, length: int) -> torch.Tensor:
         """Keys and values of the first `length` tokens of a row: [layers, 2, heads, length, dim]."""
-        return self.store[:, :, row, :, :length]
+        state: torch.Tensor = self.store[:, :, row, :, :length]
+        return state
 
     def keep(self, tokens: int, rows: Sequence[int]) -> None:
         """Let the first `tokens` of what the last pass wrote of these rows stand; the rest is written over."""

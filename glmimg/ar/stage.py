@@ -108,7 +108,8 @@ class ARStage:
             watch(PreviewWritten(tuple(dumps(grids[:1]))))
         recital = Recital(sampler, known, [False] * known.shape[1], stream_moves=True)
         with kept(underway.leave, watch) as look:
-            for before in drawing.follow(self._pieces(prompts, recital, new_tokens, underway=underway), new_tokens):
+            pieces = self._pieces(prompts, recital, new_tokens, drawing.count, underway)
+            for before in drawing.follow(pieces, new_tokens):
                 underway.mark()
                 look()
                 if before < preview <= drawing.count:
@@ -176,22 +177,21 @@ class ARStage:
         sampling, read = recital.sampler.sampling, underway.caches() if underway else []
         if sampling.ar_method == "jacobi":
             shapes, limit = [shape for _, shape in prompts[0].grids], sampling.ar_window or MAX_WINDOW
-            count = recital.known.shape[1] if read else start
             rows = [
-                Row(each, Guesser(shapes), Window(limit, len(prompts)), each.first_row[:count])
+                Row(each, Guesser(shapes), Window(limit, len(prompts)), each.first_row[:start])
                 for each in recital.split()
             ]
-            new_tokens = end - count + limit + bool(read)
-            decoder: Decoder = TextDecoder(self.model, prompts, new_tokens, together=True, read=read)
+            new_tokens = end - start + limit + bool(read)
+            reader = TextDecoder(self.model, prompts, new_tokens, together=True, read=read)
             if underway is not None:
-                underway.follow(decoder, rows)
-            yield from write_jacobi(decoder, rows, end, goes_on=bool(read))
+                underway.follow(reader, rows)
+            yield from write_jacobi(reader, rows, end, goes_on=bool(read))
             return
-        decoder = self._decoder(prompts, end, read) if start == 0 else TextDecoder(self.model, prompts, end - start)
+        is_whole = read or start == 0
+        decoder = self._decoder(prompts, end, read) if is_whole else TextDecoder(self.model, prompts, end - start)
         if underway is not None:
             underway.follow(decoder)
-        before = recital.known if read else None
-        for token in write_tokens(decoder, recital, end - (recital.sampler.drawn if read else start), before):
+        for token in write_tokens(decoder, recital, end - start, recital.known if read else None):
             yield token[:, None]
 
     def _sampler(self, jobs: Sequence[Job], grids: Grids) -> TokenSampler:

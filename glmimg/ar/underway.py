@@ -46,7 +46,7 @@ class Underway:
         self.marks: list[tuple[int, dict[str, Any]]] = []
 
     def go_on(self, sampler: TokenSampler, known: torch.Tensor) -> torch.Tensor:
-        """The tokens that are there, [rows, count]: those left, with streams and drawing as they were then, or `known`."""
+        """The tokens there are, [rows, count]: those left, with streams and drawing as they were, else the `known`."""
         if not self.begun:
             return known
         tokens = torch.stack([each.state["tokens"] for each in self.begun]).to(known.device)

@@ -22,7 +22,7 @@ PANELS = {
     },
     "Stages": {
         "tokens": "Draw token grids from a prompt (stage 1 alone).",
-        "resume": "Go on from dumps that stopped at their preview.",
+        "resume": "Go on from dumps that stopped at their preview, and from unfinished work.",
         "decode": "Paint pictures from token dumps (stage 2 alone).",
         "encode": "Read a picture's own tokens with the model's vision encoder.",
     },

@@ -16,6 +16,7 @@ from glmimg.files import MAX_BYTES, open_regular
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import check_fits_model, read_dump
 from glmimg.tokens.painting import check_has_grid
+from glmimg.unfinished import is_unfinished, read_unfinished
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,6 +87,11 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> N
     """
     from glmimg.tokens.checks import check_dump
 
+    if is_unfinished(path):
+        from glmimg.cli.unfinished import show_unfinished
+
+        show_unfinished(read_unfinished(path), path, console)
+        return
     made = provenance_in(path)
     try:
         dump = read_dump(path)

@@ -1,4 +1,4 @@
-"""`glmimg resume`: the rest of dumps that stopped at their preview."""
+"""`glmimg resume`: the rest of dumps that stopped at their preview, and of whatever was left unfinished."""
 
 from __future__ import annotations
 
@@ -16,14 +16,27 @@ if TYPE_CHECKING:
 
 @takes(ModelChoice, a.FILES, without(Painting, rare=True))
 def resume(request: Request, dumps: a.DumpFiles) -> None:
-    """Go on from dumps that stopped at their preview.
+    """Go on from dumps that stopped at their preview, and from unfinished work.
 
-    Prompt, seed and sampling are those of each dump, so that its tokens are the ones it would have had.
+    Prompt, seed and sampling are those of each dump, so that its tokens are the ones it would have had. What a
+    command left when it was interrupted or killed (x.tokens.json.part, x.png.part) becomes what it would have become.
 
     \b
     Examples:
       glmimg resume x.tokens.json -o whole.tokens.json
+      glmimg resume x.png.part
     """
+    from glmimg.unfinished import is_unfinished, read_unfinished
+
+    left = [path for path in dumps if is_unfinished(path)]
+    if left:
+        from glmimg.cli.unfinished import finish
+        from glmimg.errors import UsageError
+
+        if len(left) < len(dumps):
+            raise UsageError("dumps and unfinished work are gone on with apart", "Name only the one or the other.")
+        finish(request, {path: read_unfinished(path) for path in left})
+        return
     from glmimg.cli.reading import read_given
     from glmimg.cli.run import Run
     from glmimg.cli.writing import write_orders

@@ -119,11 +119,13 @@ class Run:
 
 def _loaded_before(request: Request, model: ModelRef | None, loaded: ModelChoice | None) -> dict[str, Any] | None:
     """What a file says about the model to load: which it was, and what of the choice changes pixels."""
-    if model is None:
+    if model is None and loaded is None:
         return None
     if "model" in request.flags:  # another model was asked for: the file's revision and adapters are not its own
         return {}
-    given: dict[str, Any] = {"model": model.id, "revision": model.revision}
+    given: dict[str, Any] = {} if model is None else {"model": model.id, "revision": model.revision}
+    if model is None and loaded is not None:
+        given = {"model": loaded.model, "revision": loaded.revision}
     if loaded is not None:
         given |= {"quantize": loaded.quantize, "lora": loaded.lora, "compile": loaded.compile, "dtype": loaded.dtype}
     return given

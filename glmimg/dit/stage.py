@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
@@ -72,7 +72,8 @@ class DiTStage:
         set_timesteps(self.parts.scheduler, painting.steps, conditioning.rotary[0].shape[0], latents.device)
         scheduler, timesteps = switch_scheduler(self.parts.scheduler, painting.scheduler)
         run_blocks = self._runner(painting, len(timesteps))
-        place, done, mark = (latents.device, latents.dtype), 0, (0, {})
+        place, done = (latents.device, latents.dtype), 0
+        mark: tuple[int, dict[str, Any]] = 0, {}
         if painting.cache is None and part is not None and (left := part.take(*place, watch)) is not None:
             done, latents = left.done, left.state["latents"]
             restore_solver(scheduler, left.state["solver"])

@@ -55,7 +55,7 @@ def draw_with_drafts(desk: Desk, orders: Sequence[Order], drafts: Sequence[Draft
                     works.append(threads.submit(paint, dump, draft))
 
         engine.watch = listen
-        written = list(desk.write(orders))
+        written = list(desk.write(orders, then_paint=True))
         for work in works:
             work.result()
     engine.watch = watch

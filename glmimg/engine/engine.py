@@ -69,9 +69,7 @@ class Engine:
                     yield from self._write(batch)
                     number += len(batch)
 
-    def paint(
-        self, dump: TokenDump, painting: Painting, grid: Role = "target", part: Part | None = None
-    ) -> Picture:
+    def paint(self, dump: TokenDump, painting: Painting, grid: Role = "target", part: Part | None = None) -> Picture:
         """Stage 2: a picture of one grid of a dump, with its provenance. Raises as `write`. part: as of `PaintStage`"""
         drawn = as_target(dump, grid)
         image = self._run("dit", lambda stage: stage.paint(drawn, painting, self.watch, part))

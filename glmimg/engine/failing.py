@@ -37,10 +37,10 @@ def kept_on_failure(
         with _terminable():
             yield
     except KeyboardInterrupt as error:
-        is_ended = isinstance(error, Terminated)
-        interrupted = Interrupted("terminated" if is_ended else "interrupted", _hint(kept, underway, then_paint, if_none))
-        interrupted.exit_code = 128 + signal.SIGTERM if is_ended else interrupted.exit_code
-        raise interrupted from error
+        ended = Interrupted("interrupted", _hint(kept, underway, then_paint, if_none))
+        if isinstance(error, Terminated):
+            ended.exit_code = 128 + signal.SIGTERM
+        raise ended from error
     except (WriteError, OutOfMemory) as error:
         error.hint = " ".join(filter(None, [error.hint, _hint(kept, underway, then_paint, "")]))
         raise

@@ -134,8 +134,9 @@ class Desk:
                 self.shelf.check(ref)
         kept: list[Path] = []
         parts = self._parts(orders)
-        works = [TokenWork(order.job, order.begun, order.until, part) for order, part in zip(orders, parts, strict=True)]
-        underway = [(order.dump_path, part) for order, part in zip(orders, parts, strict=True)]
+        each = list(zip(orders, parts, strict=True))
+        works = [TokenWork(order.job, order.begun, order.until, part) for order, part in each]
+        underway = [(order.dump_path, part) for order, part in each]
         with kept_on_failure(kept, underway, then_paint=then_paint, if_none="No dump was asked for, so none is kept."):
             drawn = self.engine.write(works, then_paint=then_paint)
             for order, dump, part in zip(orders, drawn, parts, strict=True):

@@ -7,7 +7,7 @@ test: stage 1 writes dumps, stage 2 paints pictures, both tell a watch what happ
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -80,7 +80,7 @@ class ModelId:
 
     id: str
     fingerprint: str
-    choice: ModelChoice = ModelChoice()
+    choice: ModelChoice = field(default_factory=ModelChoice)
 
     @property
     def changes(self) -> tuple[str, ...]:

@@ -152,9 +152,7 @@ class StubPainter:
 
     stages: StubStages
 
-    def paint(
-        self, dump: TokenDump, painting: Painting, watch: Watch, part: Part | None = None
-    ) -> Image.Image:
+    def paint(self, dump: TokenDump, painting: Painting, watch: Watch, part: Part | None = None) -> Image.Image:
         if dump.prompt == "die once" and self.stages.deaths is not None and not self.stages.deaths.exists():
             self.stages.deaths.touch()
             os.kill(os.getpid(), signal.SIGKILL)
