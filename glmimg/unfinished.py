@@ -156,8 +156,16 @@ def read_unfinished(path: Path) -> Unfinished:
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file is one of unfinished work, damaged or not."""
+    """Whether a file is called as one of unfinished work is."""
     return path.suffix == ENDING
+
+
+def holds_unfinished(path: Path) -> bool:
+    """Whether a file is there and is one of unfinished work, whatever work that is."""
+    try:
+        return bool(read_unfinished(path))
+    except BadInput:
+        return False
 
 
 @contextmanager

@@ -83,8 +83,9 @@ def write_jacobi(
         row.settle((), logits[None])
     while True:
         ready = min(len(row.finished) for row in rows)
-        yield torch.tensor([row.finished[written:ready] for row in rows], dtype=torch.int64, device=device)
-        written = ready
+        if not goes_on:
+            yield torch.tensor([row.finished[written:ready] for row in rows], dtype=torch.int64, device=device)
+        goes_on, written = False, ready
         under_way = [number for number, row in enumerate(rows) if len(row.finished) < end]
         if not under_way:
             return

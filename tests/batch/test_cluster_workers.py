@@ -94,7 +94,9 @@ class BrokenStages(StubStages):
 @pytest.mark.parametrize("broken", ["tokens", "painter"])
 def test_a_stage_that_cannot_be_loaded_is_an_answer_and_no_dead_worker(broken: str, tmp_path: Path) -> None:
     stages = BrokenStages(broken=broken)
-    write, paint = (kind(stages, Scope(64, 64), str(tmp_path / "out"), True) for kind in (_TokenWorker, _PaintWorker))
+    write, paint = (
+        kind(stages, Scope(64, 64), str(tmp_path / "out"), BatchOptions()) for kind in (_TokenWorker, _PaintWorker)
+    )
     (row,) = write({"jobs": pickle.dumps(make_jobs(tmp_path, "a"))})
     error = pickle.loads(paint(row)["outcome"])
     assert isinstance(error, GlmimgError)

@@ -31,6 +31,7 @@ FLOORS = {
     "image_io": 5,
     "sources": 5,
     "tokens": 5,
+    "unfinished": 5,
     "runtime": 5,
     "demo": 5,
     "preset": 4,

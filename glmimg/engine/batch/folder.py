@@ -108,6 +108,9 @@ class FolderStore:
         names = {"picture": job.picture, "tokens": job.dump}
         return {what: hash_file(self.folder / name) for what, name in names.items()}
 
+    def local(self, name: str) -> Path | None:
+        return self.folder / name
+
     def place(self, name: str) -> str:
         return str(self.folder / name)
 

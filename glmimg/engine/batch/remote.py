@@ -85,6 +85,9 @@ class RemoteStore:
     def hashes(self, job: BatchJob) -> dict[str, str]:
         return {}
 
+    def local(self, name: str) -> None:
+        return None
+
     def place(self, name: str) -> str:
         return f"{self.uri}/{name}"
 

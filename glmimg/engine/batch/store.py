@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from glmimg.engine.batch.joblist import BatchJob
@@ -46,6 +47,9 @@ class Store(Protocol):
 
     def hashes(self, job: BatchJob) -> dict[str, str]:
         """SHA-256 of a job's `picture` and `tokens`; empty where telling it would mean fetching them."""
+
+    def local(self, name: str) -> Path | None:
+        """The file's path, where it has one: only there unfinished work is left."""
 
     def place(self, name: str) -> str:
         """What a person calls the file: a path or a URI."""

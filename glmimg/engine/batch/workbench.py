@@ -26,9 +26,11 @@ from glmimg.engine.engine import Engine
 from glmimg.engine.stages import AR_BATCH, Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted, OutputError, WriteError
 from glmimg.events import unwatched
+from glmimg.job import Job
 from glmimg.metadata import QUALITY, format_of
 from glmimg.runtime.release import is_out_of_memory
 from glmimg.tokens.change import TokenWork
+from glmimg.unfinished import ENDING, Part, holds_unfinished
 
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """Reasons a file cannot be written that hold for every other file too."""
@@ -148,10 +150,11 @@ class Workbench:
         try:
             engine.tokens()
             started = time.perf_counter()
-            dumps = list(engine.write([TokenWork(job.job) for job in jobs]))
+            dumps = list(engine.write([TokenWork(job.job, part=self._part(job.dump, job.job)) for job in jobs]))
             share = round((time.perf_counter() - started) / len(jobs), 3)
             for job, dump in zip(jobs, dumps, strict=True):
                 self.store.write(job.dump, dump.to_json().encode(), replace=job.dump in self.stale)
+                self._forget(job.dump)
                 self.shares[job.name] = share
         except BaseException as error:
             self._raise_fatal(jobs[0], error)
@@ -162,7 +165,7 @@ class Workbench:
         dump = read_own_dump(job, self.store, self.ledger)
         engine.painter()
         started = time.perf_counter()
-        picture = engine.paint(dump, job.job.painting)
+        picture = engine.paint(dump, job.job.painting, part=self._part(job.picture, job.job, dump=dump))
         seconds = round(time.perf_counter() - started, 3)
         written = picture.encode(
             format_of(Path(job.picture)), metadata=self.options.metadata, quality=self.options.quality
@@ -170,8 +173,25 @@ class Workbench:
         self.store.write(job.picture, written, replace=job.picture in self.stale)
         return self._done(job, self.shares.pop(job.name, dump.stats.seconds), seconds)
 
+    def _part(self, name: str, job: Job, **what: Any) -> Part | None:
+        """Where work for a file is left unfinished; None where it cannot be. Raises OutputError for another's file."""
+        path = self.store.local(name)
+        if path is None or (what and job.painting.cache is not None):
+            return None
+        part = self.ledger.model.part(path, job, **what)
+        part.check(force=self.options.force or holds_unfinished(part.path))
+        return part
+
+    def _forget(self, name: str) -> None:
+        """Remove what is unfinished of a file that is there."""
+        path = self.store.local(name + ENDING)
+        if path is not None and holds_unfinished(path):
+            path.unlink(missing_ok=True)
+
     def _done(self, job: BatchJob, tokens_seconds: float | None, picture_seconds: float | None) -> Record:
         """The record of a job whose two files are on disk. Times are None where they are not known."""
+        for name in (job.dump, job.picture):
+            self._forget(name)
         stamps = {"picture": self.store.stamp(job.picture), "tokens": self.store.stamp(job.dump)}
         return make_record(
             self.ledger.model,

@@ -76,6 +76,7 @@ def _look(folder: Path, which: signal.Signals, verdict: Verdict) -> None:
     from glmimg.errors import GlmimgError
     from glmimg.image_io import read_provenance
     from glmimg.tokens.dump_file import read_dump
+    from glmimg.unfinished import read_unfinished
 
     for path in folder.iterdir():
         try:
@@ -84,6 +85,8 @@ def _look(folder: Path, which: signal.Signals, verdict: Verdict) -> None:
                     verdict.faults["file lost"] = f"{which.name} left {path.name}"
             elif path.suffix == ".png":
                 read_provenance(path)
+            elif path.suffix == ".part":
+                read_unfinished(path)
             else:
                 read_dump(path)
         except GlmimgError as error:
