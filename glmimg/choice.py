@@ -102,5 +102,8 @@ class Output(Settings):
     ] = False
     as_json: Annotated[bool, Knob("One JSON object a line for each result.", OUTPUT, flag="--json")] = False
     force: Annotated[bool, Knob("Overwrite what is there.", OUTPUT, short="-f")] = False
+    dry_run: Annotated[bool, Knob("Say what would be drawn, and what it takes; draw nothing.", OUTPUT, env=False)] = (
+        False
+    )
     quiet: Annotated[bool, Knob("No progress and no notes.", OUTPUT, short="-q")] = False
     verbose: Annotated[bool, Knob("More notes; a traceback for a failure.", OUTPUT, short="-v")] = False

@@ -39,6 +39,12 @@ class PresetStack:
 
     presets: tuple[Preset, ...] = ()
 
+    def origin(self, knob: str, names: Sequence[str]) -> str:
+        """The name, of those the stack was loaded by, of the preset that decides a knob."""
+        return next(
+            name for name, each in zip(reversed(names), reversed(self.presets), strict=True) if knob in each.values
+        )
+
     @property
     def values(self) -> dict[str, Any]:
         """What they say together."""

@@ -56,7 +56,12 @@ def _optional(declared: Declared) -> Any:
     return bounded | None
 
 
-def precedence(
+def precedence(**layers: Any) -> dict[str, Any]:
+    """What holds, of the layers that `ranked` takes: the first that says something about a knob is believed."""
+    return merge(*ranked(**layers).values())
+
+
+def ranked(
     *,
     flags: Layer = NOTHING,
     environment: Layer = NOTHING,
@@ -64,15 +69,15 @@ def precedence(
     preset: Layer = NOTHING,
     config: Layer = NOTHING,
     file: Layer | None = None,
-) -> dict[str, Any]:
-    """What holds: flag > environment > job line > preset > config file.
+) -> dict[str, Layer]:
+    """The layers by name, the strongest first: flag > environment > job line > preset > config file.
 
     file: what the picture or dump says that a command starts from. Then flag > preset > file; environment and
           config file fill only what it leaves unsaid.
     """
     if file is None:
-        return merge(flags, environment, line, preset, config)
-    return merge(flags, preset, file, environment, config)
+        return {"flags": flags, "environment": environment, "line": line, "preset": preset, "config": config}
+    return {"flags": flags, "preset": preset, "file": file, "environment": environment, "config": config}
 
 
 def merge(*layers: Layer) -> dict[str, Any]:

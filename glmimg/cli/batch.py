@@ -65,14 +65,14 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     format_of(Path(f"picture.{schedule.image_format}"))
     report_list(found, run, skip_bad=schedule.skip_bad)
     check_extras((each.job.painting, bool(each.job.scene.sources)) for each in found.jobs)
-    store = open_store(output.out or "", make=not schedule.dry_run)
+    store = open_store(output.out or "", make=not output.dry_run)
     if schedule.gallery:
         check_page(store, force=output.force)
     ledger = Ledger(store, stages.model)
     wanted = [job for job in found.jobs if ledger.has_failed(job)] if schedule.retry_failed else found.jobs
     work = survey(wanted, store, ledger, force=output.force)
     report = BatchReport(run.console)
-    if schedule.dry_run:
+    if output.dry_run:
         report.plan(work, ledger, stages.needs(Scope.of([each.job for each in found.jobs])))
         return
     stages.check("ar", "dit")

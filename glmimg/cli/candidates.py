@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from glmimg.cli.drawing import place_orders, report_picture
-from glmimg.cli.outputs import check_outputs, numbered_output
+from glmimg.cli.drawing import only_planned, place_orders, report_picture
+from glmimg.cli.outputs import check_results, numbered_output
 from glmimg.cli.run import Run
 from glmimg.engine.contact_sheet import contact_sheet, description_on
 from glmimg.engine.naming import slug
@@ -35,7 +35,9 @@ def draw_candidates(run: Run, jobs: Sequence[Job], pick: str | None) -> None:
     if picked is not None and description_on(sheet) == description:
         run.console.note(f"{sheet} shows these candidates already")
     else:
-        check_outputs([sheet], force=run.output.force)
+        check_results([sheet], run.output)
+        if only_planned(run, [job.model_copy(update={"painting": job.painting.draft}) for job in jobs], [sheet]):
+            return
         with run.desk(Scope.of(jobs)) as desk:
             dumps = draw_sheet(jobs, desk, sheet, description)
         seeds = {number: job.sampling.seed for number, job in enumerate(jobs, start=1)}

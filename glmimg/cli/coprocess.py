@@ -10,7 +10,7 @@ from typing import IO
 
 from glmimg.choice import Output
 from glmimg.cli.console import Console
-from glmimg.cli.drawing import picture_fields, place_orders
+from glmimg.cli.drawing import only_planned, picture_fields, place_orders
 from glmimg.cli.outputs import numbered_output
 from glmimg.cli.run import Run
 from glmimg.cli.streams import DASH
@@ -31,6 +31,8 @@ def draw_as_they_come(run: Run, first: Sequence[str], count: int) -> None:
         raise UsageError("--prompts - takes no --preview-out", "Draw them one by one.")
     output = _output(run)
     expected = run.jobs(first or ["yet to come"], count)
+    if only_planned(run, expected, []):
+        return
     check_extras((job.painting, bool(job.scene.sources)) for job in expected)
     scope = Scope.of(expected)
     run.stages.check("ar", "dit")

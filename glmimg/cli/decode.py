@@ -54,12 +54,15 @@ def decode(
 
 def paint_dumps(run: Run, read: Sequence[tuple[Path, TokenDump]], vary: int = 1, grid: Role = "target") -> None:
     """Paint dumps, or the ones pictures carry, and report each picture. Raises as `place_pictures`, `Desk.paint`."""
-    from glmimg.cli.drawing import report_picture
+    from glmimg.cli.drawing import only_planned, report_picture
     from glmimg.engine.stages import Scope
+    from glmimg.request import layer_of
 
     paintings = [(path, dump, each) for path, dump in read for each in variants(run.request, dump, vary)]
     orders = place_pictures(run, paintings, vary, grid)
     jobs = [order.dump.job(order.painting) for order in orders]
+    if only_planned(run, jobs, [order.picture_path for order in orders], ("dit",), layer_of(*read[0][1].job_parts)):
+        return
     with run.desk(Scope.of(jobs)) as desk:
         for painted in desk.paint(orders):
             report_picture(painted, Path(painted.order.name), run.console, metadata=desk.metadata)
@@ -86,7 +89,7 @@ def place_pictures(
     """An order for each painting; without --out the picture goes beside its dump. Raises OutputError (exit 2)."""
     from glmimg.cli.outputs import (
         NameFields,
-        check_outputs,
+        check_results,
         check_standard_output,
         name_outputs,
         split_suffix,
@@ -109,7 +112,7 @@ def place_pictures(
             for index, (_, dump, painting) in enumerate(paintings, start=1)
         ]
         paths = list(name_outputs(output.out, names, ".png"))
-    check_outputs([path for path in paths if path], force=output.force)
+    check_results([path for path in paths if path], output)
     return [
         PaintOrder(dump, painting, path, str(name), grid)
         for (name, dump, painting), path in zip(paintings, paths, strict=True)

@@ -16,20 +16,41 @@ from glmimg.engine.orders import Order, Painted
 from glmimg.engine.stages import Scope
 from glmimg.errors import UsageError
 from glmimg.job import Job
+from glmimg.request import Layer
+from glmimg.runtime.checkpoint import HALVES, Half
 
 
-def draw_jobs(run: Run, jobs: Sequence[Job]) -> None:
+def draw_jobs(run: Run, jobs: Sequence[Job], file: Layer | None = None) -> None:
     """Draw every job and report each picture as it is finished.
 
+    file:   what a picture says that is made again
     raises: OutputError (exit 2) before anything loads; else as `Desk.draw`
     """
     drafts = place_drafts(jobs, run.output)
     orders = place_orders(jobs, run.output, others=[draft.path for draft in drafts])
+    files = [path for order in orders for path in (order.picture_path, order.dump_path)]
+    if only_planned(run, jobs, [*files, *(draft.path for draft in drafts)], file=file):
+        return
     report_seeds(jobs, run.console)
     with run.desk(Scope.of(jobs), keep_both=bool(drafts)) as desk:
         paintings = draw_with_drafts(desk, orders, drafts) if drafts else desk.draw(orders)
         for order, painted in zip(orders, paintings, strict=True):
             report_picture(painted, order.dump_path, run.console, metadata=desk.metadata)
+
+
+def only_planned(
+    run: Run,
+    jobs: Sequence[Job],
+    files: Sequence[Path | None],
+    halves: Sequence[Half] = HALVES,
+    file: Layer | None = None,
+) -> bool:
+    """Whether a command is only to say what it would draw; then it is said. Arguments as of `show_plan`."""
+    if run.output.dry_run:
+        from glmimg.cli.dry_run import show_plan
+
+        show_plan(run, jobs, files, halves, file)
+    return run.output.dry_run
 
 
 def place_orders(
@@ -52,7 +73,7 @@ def place_orders(
     elif not output.no_tokens:
         dumps = [path and outputs.dump_path_beside(path) if not outputs.is_device(path) else None for path in pictures]
     written = [path for path in [*pictures, *dumps] if path is not None]
-    outputs.check_outputs(written, force=output.force, others=others)
+    outputs.check_results(written, output, others)
     return [Order(*each) for each in zip(jobs, dumps, pictures, strict=True)]
 
 
@@ -63,7 +84,7 @@ def place_drafts(jobs: Sequence[Job], output: Output) -> list[Draft]:
     if output.preview_out == DASH:
         raise UsageError("--preview-out - : standard output is for results", "Write drafts to files.")
     paths = outputs.name_outputs(output.preview_out, outputs.NameFields.of(jobs), ".preview.png")
-    outputs.check_outputs(paths, force=output.force)
+    outputs.check_results(paths, output)
     return [Draft(job, path) for job, path in zip(jobs, paths, strict=True)]
 
 

@@ -17,7 +17,7 @@ from glmimg.cli.commands import show_all_options
 from glmimg.cli.completing import presets, values_of
 from glmimg.cli.console import Console
 from glmimg.knob import DRAW, Declared, Settings, knobs
-from glmimg.request import JOB, NOTHING, Layer, check_values, precedence, read_environment
+from glmimg.request import JOB, NOTHING, Layer, check_values, precedence, ranked, read_environment
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -75,6 +75,28 @@ class Request:
     def job_layers(self) -> tuple[Layer, Layer, Layer]:
         """What flags, environment and config file say about all jobs of a list. Raises as `settings`."""
         return self._given(JOB)
+
+    def origins(self, models: tuple[type[Settings], ...], file: Layer | None = None) -> dict[str, str]:
+        """Where each knob was set that somebody set: an option, a variable, a preset, a file. Raises as `job`."""
+        from glmimg.home import config_path
+        from glmimg.preset import load_stack
+
+        flags, environment, config = self._given(models)
+        presets = load_stack(self.presets)
+        layers = ranked(flags=flags, environment=environment, preset=presets.values, config=config, file=file)
+        words: dict[str, Callable[[Declared], str]] = {
+            "flags": lambda each: each.flag,
+            "environment": lambda each: each.variable,
+            "preset": lambda each: f"preset {presets.origin(each.name, self.presets)}",
+            "config": lambda each: str(config_path()),
+            "file": lambda each: "the file",
+        }
+        found = {
+            each: next((name for name, layer in layers.items() if layer.get(each.name) is not None), None)
+            for model in models
+            for each in knobs(model)
+        }
+        return {each.name: words[name](each) for each, name in found.items() if name}
 
     def _layers(self, models: tuple[type[Settings], ...], **more: Any) -> dict[str, Any]:
         flags, environment, config = self._given(models)

@@ -113,10 +113,11 @@ def split_suffix(path: Path) -> tuple[str, str]:
     return path.stem, path.suffix
 
 
-def check_outputs(paths: Sequence[Path], *, force: bool, others: Sequence[Path] = ()) -> None:
+def check_outputs(paths: Sequence[Path], *, force: bool, others: Sequence[Path] = (), make: bool = True) -> None:
     """Refuse outputs that cannot or must not be written, before anything loads; make the folders they go to.
 
     others: what the command writes beside them, checked elsewhere: no two outputs may be one file
+    make:   whether the folders are made
     raises: OutputError (exit 2): the folder is not writable, the path is a folder, or it exists and `force` is off
     """
     try:
@@ -125,11 +126,16 @@ def check_outputs(paths: Sequence[Path], *, force: bool, others: Sequence[Path] 
                 raise OutputError(f"{real} would be written {count} times", "Give each output a name of its own.")
         for path in paths:
             _check_output(path, force)
-        for folder in {path.parent for path in paths}:
+        for folder in {path.parent for path in paths if make}:
             folder.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:  # resolving a circle of links ends with either
         reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(f"{paths[0]} cannot be used: {reason}", "Choose another name.") from error
+
+
+def check_results(paths: Sequence[Path], output: Output, others: Sequence[Path] = ()) -> None:
+    """`check_outputs` for the results of a command, which makes no folders where it draws nothing."""
+    check_outputs(paths, force=output.force, others=others, make=not output.dry_run)
 
 
 def _check_output(path: Path, force: bool) -> None:

@@ -99,8 +99,8 @@ def values_of(picture: Path) -> dict[str, Any]:
     said = layer_of(job.scene, job.sampling, job.painting)
     defaults = {each.name: each.default for model in (Sampling, Painting) for each in knobs(model)}
     defaults |= load_preset("default").values
-    bound = {"prompt", "seed", "dit_seed", "drop"}
-    return {name: value for name, value in said.items() if name not in bound and value != defaults.get(name)}
+    said = {name: value for name, value in said.items() if value != defaults.get(name)}
+    return {name: value for name, value in said.items() if not name.endswith(("prompt", "seed", "drop"))}
 
 
 def show_list(request: Request) -> None:

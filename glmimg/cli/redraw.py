@@ -35,7 +35,7 @@ def redraw(
     Examples:
       glmimg redraw x.tokens.json --box 0,0,128,128 --prompt "a green circle" -o y.tokens.json
     """
-    from glmimg.cli.drawing import report_seeds
+    from glmimg.cli.drawing import only_planned, report_seeds
     from glmimg.cli.outputs import NameFields
     from glmimg.cli.reading import read_given
     from glmimg.cli.run import Run
@@ -55,6 +55,8 @@ def redraw(
     file.pop("seed")  # a part drawn anew with the seed it had would be the part it was
     jobs = run.jobs([prompt] if prompt is not None else [], count, base.scene.sources, file)
     paths = place_dumps(NameFields.of(jobs), run.output)
+    if only_planned(run, jobs, paths, ("ar",), file):
+        return
     report_seeds(jobs, run.console)
     with run.desk(Scope.of(jobs)) as desk:
         redraws = [(redraw_for(job), path) for job, path in zip(jobs, paths, strict=True)]

@@ -48,7 +48,8 @@ def replay(request: Request, picture: a.PictureFile, prompts: a.Prompts = None, 
         run.console.note(f"{picture} is a draft: drawing the picture it is a preview of")
     job = made.job
     sources = gather_again(run, picture, job.scene.sources)
-    draw_jobs(run, run.jobs(texts, count, sources, layer_of(job.scene, job.sampling, job.painting)))
+    said = layer_of(job.scene, job.sampling, job.painting)
+    draw_jobs(run, run.jobs(texts, count, sources, said), said)
 
 
 def paint_again(request: Request, picture: Path, made: Provenance, *, is_changed: bool) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from glmimg.tokens.dump import TokenDump
 
 
-@takes(ModelChoice, a.FILES, without(Painting, rare=True))
+@takes(ModelChoice, a.DUMPS, without(Painting, rare=True))
 def resume(request: Request, dumps: a.DumpFiles) -> None:
     """Go on from dumps that stopped at their preview, and from unfinished work.
 
@@ -54,7 +54,7 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
         check_same_ar_half(dump, path, run.checkpoint)
         painting = complete_painting(request.job(file=layer_of(*dump.job_parts)), dump.seed, dump.size)
         orders.append(Order(dump.job(painting), begun=dump))
-    write_orders(run, orders)
+    write_orders(run, orders, layer_of(*begun[0].job_parts))
 
 
 def check_begun(dump: TokenDump, path: Path) -> None:

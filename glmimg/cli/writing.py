@@ -9,20 +9,26 @@ from typing import Any, Literal
 
 from glmimg.choice import Output
 from glmimg.cli.console import Console
-from glmimg.cli.drawing import report_seeds
-from glmimg.cli.outputs import NameFields, check_outputs, name_outputs
+from glmimg.cli.drawing import only_planned, report_seeds
+from glmimg.cli.outputs import NameFields, check_results, name_outputs
 from glmimg.cli.run import Run
 from glmimg.cli.streams import DASH
 from glmimg.engine.orders import Order
 from glmimg.engine.stages import Scope
 from glmimg.errors import UsageError
+from glmimg.request import Layer
 from glmimg.tokens.dump import TokenDump
 
 
-def write_orders(run: Run, orders: Sequence[Order]) -> None:
-    """Write the dump of every order and report each. Raises OutputError (exit 2), else as `Desk.write`."""
+def write_orders(run: Run, orders: Sequence[Order], file: Layer | None = None) -> None:
+    """Write the dump of every order and report each. Raises OutputError (exit 2), else as `Desk.write`.
+
+    file: what the first dump says that is gone on from
+    """
     jobs = [order.job for order in orders]
     paths = place_dumps(NameFields.of(jobs), run.output)
+    if only_planned(run, jobs, paths, ("ar",), file):
+        return
     report_seeds(jobs, run.console)
     placed = [replace(order, dump_path=path) for order, path in zip(orders, paths, strict=True)]
     with run.desk(Scope.of(jobs)) as desk:
@@ -37,7 +43,7 @@ def place_dumps(names: Sequence[NameFields], output: Output) -> list[Path | None
             raise UsageError("--out - already writes JSON to standard output", "Leave out --json.")
         return [None] * len(names)
     paths = name_outputs(output.out, names, ".tokens.json")
-    check_outputs(paths, force=output.force)
+    check_results(paths, output)
     return list(paths)
 
 

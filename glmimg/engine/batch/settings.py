@@ -20,7 +20,6 @@ class Schedule(Settings):
 
     skip_bad: Annotated[bool, Knob("Skip the lines that no job can be made of.", BATCH, env=False)] = False
     retry_failed: Annotated[bool, Knob("Draw only the jobs that failed before.", BATCH, env=False)] = False
-    dry_run: Annotated[bool, Knob("Say how much time and memory it takes; draw nothing.", BATCH, env=False)] = False
     image_format: Annotated[
         Form, Knob("Format of the pictures: png, jpg, webp or avif.", BATCH, env=False, rare=True)
     ] = "png"

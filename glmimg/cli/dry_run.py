@@ -1,0 +1,96 @@
+"""`--dry-run`: what a command would draw, where each value of it came from, and what it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glmimg.choice import ModelChoice
+from glmimg.cli.batch_report import size_text
+from glmimg.cli.planning import seconds as time_text
+from glmimg.cli.run import Run
+from glmimg.engine.expect import expect
+from glmimg.engine.stages import Scope
+from glmimg.job import DroppedCells, Job, Scene
+from glmimg.knob import Settings, knobs
+from glmimg.request import JOB, Layer
+from glmimg.runtime.checkpoint import HALVES, Half
+from glmimg.settings_file import plain
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PARTS: dict[Any, Callable[[Job], Settings]] = dict(
+    zip(JOB, (lambda job: job.scene, lambda job: job.sampling, lambda job: job.painting), strict=True)
+)
+WHAT: dict[Half, str] = {"ar": "tokens", "dit": "pictures"}
+SHOWN = 8
+"""Values of a knob that people are shown where jobs differ in it."""
+
+
+def show_plan(
+    run: Run,
+    jobs: Sequence[Job],
+    files: Sequence[Path | None],
+    halves: Sequence[Half],
+    file: Layer | None,
+) -> None:
+    """Say what would be drawn by which stages. A file that is None is standard output.
+
+    file:   what the picture or dump says that the command starts from
+    raises: ModelUnfit (exit 4), OutOfMemory (exit 5), as drawing would
+    """
+    run.stages.check(*halves)
+    needs = expect(run.stages, Scope.of(jobs))
+    memory = {half: int(each) for half, each in zip(HALVES, (needs.tokens, needs.painter), strict=True)}
+    seconds = {half: each * len(jobs) for half, each in zip(HALVES, needs.seconds, strict=True)}
+    settings, names = settings_of(run, jobs, file), [str(path or "standard output") for path in files]
+    if run.console.json:
+        fields: dict[str, float] = {
+            "memory_bytes": max(memory[half] for half in halves),
+            "memory_free_bytes": int(needs.free),
+        }
+        fields |= {"seconds": round(sum(seconds[half] for half in halves), 1)}
+        records = [job.model_dump(mode="json") for job in jobs]
+        run.console.result("", {"event": "dry-run", "jobs": records, "settings": settings, "files": names, **fields})
+        return
+    run.console.show(settings_table(jobs, settings))
+    for name in names:
+        run.console.result(f"writes   {name}", {})
+    stages = {half: f"{size_text(memory[half])} and {time_text(seconds[half])} for {WHAT[half]}" for half in halves}
+    run.console.result(
+        f"takes    about {', '.join(stages.values())}; {size_text(needs.free)} free on {needs.device}", {}
+    )
+
+
+def settings_of(run: Run, jobs: Sequence[Job], file: Layer | None) -> dict[str, dict[str, Any]]:
+    """Each knob's value, or its values where jobs differ in it, and where it came from."""
+    origins = run.request.origins((*JOB, ModelChoice), file)
+    found: dict[str, dict[str, Any]] = {}
+    for model in (*JOB, ModelChoice):
+        default_size = "the source" if model is Scene and jobs[0].scene.sources else "the checkpoint"
+        unsaid = {"random, reported": "random", "the model's": default_size, "--seed": "--seed"}
+        parts = [run.choice] if model is ModelChoice else [PARTS[model](job) for job in jobs]
+        for each in knobs(model):
+            values = list(dict.fromkeys(getattr(part, each.name) for part in parts))
+            shown = [value.region if isinstance(value, DroppedCells) else plain(value) for value in values]
+            origin = origins.get(each.name) or unsaid.get(each.knob.default or "", "the default")
+            found[each.name] = {"value": shown[0] if len(shown) == 1 else shown, "from": origin}
+    found["model"]["value"] = run.checkpoint.id
+    return found
+
+
+def settings_table(jobs: Sequence[Job], settings: dict[str, dict[str, Any]]) -> Table:
+    """The prompts, and every knob that says something."""
+    from rich.table import Table
+
+    table = Table("setting", "value", "from", box=None, pad_edge=False)
+    for prompt in list(dict.fromkeys(job.scene.prompt for job in jobs))[:SHOWN]:
+        table.add_row("prompt", prompt, "")
+    for name, each in settings.items():
+        values = each["value"] if isinstance(each["value"], list) else [each["value"]]
+        if values not in ([None], [False], []):
+            more = ", ..." if len(values) > SHOWN else ""
+            table.add_row(name, ", ".join(str(value) for value in values[:SHOWN]) + more, each["from"])
+    return table

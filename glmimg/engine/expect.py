@@ -1,0 +1,46 @@
+"""What a run will take in memory and time, known before anything loads, and without torch where that can be had."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from glmimg.engine.stages import CheckpointStages, Needs, Scope
+from glmimg.runtime.checkpoint import BACKBONES
+from glmimg.runtime.estimate import Request
+from glmimg.runtime.layout import PLANS
+from glmimg.runtime.machine import free_host_bytes
+from glmimg.runtime.plan import Planner
+from glmimg.runtime.quantize import NONE
+from glmimg.runtime.speed import estimate_times, measure_host
+
+ACCELERATORS = ("nvidia*", "kfd", "dri/render*", "dxg", "accel*")
+"""Device files under /dev, one of which every accelerator has that torch knows on Linux."""
+
+
+def expect(stages: CheckpointStages, scope: Scope) -> Needs:
+    """What the stages take for the largest picture of a run. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""
+    choice, checkpoint = stages.choice, stages.checkpoint
+    if choice.quantize != NONE or choice.lora or not is_host(choice.device):
+        return stages.needs(scope)
+    plain = [checkpoint.compressed_by(part) is None for part in BACKBONES.values()]
+    request = Request(
+        *(scope.height, scope.width, "fp32" if choice.dtype == "auto" else choice.dtype),
+        on_host=True,
+        guided=scope.guided,
+        with_sources=scope.with_sources,
+        streamable=(plain[0], plain[1]),
+        one_batch=scope.one_batch,
+    )
+    planner, free = Planner.of(checkpoint, request), free_host_bytes()
+    plan = planner.choose(free) if choice.memory == "auto" else PLANS[choice.memory]
+    ar, dit = planner.needs(plan)
+    times = estimate_times(planner, plan, measure_host(), round(scope.steps))
+    return Needs(ar.peak, dit.peak, free, "cpu", choice.memory == "resident", (times.tokens, times.picture))
+
+
+def is_host(device: str) -> bool:
+    """Whether everything is computed on the CPU beyond doubt, so that torch need not be asked."""
+    if device != "auto":
+        return device == "cpu"
+    return sys.platform == "linux" and not any(found for name in ACCELERATORS for found in Path("/dev").glob(name))
