@@ -117,7 +117,7 @@ class Part:
         if self.done is None:
             return None
         left = read_unfinished(self.path)
-        if left.where != f"{device.type} {dtype}":
+        if left.where != _where(device, dtype):
             watch(Noted(f"{self.path} was left on {left.where}: its work is begun again"))
             return None
         from safetensors.torch import load_file
@@ -133,7 +133,7 @@ class Part:
         from safetensors.torch import save
 
         tensors: dict[str, torch.Tensor] = {}
-        how_far |= {"where": f"{device.type} {dtype}", "state": _pack(state, tensors), "sha256": _hash(tensors)}
+        how_far |= {"where": _where(device, dtype), "state": _pack(state, tensors), "sha256": _hash(tensors)}
         header = self.work.model_copy(update=how_far).model_dump_json(by_alias=True)
         write_atomically(self.path, save(tensors, {HEADER: header}))
 
@@ -192,6 +192,10 @@ def kept(leave: Callable[[], None], watch: Watch) -> Iterator[Callable[[], None]
     except KeyboardInterrupt:
         try_to_leave()
         raise
+
+
+def _where(device: torch.device, dtype: torch.dtype) -> str:
+    return f"{device.type} {str(dtype).removeprefix('torch.')}"
 
 
 def _pack(state: Any, tensors: dict[str, torch.Tensor]) -> Any:

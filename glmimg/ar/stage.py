@@ -67,7 +67,7 @@ class ARStage:
         watch(Loading("AR model"))
         self.processor, self.model = _load(checkpoint, placement, layout, with_vision=with_vision)
         watch(Loading("AR model", done=True))
-        self.checkpoint, self.choice = checkpoint, choice
+        self.checkpoint, self.choice, self.placement = checkpoint, choice, placement
         self.shelf = shelf or SourceShelf()
         self.encoder = SourceEncoder(self.model)
         self.static: StaticDecoder | None = None
@@ -100,7 +100,7 @@ class ARStage:
             each = zip(jobs, prompts, rows, strict=True)
             return [self._dump(job, Grid.several(shapes, ids), stats, prompt) for job, prompt, ids in each]
 
-        underway = Underway(works, prompts, drawing, self.model, watch)
+        underway = Underway(works, prompts, drawing, self.model, self.placement, watch)
         begun = [_flat(work.begun.grids) for work in works if work.begun is not None]
         known = torch.tensor(begun or [()] * len(jobs), dtype=torch.int64, device=self.model.device)
         known = underway.go_on(sampler, known)

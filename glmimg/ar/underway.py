@@ -18,6 +18,7 @@ from glmimg.ar.jacobi import Row
 from glmimg.ar.prompt import ARPrompt
 from glmimg.ar.sampling import TokenSampler
 from glmimg.events import Watch
+from glmimg.runtime.device import Placement
 from glmimg.tokens.change import TokenWork
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ class Underway:
         prompts: Sequence[ARPrompt],
         drawing: Drawing,
         model: GlmImageForConditionalGeneration,
+        placement: Placement,
         watch: Watch,
     ) -> None:
-        self.works, self.prompts, self.drawing, self.model = works, prompts, drawing, model
+        self.works, self.prompts, self.drawing, self.model, self.placement = works, prompts, drawing, model, placement
         self.recited = sum(grid.height * grid.width for grid in works[0].begun.grids) if works[0].begun else 0
-        left = [work.part.take(model.device, model.dtype, watch) for work in works if work.part is not None]
+        left = [work.part.take(placement.device, placement.dtype, watch) for work in works if work.part is not None]
         begun = [each for each in left if each is not None]
         together = len(begun) == len(works) and len({each.done for each in begun}) == 1
         self.begun = begun if together else []
@@ -97,4 +99,4 @@ class Underway:
             state = state | {"tokens": torch.tensor(tokens[number][:count]), "kv": held}
             total = sum(shape.cells for _, shape in self.drawing.grids)
             how_far = {"done": count, "total": total, "seconds": seconds, "passes": self.drawing.passes}
-            work.part.leave(self.model.device, self.model.dtype, state, **how_far)
+            work.part.leave(self.placement.device, self.placement.dtype, state, **how_far)
