@@ -90,10 +90,6 @@ class Part:
     path: Path
     work: Unfinished
 
-    @classmethod
-    def beside(cls, output: Path, work: Unfinished) -> Part:
-        return cls(output.with_name(output.name + ENDING), work)
-
     def check(self, *, force: bool = False) -> None:
         """Refuse a file of other work that lies there; with `force` remove it. Raises OutputError (exit 2)."""
         if not os.path.lexists(self.path) or self.done is not None:
@@ -106,11 +102,8 @@ class Part:
     @property
     def done(self) -> int | None:
         """How far this work was left there; None if it was not."""
-        try:
-            left = read_unfinished(self.path)
-        except BadInput:
-            return None
-        return left.done if left.work == self.work.work else None
+        left = read_unfinished(self.path) if holds_unfinished(self.path) else None
+        return left.done if left is not None and left.work == self.work.work else None
 
     def take(self, device: torch.device, dtype: torch.dtype, watch: Watch) -> Unfinished | None:
         """The work as it was left, its tensors on the device; None if there is nothing to go on from here."""

@@ -170,7 +170,7 @@ def stop_on_signals(stop: Callable[[], None], console: Console) -> Iterator[None
             raise KeyboardInterrupt
         request = True
         stop()
-        console.urgent("stopping after the work at hand; Ctrl-C again drops it")
+        console.urgent("stopping after the work at hand; Ctrl-C again leaves it unfinished")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -38,6 +38,11 @@ def made_table(made: Provenance, path: Path) -> Table:
         "beyond": made.beyond,
         "again": command_line(made, path),
     }
+    return facts_table(facts)
+
+
+def facts_table(facts: Mapping[str, Any]) -> Table:
+    """Whatever of some facts says something, a line each."""
     table = Table("field", "value", box=None, pad_edge=False, show_header=False)
     for name, value in facts.items():
         if value not in (None, "", False):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from glmimg.engine.engine import Engine
 from glmimg.engine.failing import kept_on_failure
@@ -32,7 +32,6 @@ class Order:
 
     begun: a dump of the job's preview, to go on from
     until: the last grid stage 1 draws
-    left:  a file of it unfinished; None: beside the dump
     """
 
     job: Job
@@ -40,40 +39,25 @@ class Order:
     picture_path: Path | None = None
     begun: TokenDump | None = None
     until: Role = "target"
-    left: Path | None = None
 
     def part(self, model: ModelId) -> Part | None:
         """Where it is left unfinished; None where no dump goes into a file."""
-        return _part(model, self.dump_path, self.left, job=self.job, until=self.until)
+        return model.part(self.dump_path, self.job, until=self.until)
 
 
 @dataclass(frozen=True)
 class PaintOrder:
-    """A dump to paint, how, and where to; `name` is what messages call the dump, `grid` which grid is painted.
-
-    left: a file of it unfinished; None: beside the picture
-    """
+    """A dump to paint, how, and where to; `name` is what messages call the dump, `grid` which grid is painted."""
 
     dump: TokenDump
     painting: Painting
     picture_path: Path | None = None
     name: str = "the dump"
     grid: Role = "target"
-    left: Path | None = None
 
     def part(self, model: ModelId) -> Part | None:
-        """Where it is left unfinished; None for what goes into no file, and with a step cache, which is not kept."""
-        if self.painting.cache is not None:
-            return None
-        job = self.dump.job(self.painting)
-        return _part(model, self.picture_path, self.left, job=job, dump=self.dump, grid=self.grid)
-
-
-def _part(model: ModelId, output: Path | None, left: Path | None, **work: Any) -> Part | None:
-    if output is None or (output.exists() and not output.is_file()):
-        return None
-    part = model.part(output, **work)
-    return part if left is None else replace(part, path=left)
+        """Where it is left unfinished; None for what goes into no file, and with a step cache."""
+        return model.part(self.picture_path, self.dump.job(self.painting), dump=self.dump, grid=self.grid)
 
 
 class Written(NamedTuple):

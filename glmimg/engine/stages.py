@@ -28,7 +28,7 @@ from glmimg.runtime.plan import MARGIN
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
-from glmimg.unfinished import Part, Unfinished
+from glmimg.unfinished import ENDING, Part, Unfinished
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,11 +91,17 @@ class ModelId:
         """Whether a dump is of these weights, compressed and adapted in the same way."""
         return (dump.model.fingerprint, tuple(dump.model.changes)) == (self.fingerprint, self.changes)
 
-    def part(self, output: Path, job: Job, **what: Any) -> Part:
-        """Where work for an output is left unfinished. what: fields of `Unfinished` that say which work it is"""
+    def part(self, output: Path | None, job: Job, **what: Any) -> Part | None:
+        """Where work for an output is left unfinished; None for no regular file, and where a step cache is in use.
+
+        what: fields of `Unfinished` that say which work it is
+        """
+        skips = "dump" in what and job.painting.cache is not None
+        if output is None or skips or (output.exists() and not output.is_file()):
+            return None
         choice = self.choice.model_copy(update={"model": self.id})
         work = Unfinished(job=job, fingerprint=self.fingerprint, choice=choice, **what)
-        return Part.beside(output, work)
+        return Part(output.with_name(output.name + ENDING), work)
 
 
 @dataclass(frozen=True)

@@ -175,11 +175,9 @@ class Workbench:
 
     def _part(self, name: str, job: Job, **what: Any) -> Part | None:
         """Where work for a file is left unfinished; None where it cannot be. Raises OutputError for another's file."""
-        path = self.store.local(name)
-        if path is None or (what and job.painting.cache is not None):
-            return None
-        part = self.ledger.model.part(path, job, **what)
-        part.check(force=self.options.force or holds_unfinished(part.path))
+        part = self.ledger.model.part(self.store.local(name), job, **what)
+        if part is not None:
+            part.check(force=self.options.force or holds_unfinished(part.path))
         return part
 
     def _forget(self, name: str) -> None:
