@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from glmimg.engine.batch.engine import BatchEngine
     from glmimg.engine.batch.joblist import Defaults, JobList
     from glmimg.engine.batch.ledger import Ledger
-    from glmimg.engine.batch.store import Store
     from glmimg.engine.batch.workbench import BatchOptions
 
 RETRY = "--retry-failed"
@@ -70,7 +69,7 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
         check_page(store, force=output.force)
     ledger = Ledger(store, stages.model)
     wanted = [job for job in found.jobs if ledger.has_failed(job)] if schedule.retry_failed else found.jobs
-    work = survey(wanted, store, ledger, force=output.force)
+    work = survey(wanted, ledger, force=output.force)
     report = BatchReport(run.console)
     if output.dry_run:
         report.plan(work, ledger, stages.needs(Scope.of([each.job for each in found.jobs])))
@@ -79,7 +78,7 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     rows, metadata = run.choice.rows or AR_BATCH, not output.no_metadata
     options = BatchOptions(rows, schedule.round, metadata, output.force, output.image_quality)
     with report:
-        drawing = batch_engine(run, store, ledger, options, report)
+        drawing = batch_engine(run, ledger, options, report)
         with stop_on_signals(drawing.stop, run.console):
             for record in drawing.run(work):
                 report.record(record, store)
@@ -98,16 +97,16 @@ def defaults(request: Request, count: int) -> Defaults:
     return Defaults(flags, environment, request.presets, config, count, ending)
 
 
-def batch_engine(run: Run, store: Store, ledger: Ledger, options: BatchOptions, report: Any) -> BatchEngine:
+def batch_engine(run: Run, ledger: Ledger, options: BatchOptions, report: Any) -> BatchEngine:
     """The engine for here or for a cluster, which is reached now. Raises ClusterUnavailable (exit 1)."""
     from glmimg.engine.batch.engine import BatchEngine
     from glmimg.engine.batch.on_ray import RayEngine, connect
 
     cluster = run.request.settings(Cluster)
     if cluster.engine == "local":
-        return BatchEngine(run.stages, store, ledger, options, report)
+        return BatchEngine(run.stages, ledger, options, report)
     connect(cluster)
-    return RayEngine(run.stages, store, ledger, options, report, cluster)
+    return RayEngine(run.stages, ledger, options, report, cluster)
 
 
 def report_list(found: JobList, run: Run, *, skip_bad: bool) -> None:

@@ -51,9 +51,9 @@ def draw(tmp_path: Path) -> Callable[..., Run]:
         stages = stages or StubStages(tmp_path / "log")
         store = open_store(out or str(tmp_path / "out"))
         ledger = Ledger(store, stages.model)
-        work = survey(make_jobs(tmp_path, text, defaults), store, ledger, force=options.force)
+        work = survey(make_jobs(tmp_path, text, defaults), ledger, force=options.force)
         events: list[Any] = []
-        engine = BatchEngine(stages, store, ledger, options, events.append)
+        engine = BatchEngine(stages, ledger, options, events.append)
         return Run(list(engine.run(work)), work, events, engine)
 
     return run

@@ -284,11 +284,11 @@ def test_a_stop_leaves_after_the_work_at_hand(draw: Draw, tmp_path: Path) -> Non
 
     stages, store = StubStages(tmp_path / "log"), FolderStore.open(str(tmp_path / "out"))
     ledger = Ledger(store, stages.model)
-    engine = BatchEngine(stages, store, ledger, BatchOptions(rows=2), lambda event: None)
+    engine = BatchEngine(stages, ledger, BatchOptions(rows=2), lambda event: None)
     records = []
 
     def run_and_stop() -> None:
-        for record in engine.run(survey(make_jobs(tmp_path, "a\nb\nc\nd"), store, ledger)):
+        for record in engine.run(survey(make_jobs(tmp_path, "a\nb\nc\nd"), ledger)):
             records.append(record)
             engine.stop()
 

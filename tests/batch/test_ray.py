@@ -45,8 +45,8 @@ def test_the_same_files_as_here_and_a_worker_that_dies_costs_nothing(
     stages = StubStages(tmp_path / "log-ray", deaths=tmp_path / "died")
     store = open_store(str(tmp_path / "out"))
     ledger = Ledger(store, stages.model)
-    work = survey(make_jobs(tmp_path, TEXT), store, ledger)
-    engine = RayEngine(stages, store, ledger, BatchOptions(rows=4), lambda event: None, Cluster())
+    work = survey(make_jobs(tmp_path, TEXT), ledger)
+    engine = RayEngine(stages, ledger, BatchOptions(rows=4), lambda event: None, Cluster())
     records = list(engine.run(work))
     assert (tmp_path / "died").exists()
     assert Counter(record.status for record in records) == {"done": 11, "failed": 1}

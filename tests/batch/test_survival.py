@@ -74,8 +74,8 @@ def run_batch(folder: Path, seconds: float, told: Connection) -> None:
     stages = StubStages(folder / "log", seconds=seconds)
     store = open_store(str(folder / "out"))
     ledger = Ledger(store, stages.model)
-    work = survey(make_jobs(folder, (folder / "jobs").read_text()), store, ledger)
-    engine = BatchEngine(stages, store, ledger, BatchOptions(rows=2), lambda event: None)
+    work = survey(make_jobs(folder, (folder / "jobs").read_text()), ledger)
+    engine = BatchEngine(stages, ledger, BatchOptions(rows=2), lambda event: None)
     try:
         with stop_on_signals(engine.stop, Console(quiet=True)):
             for record in engine.run(work):
@@ -258,8 +258,8 @@ def test_an_error_of_an_isolated_process_is_its_jobs_own(tmp_path: Path, capfd: 
     text, stages = "a\nb\n", Unclosable(tmp_path / "log")
     store = open_store(str(suspects(tmp_path, text) / "out"))
     ledger = Ledger(store, stages.model)
-    work = survey(make_jobs(tmp_path, text), store, ledger)
+    work = survey(make_jobs(tmp_path, text), ledger)
     assert len(work.suspect) == 2
-    records = list(BatchEngine(stages, store, ledger, BatchOptions(), lambda event: None).run(work))
+    records = list(BatchEngine(stages, ledger, BatchOptions(), lambda event: None).run(work))
     assert [record.error for record in records] == ["RuntimeError: the driver went away"] * 2
     assert "Traceback" not in capfd.readouterr().err

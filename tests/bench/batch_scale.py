@@ -33,8 +33,8 @@ def draw(folder: Path, text: str, stages: StubStages) -> int:
 
     store = open_store(str(folder / "out"))
     ledger = Ledger(store, stages.model)
-    work = survey(make_jobs(folder, text), store, ledger)
-    engine = BatchEngine(stages, store, ledger, BatchOptions(), lambda event: None)
+    work = survey(make_jobs(folder, text), ledger)
+    engine = BatchEngine(stages, ledger, BatchOptions(), lambda event: None)
     for _ in engine.run(work):
         pass
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -62,7 +62,7 @@ def measure_start(count: int) -> dict[str, Any]:
     from glmimg.choice import ModelChoice
     from glmimg.engine.batch.folder import open_store
     from glmimg.engine.batch.joblist import Defaults, open_jobs
-    from glmimg.engine.batch.ledger import Ledger, make_record
+    from glmimg.engine.batch.ledger import Ledger
     from glmimg.engine.stages import CheckpointStages
     from glmimg.runtime.resolve import resolve
 
@@ -78,8 +78,8 @@ def measure_start(count: int) -> dict[str, Any]:
         for job in jobs[:-10]:
             (folder / "out" / job.picture).write_bytes(b"p")
             (folder / "out" / job.dump).write_bytes(b"d")
-            record = make_record(
-                ledger.model, job, "done", picture=job.picture, tokens=job.dump, sizes={"picture": 1, "tokens": 1},
+            record = ledger.record(
+                job, "done", picture=job.picture, tokens=job.dump, sizes={"picture": 1, "tokens": 1},
                 seconds={"tokens": 1.0, "picture": 1.0}, sha256=store.hashes(job),
             )  # fmt: skip
             lines.append(record.line() + b"\n")

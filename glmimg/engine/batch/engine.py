@@ -11,7 +11,6 @@ from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, Record
 from glmimg.engine.batch.progress import BatchEvent, Count, DumpWritten, JobEnded, Planned, Tell
 from glmimg.engine.batch.schedule import draw_in_rounds, draw_side_by_side, plan_batches, plan_rounds
-from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Survey, survey
 from glmimg.engine.batch.workbench import BatchOptions, Outcome, Workbench
 from glmimg.engine.engine import Engine
@@ -26,21 +25,19 @@ WAIT_SECONDS = 0.5
 class BatchEngine:
     """Draws what a survey left to do. `tell` is told what happens, from one thread at a time."""
 
-    def __init__(self, stages: Stages, store: Store, ledger: Ledger, options: BatchOptions, tell: Tell) -> None:
+    def __init__(self, stages: Stages, ledger: Ledger, options: BatchOptions, tell: Tell) -> None:
         self.stages = stages
-        self.store = store
         self.ledger = ledger
         self.options = options
-        self.stopping = False
         self.count = Count(0)
         self._waiting = False
         self._tell_all = tell
         self._telling = threading.Lock()
-        self.bench = Workbench(store, ledger, options, self._tell, ledger.add, lambda: self.stopping)
+        self.bench = Workbench(ledger, options)
 
     def stop(self) -> None:
         """Ask to leave after the dumps or the picture at hand; safe in a signal handler."""
-        self.stopping = True
+        self.bench.stopping = True
 
     def run(self, work: Survey) -> Iterator[Record]:
         """Draw; yields each record when it is on disk.
@@ -50,7 +47,7 @@ class BatchEngine:
         """
         self.count = count = Count.of(work, self.ledger.pace)
         self._tell(Planned(count.total, count.done, count.to_write, len(work.paint), len(work.suspect)))
-        with self.store.present():
+        with self.ledger.store.present():
             while True:
                 held: list[BatchJob] = []
                 for outcome in self._draw(work):
@@ -107,7 +104,7 @@ class BatchEngine:
             self.bench.check_stop()
             time.sleep(0.05)
         self.ledger.refresh()
-        work = survey(held, self.store, self.ledger, force=self.options.force)
+        work = survey(held, self.ledger, force=self.options.force)
         for _ in work.done:
             self.count.ended(None)
         return work

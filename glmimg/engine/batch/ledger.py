@@ -73,26 +73,6 @@ def job_key(model: ModelId, job: Job) -> str:
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
-def make_record(model: ModelId, job: BatchJob, status: Status, **what: Any) -> Record:
-    """A record of a job that ended just now; `what` are the fields that tell how."""
-    scene, sampling, painting = job.job.scene, job.job.sampling, job.job.painting
-    return Record(
-        name=job.name,
-        status=status,
-        key=job_key(model, job.job),
-        prompt=scene.prompt,
-        size=str(scene.size),
-        **sampling.model_dump(include={"seed", "temperature", "top_p"}),
-        **painting.model_dump(include={"dit_seed", "steps", "guidance"}),
-        model=model.id,
-        fingerprint=model.fingerprint,
-        changes=list(model.changes),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        host=socket.gethostname(),
-        **what,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Entry:
     """What is remembered of a record: enough to know whether its job is done, and how long it took."""
@@ -150,10 +130,30 @@ class Ledger:
                     self.pace.add(entry.seconds)
                     self.entries[entry.name] = entry
 
-    def add(self, record: Record) -> None:
-        """Put a record on disk. Raises WriteError (exit 1)."""
+    def record(self, job: BatchJob, status: Status, **what: Any) -> Record:
+        """A record of a job that ended just now; `what` are the fields that tell how."""
+        scene, sampling, painting = job.job.scene, job.job.sampling, job.job.painting
+        return Record(
+            name=job.name,
+            status=status,
+            key=job_key(self.model, job.job),
+            prompt=scene.prompt,
+            size=str(scene.size),
+            **sampling.model_dump(include={"seed", "temperature", "top_p"}),
+            **painting.model_dump(include={"dit_seed", "steps", "guidance"}),
+            model=self.model.id,
+            fingerprint=self.model.fingerprint,
+            changes=list(self.model.changes),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            host=socket.gethostname(),
+            **what,
+        )
+
+    def add(self, record: Record) -> Record:
+        """Put a record on disk, and return it. Raises WriteError (exit 1)."""
         self.store.add_result(record.line())
         self.entries[record.name] = Entry(**{each.name: getattr(record, each.name) for each in fields(Entry)})
+        return record
 
     def entry_of(self, job: BatchJob) -> Entry | None:
         """What the ledger says of just this job drawn with these weights."""

@@ -23,7 +23,6 @@ from glmimg.engine.batch.ledger import Ledger
 from glmimg.engine.batch.progress import Tell
 from glmimg.engine.batch.schedule import plan_batches
 from glmimg.engine.batch.settings import Cluster
-from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Survey
 from glmimg.engine.batch.workbench import RESUME, BatchOptions, Outcome, Workbench
 from glmimg.engine.engine import Engine
@@ -62,10 +61,8 @@ Row = dict[str, bytes]
 class RayEngine(BatchEngine):
     """A batch engine whose units of work are done by the workers of a cluster, which must be connected."""
 
-    def __init__(
-        self, stages: Stages, store: Store, ledger: Ledger, options: BatchOptions, tell: Tell, cluster: Cluster
-    ) -> None:
-        super().__init__(stages, store, ledger, options, tell)
+    def __init__(self, stages: Stages, ledger: Ledger, options: BatchOptions, tell: Tell, cluster: Cluster) -> None:
+        super().__init__(stages, ledger, options, tell)
         self.cluster = cluster
         self.run_id = secrets.token_hex(8)
 
@@ -92,7 +89,9 @@ class RayEngine(BatchEngine):
         import ray
         import ray.data
 
-        place = self.store.root if "://" in self.store.root else str(Path(self.store.root).absolute())
+        place = (
+            self.ledger.store.root if "://" in self.ledger.store.root else str(Path(self.ledger.store.root).absolute())
+        )
         common: dict[str, Any] = _resources(self.cluster)
         common["fn_constructor_args"] = (self.stages, scope, place, self.options, self.run_id)
         # Pools of a fixed size. Ray starts dead workers again, and their work, without end; MAX_DEATHS ends it.

@@ -13,7 +13,7 @@ from typing import Literal
 
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Entry, Ledger
-from glmimg.engine.batch.store import Stamp, Store
+from glmimg.engine.batch.store import Stamp
 from glmimg.errors import BadDump, BadImage, OutputError
 from glmimg.image_io import read_provenance
 from glmimg.metadata import FORMATS
@@ -22,7 +22,7 @@ from glmimg.text import counted
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import parse_dump
 
-Check = Callable[[BatchJob, Store, Ledger], object]
+Check = Callable[[BatchJob, Ledger], object]
 State = Literal["done", "found", "paint", "write"]
 """Of a job: whole and recorded; whole, but not recorded; its dump is there; nothing is there."""
 
@@ -57,17 +57,17 @@ class Survey:
         return len(self.write) + len(self.suspect)
 
 
-def survey(jobs: list[BatchJob], store: Store, ledger: Ledger, *, force: bool = False) -> Survey:
+def survey(jobs: list[BatchJob], ledger: Ledger, *, force: bool = False) -> Survey:
     """Sort the jobs by what is there.
 
     force:  files the batch did not make are to be overwritten
     raises: OutputError (exit 2) naming such files otherwise
     """
     found, conflicts = Survey(), []
-    there, deaths = store.stamps(), store.deaths()
+    there, deaths = ledger.store.stamps(), ledger.store.deaths()
     for job in jobs:
         try:
-            state = look(job, store, ledger, there, deaths.get(job.name, 0)).state
+            state = look(job, ledger, there, deaths.get(job.name, 0)).state
         except OutputError as conflict:
             if not force:
                 conflicts.append(conflict.message)
@@ -98,7 +98,7 @@ class Found:
     stale: frozenset[str] = frozenset()
 
 
-def look(job: BatchJob, store: Store, ledger: Ledger, there: dict[str, Stamp], deaths: int) -> Found:
+def look(job: BatchJob, ledger: Ledger, there: dict[str, Stamp], deaths: int) -> Found:
     """What of a job is there: the one place that says what counts as done.
 
     there:  the files in the store
@@ -106,20 +106,20 @@ def look(job: BatchJob, store: Store, ledger: Ledger, there: dict[str, Stamp], d
     raises: OutputError (exit 2) for files the batch did not make
     """
     entry = ledger.entry_of(job)
-    if entry is not None and entry.status == "done" and _is_as_recorded(job, entry, store, there):
+    if entry is not None and entry.status == "done" and _is_as_recorded(job, entry, ledger, there):
         return Found("done")
-    has_dump = job.dump in there and _is_sound(read_own_dump, job, store, ledger)
-    has_picture = job.picture in there and _is_sound(check_own_picture, job, store, ledger)
+    has_dump = job.dump in there and _is_sound(read_own_dump, job, ledger)
+    has_picture = job.picture in there and _is_sound(check_own_picture, job, ledger)
     useless = {job.dump: not has_dump, job.picture: not has_picture}
     stale = frozenset(name for name, holds in useless.items() if holds and name in there)
     if stale and entry is None and not deaths:
-        raise OutputError(f"{store.place(min(stale))} exists and was not made by this batch")
+        raise OutputError(f"{ledger.store.place(min(stale))} exists and was not made by this batch")
     if not has_dump:  # a picture of other tokens would not be its picture
         return Found("write", stale | ({job.picture} & there.keys()))
     return Found("found" if has_picture else "paint", stale)
 
 
-def _is_as_recorded(job: BatchJob, entry: Entry, store: Store, there: dict[str, Stamp]) -> bool:
+def _is_as_recorded(job: BatchJob, entry: Entry, ledger: Ledger, there: dict[str, Stamp]) -> bool:
     """Whether both files have the size and the content that were recorded; older records know the size only.
 
     A file nobody touched since is not read again.
@@ -128,26 +128,26 @@ def _is_as_recorded(job: BatchJob, entry: Entry, store: Store, there: dict[str, 
     if entry.sizes != {what: stamp.size for what, stamp in found.items()}:
         return False
     untouched = entry.changed == {what: stamp.changed for what, stamp in found.items()}
-    return untouched or not entry.sha256 or entry.sha256 == store.hashes(job)
+    return untouched or not entry.sha256 or entry.sha256 == ledger.store.hashes(job)
 
 
-def _is_sound(check: Check, job: BatchJob, store: Store, ledger: Ledger) -> bool:
+def _is_sound(check: Check, job: BatchJob, ledger: Ledger) -> bool:
     """Whether a file is whole. Raises OutputError for one of another job."""
     try:
-        check(job, store, ledger)
+        check(job, ledger)
     except (BadDump, BadImage):
         return False
     return True
 
 
-def read_own_dump(job: BatchJob, store: Store, ledger: Ledger) -> TokenDump:
+def read_own_dump(job: BatchJob, ledger: Ledger) -> TokenDump:
     """The dump of a job.
 
     raises: BadDump (exit 3) for one that is missing or damaged; OutputError (exit 2) for one of another job or model
     """
-    name = store.place(job.dump)
+    name = ledger.store.place(job.dump)
     try:
-        dump = parse_dump(store.read(job.dump), name)
+        dump = parse_dump(ledger.store.read(job.dump), name)
     except OSError as error:
         raise BadDump(name, f"cannot be read: {error.strerror or error}") from error
     if dump.job(job.job.painting).drawn != job.job.drawn:
@@ -157,20 +157,20 @@ def read_own_dump(job: BatchJob, store: Store, ledger: Ledger) -> TokenDump:
     return dump
 
 
-def check_own_picture(job: BatchJob, store: Store, ledger: Ledger) -> None:
+def check_own_picture(job: BatchJob, ledger: Ledger) -> None:
     """Refuse a picture that does not say whose it is, or is damaged (BadImage), or is another job's (OutputError)."""
-    name = store.place(job.picture)
-    made = read_provenance(Path(name), check_picture(job, store, ledger))
+    name = ledger.store.place(job.picture)
+    made = read_provenance(Path(name), check_picture(job, ledger))
     weights = (made.model.fingerprint, tuple(made.changes))
     if made.job.drawn != job.job.drawn or weights != (ledger.model.fingerprint, ledger.model.changes):
         raise OutputError(f"{name} is a picture of another job or model")
 
 
-def check_picture(job: BatchJob, store: Store, ledger: Ledger) -> bytes:
+def check_picture(job: BatchJob, ledger: Ledger) -> bytes:
     """The picture of a job, whoever's it is. Raises BadImage (exit 3) for one that is missing or damaged."""
-    name = store.place(job.picture)
+    name = ledger.store.place(job.picture)
     try:
-        data = store.read(job.picture)
+        data = ledger.store.read(job.picture)
     except OSError as error:
         raise BadImage(name, f"cannot be read: {error.strerror or error}") from error
     with opened(name, data, formats=FORMATS) as image:

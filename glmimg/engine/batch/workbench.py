@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +18,12 @@ from typing import Any, Literal, Self
 
 from glmimg.engine.batch.folder import open_store
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.ledger import Ledger, Record, make_record
-from glmimg.engine.batch.progress import Tell
+from glmimg.engine.batch.ledger import Ledger, Record
 from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Found, State, look, read_own_dump
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import AR_BATCH, Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted, OutputError, WriteError
-from glmimg.events import unwatched
 from glmimg.job import Job
 from glmimg.metadata import QUALITY, format_of
 from glmimg.runtime.release import is_out_of_memory
@@ -69,18 +67,11 @@ class BatchOptions:
 
 @dataclass
 class Workbench:
-    """Where units of work are done.
+    """Where units of work are done. stopping: whether to begin no further unit"""
 
-    keep: puts a record where it belongs, called while the job is still claimed
-    stop: whether to begin no further unit
-    """
-
-    store: Store
     ledger: Ledger
     options: BatchOptions
-    tell: Tell
-    keep: Callable[[Record], None]
-    stop: Callable[[], bool]
+    stopping: bool = False
     shares: dict[str, float] = field(default_factory=dict)
     """Seconds of stage 1 for each job whose dump was written here and whose picture is not."""
 
@@ -92,10 +83,12 @@ class Workbench:
 
     @classmethod
     def at(cls, place: str, stages: Stages, options: BatchOptions, run: str = "") -> Self:
-        """One for another process, which nobody watches, at the place it shares with the others."""
-        store = open_store(place)
-        ledger = Ledger(store, stages.model)
-        return cls(store, ledger, options, unwatched, ledger.add, lambda: False, run=run)
+        """One for another process, at the place it shares with the others."""
+        return cls(Ledger(open_store(place), stages.model), options, run=run)
+
+    @property
+    def store(self) -> Store:
+        return self.ledger.store
 
     def write(self, engine: Engine, jobs: Sequence[BatchJob]) -> list[Outcome]:
         """Stage 1 for jobs of one shape. Raises Interrupted, WriteError for a full disk, DeviceLost."""
@@ -109,7 +102,7 @@ class Workbench:
                 try:
                     state = self._state(job)
                 except OutputError as error:
-                    outcomes.append(self.fail(job, error.message))
+                    outcomes.append(self.fail(job, error.message, is_own=False))
                     continue
                 if state == "write":
                     missing.append(job)
@@ -128,11 +121,10 @@ class Workbench:
                 state = self._state(job)
                 if state == "done":
                     return Outcome(job, "gone")
-                record = self._done(job, None, None) if state == "found" else self._paint(engine, job)
+                return self._done(job, None, None) if state == "found" else self._paint(engine, job)
             except BaseException as error:
                 self._raise_fatal(job, error)
-                record = self._failure(job, error)
-            return self._ended(job, record)
+                return self.fail(job, failure_text(error))
 
     def _write(self, engine: Engine, jobs: Sequence[BatchJob]) -> list[Outcome]:
         """A batch that fails is halved until the job that fails stands alone."""
@@ -140,7 +132,7 @@ class Workbench:
         if error is None:
             return [Outcome(job, "written") for job in jobs]
         if len(jobs) == 1:
-            return [self._ended(jobs[0], self._failure(jobs[0], error))]
+            return [self.fail(jobs[0], failure_text(error))]
         half = len(jobs) // 2
         self.check_stop()
         return [*self._write(engine, jobs[:half]), *self._write(engine, jobs[half:])]
@@ -161,8 +153,8 @@ class Workbench:
             return error.with_traceback(None)
         return None
 
-    def _paint(self, engine: Engine, job: BatchJob) -> Record:
-        dump = read_own_dump(job, self.store, self.ledger)
+    def _paint(self, engine: Engine, job: BatchJob) -> Outcome:
+        dump = read_own_dump(job, self.ledger)
         engine.painter()
         started = time.perf_counter()
         picture = engine.paint(dump, job.job.painting, part=self._part(job.picture, job.job, dump=dump))
@@ -186,22 +178,19 @@ class Workbench:
         if path is not None and holds_unfinished(path):
             path.unlink(missing_ok=True)
 
-    def _done(self, job: BatchJob, tokens_seconds: float | None, picture_seconds: float | None) -> Record:
-        """The record of a job whose two files are on disk. Times are None where they are not known."""
+    def _done(self, job: BatchJob, tokens_seconds: float | None, picture_seconds: float | None) -> Outcome:
+        """Record a job whose two files are on disk. Times are None where they are not known."""
         for name in (job.dump, job.picture):
             self._forget(name)
         stamps = {"picture": self.store.stamp(job.picture), "tokens": self.store.stamp(job.dump)}
-        return make_record(
-            self.ledger.model,
-            job,
-            "done",
-            picture=job.picture,
-            tokens=job.dump,
-            sizes={what: stamp.size for what, stamp in stamps.items()},
-            sha256=self.store.hashes(job),
-            changed={what: stamp.changed for what, stamp in stamps.items() if stamp.changed},
-            seconds={"tokens": tokens_seconds, "picture": picture_seconds},
-        )
+        told = {
+            "sizes": {what: stamp.size for what, stamp in stamps.items()},
+            "sha256": self.store.hashes(job),
+            "changed": {what: stamp.changed for what, stamp in stamps.items() if stamp.changed},
+            "seconds": {"tokens": tokens_seconds, "picture": picture_seconds},
+        }
+        record = self.ledger.record(job, "done", picture=job.picture, tokens=job.dump, **told)
+        return Outcome(job, "painted", self.ledger.add(record))
 
     def _raise_fatal(self, job: BatchJob, error: BaseException) -> None:
         """Raise what concerns more than this job."""
@@ -212,31 +201,25 @@ class Workbench:
         if _has_lost_device(error):
             raise DeviceLost(f"the device failed while working on {job.name}: {error}", RESUME) from error
 
-    def fail(self, job: BatchJob, error: str) -> Outcome:
-        """Record a job as failed."""
-        return self._ended(job, make_record(self.ledger.model, job, "failed", error=error, run=self.run))
+    def fail(self, job: BatchJob, error: str, *, is_own: bool = True) -> Outcome:
+        """Record a job as failed. is_own: whether a dump that lies under its name is its own"""
+        tokens = job.dump if is_own and self.store.exists(job.dump) else None
+        record = self.ledger.record(job, "failed", error=error, run=self.run, tokens=tokens)
+        return Outcome(job, "failed", self.ledger.add(record))
 
     def failed_before(self, job: BatchJob) -> Outcome | None:
         """That a job was recorded as failed in this run; None if it was not."""
         entry = self.ledger.entry_of(job)
         if not self.run or entry is None or (entry.status, entry.run) != ("failed", self.run):
             return None
-        return Outcome(job, "failed", make_record(self.ledger.model, job, "failed", error=entry.error, run=self.run))
-
-    def _ended(self, job: BatchJob, record: Record) -> Outcome:
-        self.keep(record)
-        return Outcome(job, "painted" if record.status == "done" else "failed", record)
-
-    def _failure(self, job: BatchJob, error: BaseException) -> Record:
-        files: dict[str, Any] = {"tokens": job.dump} if self.store.exists(job.dump) else {}
-        return make_record(self.ledger.model, job, "failed", error=failure_text(error), run=self.run, **files)
+        return Outcome(job, "failed", self.ledger.record(job, "failed", error=entry.error, run=self.run))
 
     def _state(self, job: BatchJob) -> State:
         """What is there of a job held here. Raises OutputError for files of others, which count as nothing by force."""
         names = (job.picture, job.dump)
         there = {name: self.store.stamp(name) for name in names if self.store.exists(name)}
         try:
-            found = look(job, self.store, self.ledger, there, self.store.deaths().get(job.name, 1) - 1)
+            found = look(job, self.ledger, there, self.store.deaths().get(job.name, 1) - 1)
         except OutputError:
             if not self.options.force:
                 raise
@@ -246,7 +229,7 @@ class Workbench:
 
     def check_stop(self) -> None:
         """Raise Interrupted (exit 130) if somebody asked to stop."""
-        if self.stop():
+        if self.stopping:
             raise Interrupted("interrupted", RESUME)
 
 
