@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from glmimg.job import FailFast, Fit
-from glmimg.knob import MODEL, OUTPUT, SOURCES, Knob, Settings
+from glmimg.knob import DRAW, MODEL, OUTPUT, SOURCES, Knob, Settings
 
 
 def _several(value: Any) -> Any:
@@ -69,6 +69,19 @@ class Sources(Settings):
     source: Annotated[
         Several, Knob("New path of a source picture that has moved; repeatable.", SOURCES, "PATH", env=False, rare=True)
     ] = ()
+
+
+class Ideas(Settings):
+    """How one line becomes many pictures."""
+
+    sweep: Annotated[
+        Several, Knob("Each value of a knob: guidance=1,1.5,2; twice for a grid.", DRAW, "KNOB=X,X", env=False)
+    ] = ()
+    literal: Annotated[bool, Knob("Take {a|b} and __name__ in a prompt as they are.", DRAW, rare=True)] = False
+    yes: Annotated[bool, Knob("Also over 200 pictures of one line.", DRAW, env=False, rare=True)] = False
+    sheet: Annotated[bool | None, Knob("Also a contact sheet; --sweep makes one.", OUTPUT, negated=True, rare=True)] = (
+        None
+    )
 
 
 class Output(Settings):

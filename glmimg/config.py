@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from glmimg.atomic import write_atomically
-from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.choice import Ideas, ModelChoice, Output, Sources
 from glmimg.engine.batch.settings import Cluster, Schedule
 from glmimg.errors import BadConfig, UsageError, WriteError
 from glmimg.home import VARIABLE, config_path
@@ -19,7 +19,7 @@ from glmimg.knob import knobs
 from glmimg.request import JOB, check_values, partial, problem_of
 from glmimg.settings_file import near_names, parse_mapping, read_text, written
 
-MODELS = (*JOB, ModelChoice, Sources, Output, Schedule, Cluster)
+MODELS = (*JOB, Ideas, ModelChoice, Sources, Output, Schedule, Cluster)
 """The models whose knobs may have a default of one's own."""
 
 

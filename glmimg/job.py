@@ -106,6 +106,9 @@ def _read_by(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
 
+AS_TEXT = BeforeValidator(lambda value: value)
+"""Of a number that has a longer form on the command line, a list or a range, which is taken apart before."""
+
 Name = Annotated[str, Field(max_length=4096)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Side = Annotated[int, Field(ge=CELL_PX, le=1 << 16, multiple_of=CELL_PX)]
@@ -137,7 +140,11 @@ class SourceRef(BaseModel):
 
 
 class Scene(Settings):
-    """What is drawn, in both stages. sources: the pictures an edit starts from; empty for text-to-image."""
+    """What is drawn, in both stages.
+
+    sources: the pictures an edit starts from; empty for text-to-image
+    forms:   the prompt before it became this one, as it was written first; empty where it is as it was written
+    """
 
     prompt: str
     size: Annotated[
@@ -147,12 +154,17 @@ class Scene(Settings):
         Knob("Size in pixels, multiples of 32; 16:9 is a megapixel.", DRAW, "WxH", "the model's", short="-s"),
     ]
     sources: Annotated[tuple[SourceRef, ...], FailFast()] = ()
+    forms: Annotated[tuple[str, ...], FailFast(), Field(max_length=8)] = ()
 
 
 class Sampling(Settings):
     """How stage 1 draws tokens from its logits."""
 
-    seed: Annotated[Seed, Knob("Seed of both stages; -1 is random.", DRAW, "N", "random, reported")]
+    seed: Annotated[
+        Seed,
+        AS_TEXT,
+        Knob("Seed of both stages, or several: 1,5 or 1..8; -1 is random.", DRAW, "N", "random, reported"),
+    ]
     temperature: Annotated[float, Field(gt=0, le=100), Knob("Temperature of stage 1.", DRAW, "X", "the model's")]
     top_p: Annotated[float, Field(gt=0, le=1), Knob("Nucleus sampling of stage 1.", DRAW, "X", "the model's")]
     top_k: Annotated[
@@ -248,6 +260,7 @@ class Job(BaseModel):
         scene, sampling = self.scene, self.sampling.model_dump(mode="json", by_alias=True)
         return {
             "prompt": scene.prompt,
+            **({"forms": list(scene.forms)} if scene.forms else {}),
             "height": scene.size.height,
             "width": scene.size.width,
             "seed": sampling.pop("seed"),
@@ -264,6 +277,7 @@ class Job(BaseModel):
         rest = dict(value)
         size = Size(rest.pop("height", 0), rest.pop("width", 0))
         scene = {"prompt": rest.pop("prompt", None), "size": size, "sources": rest.pop("sources", ())}
+        scene["forms"] = rest.pop("forms", ())
         drawn = rest.pop("sampling", {})
         sampling = {"seed": rest.pop("seed", None), **drawn} if isinstance(drawn, dict) else drawn
         return {"scene": scene, "sampling": sampling, "painting": rest}
@@ -274,10 +288,15 @@ class Job(BaseModel):
         return self
 
     @property
+    def stage_one(self) -> tuple[Scene, Sampling]:
+        """What of the job decides its tokens."""
+        return self.scene, self.sampling
+
+    @property
     def drawn(self) -> Self:
-        """What of the job decides its pixels: not where its sources lie."""
+        """What of the job decides its pixels: not where its sources lie, nor how its prompt came to be."""
         sources = tuple(source.model_copy(update={"path": ""}) for source in self.scene.sources)
-        return self.model_copy(update={"scene": self.scene.model_copy(update={"sources": sources})})
+        return self.model_copy(update={"scene": self.scene.model_copy(update={"sources": sources, "forms": ()})})
 
     def again(self, *, seed: int, dit_seed: int | None = None) -> Self:
         """The same job with another seed, and that seed for stage 2 unless another is given.

@@ -140,7 +140,7 @@ def what_is_wrong(problem: Any) -> str:
 def layer_of(*parts: Settings) -> dict[str, Any]:
     """Parts of a job that was drawn before, as a layer: a second seed only where there was one."""
     given = {each.name: getattr(part, each.name) for part in parts for each in knobs(type(part))}
-    given |= next(({"prompt": part.prompt} for part in parts if isinstance(part, Scene)), {})
+    given |= next(({"prompt": part.prompt, "forms": part.forms} for part in parts if isinstance(part, Scene)), {})
     if given.get("dit_seed") == given.get("seed"):
         given.pop("dit_seed", None)
     return given

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.choice import Ideas, ModelChoice, Output, Sources
 from glmimg.job import Painting, Sampling, Scene
 from glmimg.knob import Declared, Settings, knobs
 from glmimg.tokens.dump import TokenDump
@@ -135,7 +135,7 @@ def option_row(option: Any) -> str:
 
 VARIABLES = {
     each.name: each.variable
-    for model in (Scene, Sampling, Painting, ModelChoice, Sources, Output)
+    for model in (Scene, Sampling, Painting, Ideas, ModelChoice, Sources, Output)
     for each in knobs(model)
     if each.knob.env
 }

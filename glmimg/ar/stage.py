@@ -258,6 +258,7 @@ class ARStage:
         sources = zip(scene.sources, prompt.sources if prompt else (), strict=True)
         return TokenDump(
             prompt=scene.prompt,
+            forms=list(scene.forms),
             height=scene.size.height,
             width=scene.size.width,
             seed=sampling.seed,

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from glmimg.choice import ModelChoice
+from glmimg.choice import Ideas, ModelChoice
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Request, takes
+from glmimg.cli.options import BOTH_SEEDS, Request, takes, without
 from glmimg.engine.batch.settings import Cluster, Schedule
 from glmimg.errors import UsageError
 from glmimg.job import Painting, Sampling, Scene
@@ -31,7 +31,7 @@ JobsFile = Annotated[
 ]
 
 
-@takes(Scene, Sampling, Painting, ModelChoice, Schedule, Cluster, a.FOLDER)
+@takes(Scene, Sampling, Painting, without(Ideas, "sheet", rare=True), ModelChoice, Schedule, Cluster, a.FOLDER)
 def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     """Draw many pictures, each job of a list into a folder.
 
@@ -94,7 +94,10 @@ def defaults(request: Request, count: int) -> Defaults:
 
     flags, environment, config = request.job_layers()
     ending = request.settings(Schedule).image_format
-    return Defaults(flags, environment, request.presets, config, count, ending)
+    if request.seeds and count > 1:
+        raise UsageError(*BOTH_SEEDS)
+    asked = request.settings(Ideas)
+    return Defaults(flags, environment, request.presets, config, count, ending, request.seeds, asked)
 
 
 def batch_engine(run: Run, ledger: Ledger, options: BatchOptions, report: Any) -> BatchEngine:

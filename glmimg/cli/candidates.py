@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from glmimg.cli.drawing import only_planned, place_orders, report_picture
-from glmimg.cli.outputs import check_results, numbered_output
+from glmimg.cli.outputs import check_results, numbered_output, sheet_path
 from glmimg.cli.run import Run
 from glmimg.engine.contact_sheet import contact_sheet, description_on
-from glmimg.engine.naming import slug
 from glmimg.engine.orders import Desk, Order, PaintOrder
 from glmimg.engine.stages import Scope
 from glmimg.errors import UsageError
@@ -30,7 +29,7 @@ def draw_candidates(run: Run, jobs: Sequence[Job], pick: str | None) -> None:
     """
     picked = None if pick is None else parse_picks(pick, len(jobs))
     place_picked(run, jobs, picked or [])
-    sheet, description = sheet_path(run.output.out, jobs[0]), describe(jobs, run)
+    sheet, description = sheet_path(run.output.out, jobs[0].scene.prompt, "candidates"), describe(jobs, run)
     dumps: Sequence[TokenDump | None] = [None] * len(jobs)
     if picked is not None and description_on(sheet) == description:
         run.console.note(f"{sheet} shows these candidates already")
@@ -89,15 +88,6 @@ def parse_picks(text: str, count: int) -> list[int]:
     if not numbers:
         raise UsageError("--pick names no candidate", "For example --pick 3,7.")
     return numbers
-
-
-def sheet_path(out: str | None, job: Job) -> Path:
-    """Where the sheet goes: beside the pictures."""
-    if out is not None and "{" not in out and not out.endswith("/") and not Path(out).is_dir():
-        return Path(out).with_name(f"{Path(out).stem}-candidates.png")
-    folder = Path(out or ".")
-    folder = folder if out is None or out.endswith("/") or folder.is_dir() else folder.parent
-    return folder / f"{slug(job.scene.prompt)}-candidates.png"
 
 
 def describe(jobs: Sequence[Job], run: Run) -> str:

@@ -17,6 +17,7 @@ from glmimg.cli.streams import DASH
 from glmimg.engine.memory import check_extras
 from glmimg.engine.stages import Scope
 from glmimg.errors import BadPrompts, GlmimgError, Interrupted, JobsFailed, ModelError, UsageError
+from glmimg.job import Job
 from glmimg.text import counted
 
 MAX_LINE_BYTES = 1 << 20
@@ -40,9 +41,12 @@ def draw_as_they_come(run: Run, first: Sequence[str], count: int) -> None:
     failed = 0
     with run.desk(scope, keep_both=run.stages.both_fit(scope)) as desk:
         lines: Iterator[str | bytes] = chain(first, _lines(sys.stdin.buffer))
-        for number, line in enumerate(lines):
+        next_index = 1
+        for line in lines:
+            jobs: Sequence[Job] = ()
             try:
-                for index, job in enumerate(run.jobs([_prompt(line)], count), start=number * count + 1):
+                jobs = run.jobs([_prompt(line)], count)
+                for index, job in enumerate(jobs, start=next_index):
                     (order,) = place_orders([job], output, first_index=index)
                     (painted,) = desk.draw([order])
                     console.result("", picture_fields(painted, order.picture_path or Path(), order.dump_path))
@@ -52,6 +56,7 @@ def draw_as_they_come(run: Run, first: Sequence[str], count: int) -> None:
                 failed += 1
                 text = line if isinstance(line, str) else line[:200].decode(errors="replace").strip()
                 console.result("", {"prompt": text, "error": error.message, "hint": error.hint})
+            next_index += len(jobs) or count
     if failed:
         raise JobsFailed(f"{counted(failed, 'prompt')} could not be drawn", "The answer says why.")
 

@@ -10,6 +10,7 @@ from glmimg.choice import Output
 from glmimg.cli import outputs
 from glmimg.cli.console import Console
 from glmimg.cli.run import Run
+from glmimg.cli.sheet import Sheet
 from glmimg.cli.streams import DASH
 from glmimg.engine.drafts import Draft, draw_with_drafts
 from glmimg.engine.orders import Order, Painted
@@ -26,16 +27,21 @@ def draw_jobs(run: Run, jobs: Sequence[Job], file: Layer | None = None) -> None:
     file:   what a picture says that is made again
     raises: OutputError (exit 2) before anything loads; else as `Desk.draw`
     """
-    drafts = place_drafts(jobs, run.output)
-    orders = place_orders(jobs, run.output, others=[draft.path for draft in drafts])
-    files = [path for order in orders for path in (order.picture_path, order.dump_path)]
-    if only_planned(run, jobs, [*files, *(draft.path for draft in drafts)], file=file):
+    drafts, sheet = place_drafts(jobs, run.output), Sheet.of(run, jobs)
+    others = [*(draft.path for draft in drafts), *([sheet.path] if sheet else [])]
+    orders = place_orders(jobs, run.output, others=others)
+    files = dict.fromkeys(path for order in orders for path in (order.picture_path, order.dump_path))
+    if only_planned(run, jobs, [*files, *others], file=file):
         return
     report_seeds(jobs, run.console)
     with run.desk(Scope.of(jobs), keep_both=bool(drafts)) as desk:
         paintings = draw_with_drafts(desk, orders, drafts) if drafts else desk.draw(orders)
         for order, painted in zip(orders, paintings, strict=True):
             report_picture(painted, order.dump_path, run.console, metadata=desk.metadata)
+            if sheet:
+                sheet.add(painted.picture.image)
+        if sheet:
+            sheet.write(desk)
 
 
 def only_planned(
@@ -72,7 +78,10 @@ def place_orders(
         dumps = outputs.name_outputs(output.tokens_out, names, ".tokens.json")
     elif not output.no_tokens:
         dumps = [path and outputs.dump_path_beside(path) if not outputs.is_device(path) else None for path in pictures]
-    written = [path for path in [*pictures, *dumps] if path is not None]
+    if output.preview_out is None:  # the engine draws tokens once that several jobs share
+        shared: dict[object, Path | None] = {}
+        dumps = [shared.setdefault(job.stage_one, dump) for job, dump in zip(jobs, dumps, strict=True)]
+    written = [path for path in [*pictures, *dict.fromkeys(dumps)] if path is not None]
     outputs.check_results(written, output, others)
     return [Order(*each) for each in zip(jobs, dumps, pictures, strict=True)]
 
@@ -90,7 +99,7 @@ def place_drafts(jobs: Sequence[Job], output: Output) -> list[Draft]:
 
 def report_seeds(jobs: Sequence[Job], console: Console) -> None:
     """Say the seeds, so that a random one can be used again."""
-    seeds = [str(job.sampling.seed) for job in jobs]
+    seeds = list(dict.fromkeys(str(job.sampling.seed) for job in jobs))
     shown = ", ".join(seeds[:8]) + (", ..." if len(seeds) > 8 else "")
     console.note(f"seed {shown}" if len(seeds) == 1 else f"seeds {shown}")
 

@@ -29,6 +29,7 @@ def made_table(made: Provenance, path: Path) -> Table:
     job = made.job.model_dump(mode="json", exclude_none=True)
     facts = {
         **{name: value for name, value in job.items() if not isinstance(value, dict | list)},
+        "before": "\n".join(job.get("forms", [])),
         **job["sampling"],
         "sources": ", ".join(source["path"] for source in job["sources"]),
         "model": made.model.id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -41,16 +41,31 @@ HELP_ALL = Annotated[
 ]
 
 
+BOTH_SEEDS = "-n and a list of seeds do not go together", "Say all the seeds, such as --seed 1..8."
+
+
 @dataclass(frozen=True)
 class Request:
     """What a command line asks for.
 
     flags:   what its options say, by knob name; what is not given is not there
     presets: names of presets, later ones win
+    seeds:   where a list of them was given, of which `flags` has the first
     """
 
     flags: Mapping[str, Any] = field(default_factory=dict)
     presets: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+    def with_seeds(self) -> Request:
+        """The request of a command that takes a list of seeds. Raises UsageError (exit 2)."""
+        text = str(self.flags.get("seed"))
+        if "," not in text and ".." not in text:
+            return self
+        from glmimg.ideas import parse_seeds
+
+        seeds = parse_seeds(text)
+        return replace(self, flags={**self.flags, "seed": seeds[0]}, seeds=seeds)
 
     def settings(self, model: type[Model], file: Layer | None = None) -> Model:
         """A model beside the job, complete: flag > environment > config file, then its own defaults.
@@ -150,7 +165,9 @@ def takes(*models: type[Settings] | Group) -> Callable[[Any], Any]:
             del values["help_all"]
             flags = {name: values.pop(name) for name in options}
             given = {name: value for name, value in flags.items() if value not in (None, [])}
-            command(Request(given, tuple(values.pop("preset", None) or ())), **values)
+            presets = tuple(values.pop("preset", None) or ())
+            request = Request(given, presets)
+            command(request.with_seeds() if "sweep" in options else request, **values)
 
         _set_signature(run, {**arguments, **presets, **options, "help_all": (HELP_ALL, False)})
         return run

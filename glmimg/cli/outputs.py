@@ -56,6 +56,8 @@ def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) 
     if pattern is not None and ADDRESS.match(pattern):
         raise OutputError(f"--out {pattern} is an address, and only glmimg batch writes to one", "Give a path.")
     own_name = "{prompt}-{seed}" + suffix
+    if len({(each.prompt, each.seed) for each in names}) < len(names):
+        own_name = "{prompt}-{seed}-{index}" + suffix
     if pattern is None:
         pattern = own_name
     elif _is_folder(pattern):
@@ -69,6 +71,15 @@ def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) 
     if repeated:
         raise OutputError(f"--out {pattern} gives {repeated[0]} more than once", "Add {index} or {seed} to the name.")
     return paths
+
+
+def sheet_path(out: str | None, prompt: str, ending: str) -> Path:
+    """Where a sheet of several pictures goes: beside them."""
+    if out is not None and "{" not in out and not _is_folder(out):
+        return Path(out).with_name(f"{Path(out).stem}-{ending}.png")
+    folder = Path(out or ".")
+    folder = folder if out is None or _is_folder(out) else folder.parent
+    return folder / f"{slug(prompt)}-{ending}.png"
 
 
 def check_ending(path: Path, suffix: str) -> None:

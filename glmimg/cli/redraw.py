@@ -6,8 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glmimg.choice import Ideas
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Request, takes, without
+from glmimg.cli.options import Request, only, takes, without
 from glmimg.job import Painting
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from glmimg.tokens.region import Region
 
 
-@takes(a.DRAWN_ANEW, a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.DUMPS, without(Painting, rare=True))
+@takes(a.DRAWN_ANEW, only(Ideas, "literal"), a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.DUMPS, without(Painting, rare=True))
 def redraw(
     request: Request,
     dump: a.DumpFile,

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.choice import Ideas, ModelChoice, Output, Sources
 from glmimg.cli.console import Console
-from glmimg.cli.options import Request
+from glmimg.cli.options import BOTH_SEEDS, Request
 from glmimg.cli.progress import ProgressLine
 from glmimg.cli.streams import DASH
 from glmimg.engine.complete import complete
 from glmimg.errors import UsageError
-from glmimg.job import Job, SourceRef
+from glmimg.ideas import find_ideas
+from glmimg.job import Job, SourceRef, random_seed
 from glmimg.preset import load_stack
 from glmimg.request import Layer
 from glmimg.runtime.device import check_names
@@ -83,19 +84,29 @@ class Run:
     def jobs(
         self, prompts: Sequence[str], count: int, sources: Sequence[SourceRef] = (), file: Layer | None = None
     ) -> list[Job]:
-        """`count` jobs a prompt, with seeds seed, seed + 1, ... and the same sources. Raises as `complete`.
+        """The jobs of each prompt, `count` a seed list or seeds seed, seed + 1, ... Raises as `complete`, `find_ideas`.
 
         file: what a picture says that is made again; its prompt is taken as it is, without templates
         """
-        given, stack = self.request.job(file=file), load_stack(self.request.presets)
-        texts = [stack.fill(prompt) for prompt in prompts] or [given["prompt"]]
-        return [job for text in texts for job in self._with_seeds({**given, "prompt": text}, count, sources)]
+        given, stack, asked = (
+            self.request.job(file=file),
+            load_stack(self.request.presets),
+            self.request.settings(Ideas),
+        )
+        if self.request.seeds and count > 1:
+            raise UsageError(*BOTH_SEEDS)
+        asked = asked if prompts else asked.model_copy(update={"literal": True})
+        texts = prompts or [given["prompt"]]
+        ideas = find_ideas(texts, asked, len(self.request.seeds) or count)
+        if len(ideas) > len(texts):  # what is to be compared has one seed
+            given = {"seed": random_seed(), **given}
+        said = [idea.fill(stack) if prompts else idea.values for idea in ideas]
+        return [job for each in said for job in self._with_seeds({**given, **each}, count, sources)]
 
     def _with_seeds(self, given: dict[str, Any], count: int, sources: Sequence[SourceRef]) -> list[Job]:
         first = complete(given, self.checkpoint, sources)
-        return [
-            first.again(seed=first.sampling.seed + offset, dit_seed=given.get("dit_seed")) for offset in range(count)
-        ]
+        seeds = self.request.seeds or range(first.sampling.seed, first.sampling.seed + count)
+        return [first.again(seed=seed, dit_seed=given.get("dit_seed")) for seed in seeds]
 
     @contextmanager
     def desk(self, scope: Scope, *, keep_both: bool = False) -> Iterator[Desk]:

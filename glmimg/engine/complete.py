@@ -54,7 +54,7 @@ def complete(given: Layer, checkpoint: Checkpoint, sources: Sequence[SourceRef] 
             f"--ar-window {sampling.ar_window} is larger than the grid of {most} tokens",
             "Leave it out, or try --ar-window 16.",
         )
-    scene = Scene(prompt=check_prompt(prompt), size=size, sources=tuple(sources))
+    scene = Scene(prompt=check_prompt(prompt), size=size, sources=tuple(sources), forms=given.get("forms", ()))
     return Job(scene=scene, sampling=sampling, painting=complete_painting(given, seed, size))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,34 +25,57 @@ THUMBNAIL = 320
 """Longest side in pixels at which a draft stands on the sheet."""
 
 
-def contact_sheet(drafts: Sequence[Image], labels: Sequence[str], description: str) -> bytes:
+@dataclass(frozen=True)
+class Layout:
+    """Where pictures stand on a sheet: row by row, a square of them unless rows and columns have names."""
+
+    rows: Sequence[str] = ()
+    columns: Sequence[str] = ()
+
+
+def contact_sheet(
+    drafts: Sequence[Image], labels: Sequence[str], description: str = "", layout: Layout = Layout()
+) -> bytes:
     """The sheet as the bytes of a PNG file.
 
-    drafts: pictures of one size, in the order of their numbers
+    drafts: pictures, row by row
+    labels: what stands under each
     description:   goes into the file, for `description_on`
     """
     from PIL import Image, ImageDraw, ImageFont
     from PIL.PngImagePlugin import PngInfo
 
-    thumbnails = [draft.copy() for draft in drafts]
-    for thumbnail in thumbnails:
-        thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
-    width, height = thumbnails[0].size
-    columns = math.ceil(math.sqrt(len(drafts)))
-    rows = math.ceil(len(drafts) / columns)
-    sheet = Image.new("RGB", (GAP + columns * (width + GAP), GAP + rows * (height + LABEL + GAP)), "white")
-    write = ImageDraw.Draw(sheet)
+    thumbnails = [thumbnail_of(draft) for draft in drafts]
+    width, height = (max(each.size[side] for each in thumbnails) for side in (0, 1))
     font = ImageFont.load_default(14)
-    for place, (thumbnail, label) in enumerate(zip(thumbnails, labels, strict=True)):
-        left = GAP + place % columns * (width + GAP)
-        top = GAP + place // columns * (height + LABEL + GAP)
-        sheet.paste(thumbnail, (left, top))
-        write.text((left, top + height + 2), label, fill="black", font=font)
+    across = len(layout.columns) or math.ceil(math.sqrt(len(drafts)))
+    down = math.ceil(len(drafts) / across)
+    margin = GAP + round(max([font.getlength(name) + GAP for name in layout.rows], default=0))
+    top = GAP + (LABEL if layout.columns else 0)
+    sheet = Image.new("RGB", (margin + across * (width + GAP), top + down * (height + LABEL + GAP)), "white")
+    write = ImageDraw.Draw(sheet)
+    places = [
+        (margin + x * (width + GAP), top + y * (height + LABEL + GAP)) for y in range(down) for x in range(across)
+    ]
+    for (left, above), thumbnail, label in zip(places, thumbnails, labels, strict=False):
+        sheet.paste(thumbnail, (left, above))
+        write.text((left, above + height + 2), label, fill="black", font=font)
+    for (left, _), name in zip(places, layout.columns, strict=False):
+        write.text((left, GAP), name, fill="black", font=font)
+    for (_, above), name in zip(places[::across], layout.rows, strict=False):
+        write.text((GAP, above + height // 2), name, fill="black", font=font)
     chunks = PngInfo()
     chunks.add_text(CHUNK, description)
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG", pnginfo=chunks)
     return buffer.getvalue()
+
+
+def thumbnail_of(picture: Image) -> Image:
+    """A picture as it stands on a sheet."""
+    thumbnail = picture.copy()
+    thumbnail.thumbnail((THUMBNAIL, THUMBNAIL))
+    return thumbnail
 
 
 def description_on(path: Path) -> str | None:

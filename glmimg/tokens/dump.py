@@ -194,6 +194,7 @@ class TokenDump(_Record):
     format: Literal["glmimg.tokens"] = "glmimg.tokens"
     version: Literal[1, 2] = 2
     prompt: Prompt
+    forms: Annotated[list[str], FailFast(), Field(max_length=8, exclude_if=_is_unsaid)] = []
     height: Side
     width: Side
     seed: Seed
@@ -248,7 +249,8 @@ class TokenDump(_Record):
     @property
     def scene(self) -> Scene:
         """What it is of."""
-        return Scene(prompt=self.prompt, size=self.size, sources=tuple(source.ref for source in self.sources))
+        sources = tuple(source.ref for source in self.sources)
+        return Scene(prompt=self.prompt, size=self.size, sources=sources, forms=tuple(self.forms))
 
     @property
     def drawn_with(self) -> Sampling:

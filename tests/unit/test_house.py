@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from glmimg.choice import ModelChoice, Output, Sources
+from glmimg.choice import Ideas, ModelChoice, Output, Sources
 from glmimg.cli.commands import COMMANDS, LazyCommand
 from glmimg.engine.batch.settings import Cluster, Schedule
 from glmimg.job import Painting, Sampling, Scene
@@ -27,6 +27,7 @@ FLOORS = {
     "ar": 6,
     "dit": 6,
     "config": 8,
+    "ideas": 5,
     "events": 5,
     "image_io": 5,
     "sources": 5,
@@ -75,6 +76,10 @@ COMMON_WORDS = {
         "address",
         "gallery",
         "as_json",
+        "literal",
+        "sweep",
+        "sheet",
+        "yes",
     ),
 }
 """Knobs whose names are words of the field or of English, which stand in many files for themselves."""
@@ -293,7 +298,7 @@ def test_a_command_has_few_parameters_of_its_own(file: str, command: ast.Functio
 
 def test_a_knob_is_at_home_in_few_files() -> None:
     files = {path: path.read_text() for path in modules() if "train" not in path.parts and path.name != "keywords.py"}
-    for model in (Scene, Sampling, Painting, ModelChoice, Sources, Output, Schedule, Cluster):
+    for model in (Scene, Sampling, Painting, Ideas, ModelChoice, Sources, Output, Schedule, Cluster):
         for declared in knobs(model):
             if declared.name not in COMMON_WORDS:
                 named = [str(path.relative_to(PACKAGE)) for path, text in files.items() if declared.name in text]

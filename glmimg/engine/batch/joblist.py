@@ -19,11 +19,13 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from glmimg.choice import Ideas
 from glmimg.engine.batch.lines import BadLine, JobLine, problem_text, read_lines
 from glmimg.engine.complete import complete
 from glmimg.engine.naming import slug
 from glmimg.errors import BadInput, BadJobs, GlmimgError
 from glmimg.files import local_path, open_regular
+from glmimg.ideas import find_ideas
 from glmimg.job import Job, Size, SourceRef, check_prompt
 from glmimg.preset import PresetStack, load_stack
 from glmimg.request import Layer, precedence
@@ -96,8 +98,9 @@ class Defaults:
 
     flags, environment: win over the line
     presets, config:    lose to it
-    count:   pictures a line, seeds seed, seed + 1, ...
+    count:   pictures a line, seeds seed, seed + 1, ...; or seeds, a list of them
     ending:  of the pictures
+    ideas:   what each line stands for
     """
 
     flags: Layer = field(default_factory=dict)
@@ -106,6 +109,13 @@ class Defaults:
     config: Layer = field(default_factory=dict)
     count: int = 1
     ending: str = "png"
+    seeds: tuple[int, ...] = ()
+    ideas: Ideas = field(default_factory=Ideas)
+
+    @property
+    def pictures(self) -> int:
+        """Of each thing a line stands for."""
+        return len(self.seeds) or self.count
 
 
 def read_jobs(stream: IO[bytes], source: str, checkpoint: Checkpoint, defaults: Defaults = Defaults()) -> JobList:
@@ -179,22 +189,30 @@ class _Reader:
         given = precedence(flags=defaults.flags, environment=defaults.environment, **layers)
         if given.get("prompt") is None:
             raise ValueError("there is no prompt")
-        given["prompt"] = stack.fill(check_prompt(given["prompt"]))
+        asked = defaults.ideas
+        asked = Ideas(sweep=(*line.sweep, *asked.sweep), literal=line.literal or asked.literal, yes=asked.yes)
+        ideas = find_ideas([check_prompt(given["prompt"])], asked, defaults.pictures)
         paths = [Path(self._path(path)) for path in line.sources]
         prepared = [self.shelf.take(path, self.checkpoint.source_bounds) for path in paths]
         self.notes |= {f"{each.ref.path}: {note}": None for each in prepared for note in each.notes}
         sources = [each.ref for each in prepared]
-        digest = self._digest(line.name, given, sources)
-        given.setdefault("seed", int.from_bytes(digest[-4:], "big") >> 1)
-        first = complete(given, self.checkpoint, sources)
-        if (sources or said.keys() & CONFLICTING) and (conflict := first.painting.conflict(with_sources=bool(sources))):
-            raise conflict
-        seeds = range(first.sampling.seed, first.sampling.seed + defaults.count)
-        jobs = [first.again(seed=seed, dit_seed=given.get("dit_seed")) for seed in seeds]
-        title = slug(line.given.get("prompt") or given["prompt"])
-        names = [line.name] if line.name else [f"{title}-{digest.hex()[:digits]}" for digits in NAME_DIGITS]
-        claimed = zip(self._claim(names, number), jobs, strict=True)
-        return [BatchJob(name, number, job, defaults.ending) for name, job in claimed]
+        jobs, names, seeded = list[Job](), list[str](), dict[str, bytes]()
+        for idea in ideas:
+            filled = {**given, **idea.fill(stack)}
+            digest = self._digest(line.name, {name: filled[name] for name in filled if name != "forms"}, sources)
+            source_of_seed = seeded.setdefault(idea.prompt, digest) if idea.values else digest  # one seed for a sweep
+            filled.setdefault("seed", int.from_bytes(source_of_seed[-4:], "big") >> 1)
+            first = complete(filled, self.checkpoint, sources)
+            conflict = first.painting.conflict(with_sources=bool(sources))
+            if conflict and (sources or (said.keys() | idea.values.keys()) & CONFLICTING):
+                raise conflict
+            seeds = defaults.seeds or range(first.sampling.seed, first.sampling.seed + defaults.count)
+            jobs += [first.again(seed=seed, dit_seed=filled.get("dit_seed")) for seed in seeds]
+            if line.name is None:
+                made = [f"{slug(idea.prompt)}-{digest.hex()[:digits]}" for digits in NAME_DIGITS]
+                names += self._claim(made, number, defaults.pictures)
+        names = names or self._claim([str(line.name)], number, len(jobs))
+        return [BatchJob(name, number, job, defaults.ending) for name, job in zip(names, jobs, strict=True)]
 
     def _path(self, named: str) -> str:
         """A path of the list, meant from its folder; from ours where only that, or just the same file, is there."""
@@ -203,12 +221,11 @@ class _Reader:
             return named
         return str(beside)
 
-    def _claim(self, names: Sequence[str], number: int) -> list[str]:
+    def _claim(self, names: Sequence[str], number: int, count: int) -> list[str]:
         """The first of some names that is free, or with several pictures a line the names made of it.
 
         Two jobs may not write one file, not even where a file system ignores case. Raises ValueError if none is free.
         """
-        count = self.defaults.count
         for name in names:
             wanted = [name] if count == 1 else [f"{name}-{index}" for index in range(1, count + 1)]
             folded = [unicodedata.normalize("NFC", each).casefold() for each in wanted]

@@ -46,19 +46,24 @@ class JobLine:
     name:    of the two files, without ending; None makes one from the job
     presets: names or paths of presets, over those of the command line
     sources: paths of the pictures an edit starts from
+    sweep, literal: as of `Ideas`
     """
 
     given: dict[str, Any]
     name: str | None = None
     presets: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    sweep: tuple[str, ...] = ()
+    literal: bool = False
 
     @classmethod
     def of(cls, values: dict[str, Any], *, strict: bool = True) -> JobLine:
         """A line from its fields. Raises ValidationError, or UsageError for a size or window that cannot be."""
         given = line_form().model_validate(values, strict=strict).given()
-        name, preset, sources = given.pop("name", None), given.pop("preset", ()), given.pop("sources", ())
-        return cls(given, name, (preset,) if isinstance(preset, str) else tuple(preset), tuple(sources))
+        name, literal = given.pop("name", None), given.pop("literal", False)
+        several = [given.pop(field, ()) for field in ("preset", "sources", "sweep")]
+        presets, sources, sweep = ((each,) if isinstance(each, str) else tuple(each) for each in several)
+        return cls(given, name, presets, sources, sweep, literal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,8 @@ Lines = Iterator[tuple[int, JobLine | BadLine]]
 def line_form() -> type[Partial]:
     """What a line may say."""
     name = Annotated[str, Field(min_length=1), AfterValidator(_file_name)]
-    more = {"name": name, "preset": str | list[str], "sources": list[str]}
+    more: dict[str, Any] = {"name": name, "preset": str | list[str], "sources": list[str]}
+    more |= {"sweep": str | list[str], "literal": bool}
     return job_form({field: (kind | None, None) for field, kind in more.items()})
 
 
