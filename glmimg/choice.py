@@ -110,6 +110,7 @@ class Output(Settings):
     no_metadata: Annotated[
         bool, Knob("Leave how it was made, and its tokens, out of the picture.", OUTPUT, rare=True)
     ] = False
+    history: Annotated[bool, Knob("Keep in the history what was drawn.", OUTPUT, negated=True, rare=True)] = True
     embed_sources: Annotated[
         bool, Knob("Put source pixels into the dump, so that it travels alone.", OUTPUT, rare=True)
     ] = False

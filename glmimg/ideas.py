@@ -98,8 +98,10 @@ def _alternatives_of(name: str) -> str:
     """The lines of a list of words, as alternatives."""
     path = beside("words") / f"{name}.txt"
     if not path.exists():
-        near = near_names(name, [each.stem for each in path.parent.glob("*.txt")])
-        hint = near or "Write one word a line there, or take the prompt as it is with --literal."
+        lists = [each.stem for each in path.parent.glob("*.txt")]
+        if not lists:  # whoever has no lists means no list
+            return f"__{name}__"
+        hint = near_names(name, lists) or "Write one word a line there, or take the prompt as it is with --literal."
         raise UsageError(f"__{name}__: there is no {path}", hint)
     lines = [line.strip() for line in read_text(path, BadInput).splitlines() if line.strip()]
     if not lines:

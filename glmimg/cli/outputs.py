@@ -82,6 +82,12 @@ def sheet_path(out: str | None, prompt: str, ending: str) -> Path:
     return folder / f"{slug(prompt)}-{ending}.png"
 
 
+def names_tell_prompt(output: Output) -> bool:
+    """Whether the names of results are made of the prompt."""
+    patterns = [pattern for pattern in (output.out, output.tokens_out) if pattern]
+    return output.out is None or any("{prompt" in each or _is_folder(each) for each in patterns)
+
+
 def check_ending(path: Path, suffix: str) -> None:
     """Refuse names whose ending says what the file will not be. Raises OutputError (exit 2).
 

@@ -25,15 +25,19 @@ def replay(request: Request, picture: a.PictureFile, prompts: a.Prompts = None, 
     \b
     Examples:
       glmimg replay out.png -o again.png
+      glmimg replay @3 -o again.png     (of glmimg history)
       glmimg replay out.png --steps 80 -n 4 -o "more-{seed}.png"
     """
     from glmimg.cli.drawing import draw_jobs
     from glmimg.cli.prompts import read_prompts
     from glmimg.cli.run import Run
     from glmimg.cli.sourcing import gather_again
+    from glmimg.history import find_picture
     from glmimg.image_io import read_provenance
     from glmimg.request import layer_of
 
+    if str(picture).startswith("@") and not picture.exists():
+        picture = find_picture(str(picture))
     made = read_provenance(picture)
     if made.beyond:
         paint_again(request, picture, made, is_changed=bool(prompts) or count > 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from glmimg.choice import Ideas, ModelChoice, Output, Sources
 from glmimg.cli.console import Console
 from glmimg.cli.options import BOTH_SEEDS, Request
+from glmimg.cli.outputs import names_tell_prompt
 from glmimg.cli.progress import ProgressLine
 from glmimg.cli.streams import DASH
 from glmimg.engine.complete import complete
@@ -117,6 +119,7 @@ class Run:
 
         with (
             OutputFiles(force=self.output.force) as files,
+            self._remembered(files.written),
             ProgressLine(self.console) as progress,
             Engine(self.stages, scope, progress, keep_both=keep_both) as engine,
         ):
@@ -126,6 +129,23 @@ class Run:
                 *(engine, self.shelf, not output.no_metadata, output.embed_sources or piped, files),
                 quality=output.image_quality,
             )
+
+    @contextmanager
+    def _remembered(self, written: Mapping[Path, int | None]) -> Iterator[None]:
+        """Put what was written by the end into the history, be it the end of a failure."""
+        from glmimg.history import remember
+
+        started, output = time.perf_counter(), self.output
+        try:
+            yield
+        finally:
+            if output.history and written:
+                if output.no_metadata and names_tell_prompt(output):
+                    written = {path.parent: None for path in written}
+                try:
+                    remember(written, time.perf_counter() - started, private=output.no_metadata)
+                except OSError as error:
+                    self.console.note(f"the history was not kept: {error.strerror}; --no-history does without")
 
 
 def _loaded_before(request: Request, model: ModelRef | None, loaded: ModelChoice | None) -> dict[str, Any] | None:

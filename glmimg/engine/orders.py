@@ -187,13 +187,14 @@ class Desk:
         if self.embed:
             dump = self.shelf.embed(dump)
         if path is not None:
-            self.files.write(path, dump.to_json().encode())
+            self.files.write(path, dump.to_json().encode(), dump.seed)
             self.engine.watch(Saved(path))
         return dump
 
     def save(self, picture: Picture, path: Path) -> None:
         """Write a picture in the format its name's ending says. Raises WriteError (exit 1)."""
-        self.files.write(path, picture.encode(format_of(path), metadata=self.metadata, quality=self.quality))
+        data = picture.encode(format_of(path), metadata=self.metadata, quality=self.quality)
+        self.files.write(path, data, picture.provenance.job.sampling.seed)
 
     def _parts(self, orders: Sequence[Order] | Sequence[PaintOrder]) -> list[Part | None]:
         """Where each is left unfinished. Raises OutputError (exit 2) for one where other work was left."""

@@ -31,6 +31,7 @@ class OutputFiles:
 
     def __init__(self, *, force: bool = False) -> None:
         self.force = force
+        self.written: dict[Path, int | None] = {}
         self._mine: set[Path] = set()
         self._claims: set[Path] = set()
         self._locked: dict[Path, Path] = {}
@@ -53,9 +54,10 @@ class OutputFiles:
                 raise OutputError(f"{path} exists already", "Overwrite it with --force, or choose another name.")
             self._mine.add(path)
 
-    def write(self, path: Path, data: bytes) -> None:
+    def write(self, path: Path, data: bytes, seed: int | None = None) -> None:
         """A file, whole or not at all.
 
+        seed:   what it is of, if one picture
         raises: WriteError (exit 1); NameTaken (exit 1) if a file came there meanwhile, the data lie beside it then
         """
         try:
@@ -63,6 +65,7 @@ class OutputFiles:
         except NameTaken as error:
             error.hint = f"What was drawn is in {_write_beside(path, data)}."
             raise
+        self.written[path] = seed
         claim = _claim_of(path)
         if claim in self._claims and claim not in self._locked.values():
             claim.unlink(missing_ok=True)

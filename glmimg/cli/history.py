@@ -1,0 +1,47 @@
+"""`glmimg history`: what was drawn here."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+from typing import Annotated
+
+from glmimg.choice import Output
+from glmimg.cli.arguments import option
+from glmimg.cli.options import Request, only, takes
+from glmimg.knob import OUTPUT
+
+LATEST, HOLDING = "The latest so many; 0 is all.", "Those whose command or files hold this, in any case."
+Latest = Annotated[int, option("--count", "-n", metavar="N", text=LATEST, panel=OUTPUT, min=0)]
+Grep = Annotated[str | None, option("--grep", metavar="TEXT", text=HOLDING, panel=OUTPUT)]
+
+
+@takes(only(Output, "as_json"))
+def history(request: Request, count: Latest = 20, grep: Grep = None) -> None:
+    """Show what was drawn here, the latest last.
+
+    A picture is made again by its number: glmimg replay @3. `glmimg config set history no` keeps no history.
+
+    \b
+    Examples:
+      glmimg history -n 5
+      glmimg history --grep poster --json
+    """
+    from glmimg.history import read_history
+
+    wanted = (grep or "").casefold()
+    found = (each for each in read_history() if wanted in " ".join([each[1].command, *each[1].files]).casefold())
+    entries = deque(found, maxlen=count or None)
+    if request.console.json:
+        for number, entry in entries:
+            request.console.result("", {"number": number, **entry.model_dump(mode="json")})
+        return
+    from rich.table import Table
+
+    table = Table("", "when", "took", "files", "command", box=None, pad_edge=False)
+    for number, entry in entries:
+        first, *others = entry.pictures or entry.files
+        files = Path(first).name + (f" and {len(others)} more" if others else "")
+        when = entry.time.astimezone().strftime("%Y-%m-%d %H:%M")
+        table.add_row(f"@{number}", when, f"{entry.seconds:.0f} s", files, entry.command)
+    request.console.show(table)
