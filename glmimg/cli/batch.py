@@ -77,11 +77,13 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     stages.check("ar", "dit")
     rows, metadata = run.choice.rows or AR_BATCH, not output.no_metadata
     options = BatchOptions(rows, schedule.round, metadata, output.force, output.image_quality)
-    with report:
+    drawn: dict[Path, int | None] = {}
+    with report, run.remembered(drawn):
         drawing = batch_engine(run, ledger, options, report)
         with stop_on_signals(drawing.stop, run.console):
             for record in drawing.run(work):
                 report.record(record, store)
+                drawn[Path(output.out or "")] = None
     if schedule.gallery:
         page = write_gallery(store, Path(output.out or "").name or str(output.out), force=output.force)
         run.console.note(f"gallery: {page}")

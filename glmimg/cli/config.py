@@ -31,8 +31,10 @@ def path(request: Request) -> None:
     """Say where the config file is, or would be; presets and words lie beside it."""
     from glmimg.home import config_path
 
-    found = config_path()
-    console_of(request).result(str(found), {"config": str(found), "exists": found.exists()})
+    found = config_path()  # said without reading it: a file with a fault in it is found, too
+    Console(json=bool(request.flags.get("as_json"))).result(
+        str(found), {"config": str(found), "exists": found.exists()}
+    )
 
 
 @config.command()
@@ -57,7 +59,7 @@ def set_(request: Request, key: Key, value: Values) -> None:
 
     name = key.replace("-", "_")
     changed = set_value(name, value)
-    console_of(request).result(str(changed), {"config": str(changed), name: plain(read_config().get(name))})
+    request.console.result(str(changed), {"config": str(changed), name: plain(read_config().get(name))})
 
 
 @config.command()
@@ -67,7 +69,7 @@ def unset(request: Request, key: Key) -> None:
     from glmimg.config import unset_value
 
     changed = unset_value(key.replace("-", "_"))
-    console_of(request).result(str(changed), {"config": str(changed)})
+    request.console.result(str(changed), {"config": str(changed)})
 
 
 def show_config(request: Request) -> None:
@@ -75,13 +77,8 @@ def show_config(request: Request) -> None:
     from glmimg.config import config_text, read_config
     from glmimg.settings_file import plain
 
-    console, values = console_of(request), read_config()
+    console, values = request.console, read_config()
     if values or console.json:
         console.result(config_text().rstrip(), {name: plain(value) for name, value in values.items()})
     else:
         console.note("no setting has a default of your own; glmimg config set KEY VALUE gives it one")
-
-
-def console_of(request: Request) -> Console:
-    """A console of what the line says alone: a config file with a fault in it can still be found."""
-    return Console(json=bool(request.flags.get("as_json")))

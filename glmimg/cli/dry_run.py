@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glmimg.choice import ModelChoice
+from glmimg.choice import Ideas, ModelChoice
 from glmimg.cli.batch_report import size_text
 from glmimg.cli.planning import seconds as time_text
 from glmimg.cli.run import Run
 from glmimg.engine.expect import expect
 from glmimg.engine.stages import Scope
+from glmimg.ideas import parse_sweep
 from glmimg.job import DroppedCells, Job, Scene
 from glmimg.knob import Settings, knobs
 from glmimg.request import JOB, Layer
@@ -67,6 +68,7 @@ def show_plan(
 def settings_of(run: Run, jobs: Sequence[Job], file: Layer | None) -> dict[str, dict[str, Any]]:
     """Each knob's value, or its values where jobs differ in it, and where it came from."""
     origins = run.request.origins((*JOB, ModelChoice), file)
+    origins |= {parse_sweep(text)[0][0]: "--sweep" for text in run.request.settings(Ideas).sweep}
     found: dict[str, dict[str, Any]] = {}
     for model in (*JOB, ModelChoice):
         default_size = "the source" if model is Scene and jobs[0].scene.sources else "the checkpoint"

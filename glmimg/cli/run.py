@@ -119,7 +119,7 @@ class Run:
 
         with (
             OutputFiles(force=self.output.force) as files,
-            self._remembered(files.written),
+            self.remembered(files.written),
             ProgressLine(self.console) as progress,
             Engine(self.stages, scope, progress, keep_both=keep_both) as engine,
         ):
@@ -131,7 +131,7 @@ class Run:
             )
 
     @contextmanager
-    def _remembered(self, written: Mapping[Path, int | None]) -> Iterator[None]:
+    def remembered(self, written: Mapping[Path, int | None]) -> Iterator[None]:
         """Put what was written by the end into the history, be it the end of a failure."""
         from glmimg.history import remember
 

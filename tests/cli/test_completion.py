@@ -20,6 +20,7 @@ LINES = [
     ("glmimg t2i --scheduler un", "glmimg t2i --scheduler unipc"),
     ("glmimg t2i x -m de", "glmimg t2i x -m demo"),
     ("glmimg t2i x -p qua", "glmimg t2i x -p quality"),
+    ("glmimg t2i x -p pool", "glmimg t2i x -p poolside"),
     ("glmimg decode one", "glmimg decode one.tokens.json"),
     ("glmimg inspect o", "glmimg inspect one.tokens.json"),
     ("glmimg models li", "glmimg models list"),
@@ -37,13 +38,15 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m glmimg "$@"\n')
     program.chmod(0o755)
-    for name in ("one.tokens.json", "one.txt", "picture.png"):
+    (folder / "presets").mkdir()
+    for name in ("one.tokens.json", "one.txt", "picture.png", "presets/poolside.yaml"):
         (folder / name).touch()
     return folder
 
 
 def environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "HOME": str(home), "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
+    own = {"HOME": str(home), "GLMIMG_CONFIG": str(home / "config.yaml")}
+    return {**os.environ, **own, "PATH": f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}", "TERM": "dumb"}
 
 
 def install(shell: str, home: Path) -> None:

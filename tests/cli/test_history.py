@@ -40,7 +40,10 @@ def test_what_is_drawn_is_kept_and_replayed(glmimg: Glmimg, draw: Glmimg, tmp_pa
     assert set(entries[1]["files"].values()) == {7, 8}
     assert entries[0]["seconds"] > 0
     assert [each["number"] for each in shown(glmimg, "--grep", "A DOG")] == [2]
-    assert [each["number"] for each in shown(glmimg, "-n", "1")] == [3]
+    (tmp_path / "list.txt").write_text("x")
+    assert draw("batch", tmp_path / "list.txt", "-o", tmp_path / "out").status == 0
+    assert shown(glmimg, "-n", "1")[0]["files"] == {str(tmp_path / "out"): None}
+    assert [each["number"] for each in shown(glmimg, "-n", "2")] == [3, 4]
     assert "@1" in glmimg("history").out
     assert (own_home / "history.jsonl").stat().st_mode & 0o077 == 0
     assert glmimg("replay", "@1", "-o", again, "-q").status == 0
