@@ -16,14 +16,15 @@ from transformers import GlmImageProcessor
 
 from glmimg.demo.train.captions import caption
 from glmimg.demo.train.codebook import LETTER_CODES_START, Codebook
-from glmimg.demo.train.edits import TASKS, Edit, random_edit
+from glmimg.demo.train.edits import PRESET_SHARE, TASKS, Edit, random_edit, through_a_preset
 from glmimg.demo.train.sampling import random_scene
 from glmimg.demo.train.scene import Layout, Scene, lay_out, paint
+from glmimg.demo.train.speech import random_speech
 from glmimg.demo.train.tokenizer import IMAGE_END, IMAGE_START
 from glmimg.demo.train.vision import SourceReader
 
 TOKENS_A_BATCH = 2400
-TASK_WEIGHTS = (1, 2, 3, 2, 2)  # of edits.TASKS: a new background was learned first, what adds a shape last
+TASK_WEIGHTS = (1, 1, 3, 1, 2, 3, 3, 4)  # of edits.TASKS: a new background was learned first, what moves a shape last
 FAR_CELLS_KEPT = 0.2  # of the cells with nothing near, so many enter the loss; all the others always do
 CHANGED_WEIGHT = 2.0  # of a cell of an edit that shows something else than its source did
 LETTER_WEIGHT = 12.0  # of a cell that shows a letter: few they are, and hard to learn
@@ -133,12 +134,16 @@ class RowMaker:
 
 @dataclass
 class Mixture:
-    """Shares of what is drawn: edits among the batches; two-shape scenes and words among scenes; sizes not 256x256."""
+    """Shares of what is drawn: edits among the batches; two-shape scenes and words among scenes; sizes not 256x256.
+
+    spoken: share of the captions that are said as `speech` says them
+    """
 
     edits: float = 0.0
     pairs: float = 0.0
     words: float = 0.0
     other_grids: float = 0.0
+    spoken: float = 0.0
 
 
 class Batches:
@@ -162,8 +167,13 @@ class Batches:
         preview = preview_shape(*grid)
         size = max(2, TOKENS_A_BATCH // (25 + grid[0] * grid[1] + preview[0] * preview[1]))
         while True:
-            scene = random_scene(self.rng, self.mixture.pairs, self.mixture.words)
-            prompt = self.maker.encode(caption(self.rng, scene))
+            if self.rng.random() < self.mixture.spoken:
+                spoken = random_speech(self.rng)
+                text, scene = spoken.text, spoken.scene
+            else:
+                scene = random_scene(self.rng, self.mixture.pairs, self.mixture.words)
+                text = caption(self.rng, scene)
+            prompt = self.maker.encode(text)
             waiting = self.texts[len(prompt)]
             waiting.append((prompt, scene))
             if len(waiting) >= size:
@@ -174,6 +184,8 @@ class Batches:
         size = max(2, TOKENS_A_BATCH // (20 + 2 * grid[0] * grid[1]))
         while True:
             edit = random_edit(self.rng, task=self.rng.choices(TASKS, TASK_WEIGHTS)[0])
+            if self.rng.random() < PRESET_SHARE:
+                edit = through_a_preset(self.rng, edit)
             prompt = self.maker.encode(edit.instruction)
             key = len(edit.sources), len(prompt)
             waiting = self.edits[key]

@@ -141,16 +141,18 @@ def _describe_word(rng: random.Random, scene: Scene) -> str:
     return _join(name_shape(rng, shape), name_place(rng, shape), "on", name_background(rng, scene), "with", what, end)
 
 
+def describe(rng: random.Random, scene: Scene) -> str:
+    """One random phrasing of a scene, as a noun phrase."""
+    if scene.word:
+        return _describe_word(rng, scene)
+    if not scene.shapes:
+        return name_background(rng, scene)
+    return _describe_one(rng, scene, scene.shapes[0]) if len(scene.shapes) == 1 else _describe_two(rng, scene)
+
+
 def caption(rng: random.Random, scene: Scene) -> str:
     """One random phrasing of a scene, its first letter capital or not, with or without a full stop."""
-    if scene.word:
-        words = _describe_word(rng, scene)
-    elif not scene.shapes:
-        words = name_background(rng, scene)
-    elif len(scene.shapes) == 1:
-        words = _describe_one(rng, scene, scene.shapes[0])
-    else:
-        words = _describe_two(rng, scene)
+    words = describe(rng, scene)
     return finish(rng, rng.choice(OPENINGS) + words)
 
 

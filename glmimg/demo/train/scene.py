@@ -7,7 +7,7 @@ squares need none but "full", diamonds four, triangles four. A picture and its t
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
 import numpy as np
@@ -43,7 +43,8 @@ PLACES: dict[str, tuple[int, int]] = {  # (row, column): -1 towards the top or l
     "bottom right": (1, 1),
 }
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-MAX_WORD = 5
+MAX_WORD = 6
+WORD_ROWS = ("top", "middle", "bottom")
 SIDES = (2, 4, 6, 8, 10, 12)  # widths of a shape's box in cells, on grids of 8 to 16 cells
 
 
@@ -63,6 +64,7 @@ class Scene:
 
     background: colour name; with `second`, the left ("columns") or upper ("rows") half of a two-tone background
     word:       up to MAX_WORD capital letters, written in the bottom row, or in the middle of an empty scene
+    word_row:   one of WORD_ROWS, where the caption says in which row the word stands
     """
 
     background: str
@@ -70,6 +72,7 @@ class Scene:
     second: str | None = None
     split: str = "columns"
     word: str = ""
+    word_row: str = field(default="", repr=False)  # what is held out is told by what was there before
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,16 @@ class Layout:
 def is_held_out(scene: Scene) -> bool:
     """True for the one scene in sixteen that no trainer ever sees: a hash of all that the scene shows decides."""
     shapes = sorted(f"{s.kind} {s.colour} {s.size} {s.place}" for s in scene.shapes)
-    key = "|".join([scene.background, str(scene.second), scene.split if scene.second else "", scene.word, *shapes])
+    key = "|".join(
+        [
+            scene.background,
+            str(scene.second),
+            scene.split if scene.second else "",
+            scene.word,
+            *filter(None, [scene.word_row]),
+            *shapes,
+        ]
+    )
     return hashlib.sha256(key.encode()).digest()[0] < 16
 
 
@@ -189,6 +201,12 @@ def ink_on(background: str) -> str:
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 110 else "white"
 
 
+def word_row(scene: Scene, rows: int) -> int:
+    """The row of cells in which a scene's word stands, of `rows`."""
+    named = scene.word_row or ("bottom" if scene.shapes else "middle")
+    return {"top": 0, "middle": rows // 2, "bottom": rows - 1}[named]
+
+
 def lay_out(scene: Scene, rows: int, columns: int) -> Layout:
     """Put a scene on a grid of `rows` x `columns` cells (each at least 8)."""
     tiles = all_tiles()
@@ -204,7 +222,7 @@ def lay_out(scene: Scene, rows: int, columns: int) -> Layout:
         tile[box] = tiles.grids[shape.kind, side]
         front[box] = COLOUR_NAMES.index(shape.colour)
     if scene.word:
-        row = rows - 1 if scene.shapes else rows // 2
+        row = word_row(scene, rows)
         left = (columns - len(scene.word)) // 2
         for column, letter in enumerate(scene.word, left):
             tile[row, column] = tiles.letters[letter]

@@ -13,7 +13,7 @@ from transformers import ByT5Tokenizer, GlmImageImageProcessorPil, GlmImageProce
 
 from glmimg.demo.train.captions import caption
 from glmimg.demo.train.codebook import CODEBOOK_SIZE
-from glmimg.demo.train.edits import random_edit
+from glmimg.demo.train.edits import FIRST_TASKS, random_edit
 from glmimg.demo.train.sampling import random_scene
 
 VISION_VOCAB = 4096
@@ -56,7 +56,7 @@ def training_text(rows: int = 6000) -> list[str]:
     """Captions without words in quotes, edit instructions and grid sizes."""
     rng = random.Random(11)
     text = [caption(rng, random_scene(rng, pairs=0.4, words=0)) for _ in range(rows)]
-    text += [random_edit(rng).instruction for _ in range(rows)]
+    text += [random_edit(rng, tasks=FIRST_TASKS).instruction for _ in range(rows)]
     text += ["the word at the bottom, the text below, The word, The text" for _ in range(500)]
     text += [f"{h} {w}" for h in range(4, 33) for w in range(4, 33)] * 20
     return text
