@@ -1,69 +1,86 @@
-"""`python tests/demo/measure.py [--model DIR] [--out FILE]`: score a demo checkpoint.
+"""`python tests/demo/measure.py [--model DIR] [--share 0.2] [--steps 20] [--out FILE] [--pictures DIR]`: score a demo checkpoint.
 
-100 held-out captions, 60 held-out edits and 40 held-out words at 256x256 through the stock pipeline; ten captions at
-each of four other sizes through glmimg, because the stock pipeline stops with an error where a model ends a grid
-early. 50 steps, guidance 1.5, the checkpoint's own sampling values.
+Held-out captions, edits and words (`cases.py`) are drawn by glmimg, each with a seed of its own, with the checkpoint's
+own sampling values, and judged by their pixels. The pictures are those of the stock pipeline: other tests hold that.
 """
 
 import argparse
 import json
+import os
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 import torch
+from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from demo.scorer import held_out_edits, held_out_prompts, score_edits, score_prompts
-from demo.stock import StockPipeline
-from demo.words import held_out_words, score_words
-
-import glmimg
+from glmimg.choice import ModelChoice
 from glmimg.demo import demo_path
+from glmimg.demo.train.scene import draw_scene
+from glmimg.engine.complete import complete
+from glmimg.engine.orders import Order, PaintOrder
+from glmimg.job import parse_size
+from glmimg.runtime.resolve import resolve
+from tests.demo.cases import Case, all_cases, tally
+from tests.jobs import make_desk
 
-OTHER_SIZES = ((384, 256), (256, 384), (320, 320), (512, 512))
+GUIDANCE = 1.5
 
 
-def measure(model: Path, prompts: int, edits: int, words: int, others: int, steps: int, seed: int) -> dict[str, Any]:
-    """Scores of the checkpoint folder `model`, as counts of right pictures."""
-    stock = StockPipeline(model, seed, steps)
-    started = time.monotonic()
-    text = score_prompts(stock.draw, held_out_prompts(prompts))
-    seconds = (time.monotonic() - started) / max(1, prompts)
-    report: dict[str, Any] = {"seed": seed, "steps": steps, "text_to_image_256x256": text}
-    report["seconds_a_picture"] = round(seconds, 2)
-    report["threads"] = torch.get_num_threads()
-    if edits:
-        report["edits_256x256"] = score_edits(stock.draw_edit, held_out_edits(edits))
-    if words:
-        report["words_256x256"] = score_words(stock.draw, held_out_words(words))
-    for width, height in OTHER_SIZES if others else ():
-        captions = held_out_prompts(others, seed=1)
-        texts = [text for text, _ in captions]
-        with glmimg.load(str(model)) as loaded:
-            drawn = loaded.draw(texts, size=f"{width}x{height}", seed=seed, steps=steps)
-            pictures = {text: picture.image for text, picture in zip(texts, drawn, strict=True)}
-        report[f"text_to_image_{width}x{height}"] = score_prompts(pictures.__getitem__, captions)
-    return report
+def draw(model: str, cases: list[Case], steps: int) -> Iterator[Image.Image]:
+    """The picture of each case, in order; the case's number is its seed."""
+    checkpoint = resolve(model)
+    for size, group in groupby(enumerate(cases), lambda numbered: numbered[1].size):
+        desk, numbered = make_desk(checkpoint, ModelChoice(model=model), size=size), list(group)
+        with tempfile.TemporaryDirectory() as folder:
+            orders = []
+            for seed, case in numbered:
+                files = [Path(folder) / f"{seed}-{at}.png" for at in range(len(case.sources))]
+                for file, scene in zip(files, case.sources, strict=True):
+                    draw_scene(scene, *size).save(file)
+                refs = [desk.shelf.take(file, checkpoint.source_bounds).ref for file in files]
+                said = {"prompt": case.text, "seed": seed, "size": parse_size(f"{size[0]}x{size[1]}")}
+                orders.append(Order(complete({**said, "steps": steps, "guidance": GUIDANCE}, checkpoint, refs)))
+            dumps = [written.dump for written in desk.write(orders)]
+            paints = [PaintOrder(dump, order.job.painting) for dump, order in zip(dumps, orders, strict=True)]
+            yield from (painted.picture.image for painted in desk.paint(paints))
+            desk.engine.close()
+
+
+def measure(model: str, share: float, steps: int, folder: Path | None = None) -> dict[str, Any]:
+    """The sums of each row; pictures are kept in `folder` by number, with `cases.json` beside them."""
+    cases, started, pictures = all_cases(share), time.monotonic(), []
+    for number, picture in enumerate(draw(model, cases, steps)):
+        pictures.append(picture)
+        if folder:
+            picture.save(folder / f"{number:03}.png")
+    if folder:
+        kept = [{"row": case.row, "text": case.text, **case.judge(picture)} for case, picture in zip(cases, pictures, strict=True)]
+        (folder / "cases.json").write_text(json.dumps(kept, indent=1, default=bool))
+    seconds = round((time.monotonic() - started) / len(cases), 2)
+    how = {"steps": steps, "share": share, "seconds_a_picture": seconds, "threads": torch.get_num_threads()}
+    return {"model": resolve(model).fingerprint(), **how, **tally(cases, pictures)}
 
 
 def main() -> None:
     """Parse the command line, measure, print and keep the report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default=demo_path())
+    parser.add_argument("--model", default=str(demo_path()))
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--prompts", type=int, default=100)
-    parser.add_argument("--edits", type=int, default=60)
-    parser.add_argument("--words", type=int, default=40)
-    parser.add_argument("--others", type=int, default=10, help="captions at each of the other sizes")
-    parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pictures", type=Path, help="keep every picture in this folder")
+    parser.add_argument("--share", type=float, default=1.0, help="of each row's cases, the first so many")
+    parser.add_argument("--steps", type=int, default=20)
     options = parser.parse_args()
-    report = measure(
-        options.model, options.prompts, options.edits, options.words, options.others, options.steps, options.seed
-    )
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+    report = measure(options.model, options.share, options.steps, options.pictures)
     text = json.dumps({"command": "python tests/demo/measure.py", **report}, indent=2)
     print(text)
     if options.out:

@@ -37,6 +37,8 @@ BACKGROUND_SHARE = 0.75  # of the pixels outside the shapes' boxes must have the
 COLOUR_SHARE = 0.5  # of the pixels that differ from the background must have the shape's colour
 LEAST_OVERLAP = 0.6  # intersection over union of the drawn shape with the true kind, which must also be the best
 MOST_CHANGE = 12.0  # mean absolute difference, of 255, outside the region that an edit may change
+SIZE_SHARE = 0.25  # of its true side a shape may be wider or narrower
+PLACE_SHARE = 1 / 8  # of the picture's shorter side a shape's middle may lie from its true one, on either axis
 EDGE_PX = 12  # around the changed region, not counted as "the rest"
 
 
@@ -47,6 +49,7 @@ class Verdict:
     background: bool
     colour: bool
     shape: bool
+    size: bool
     place: bool
 
 
@@ -85,7 +88,8 @@ def background_classes(scene: Scene, height: int, width: int) -> np.ndarray:
     return layout.back.repeat(CELL_PX, 0).repeat(CELL_PX, 1)
 
 
-def _box_px(shape: Shape, height: int, width: int) -> tuple[int, int, int]:
+def box_px(shape: Shape, height: int, width: int) -> tuple[int, int, int]:
+    """(top, left, side) of a shape's true box in pixels."""
     top, left, side = box_of(shape, height // CELL_PX, width // CELL_PX)
     return top * CELL_PX, left * CELL_PX, side * CELL_PX
 
@@ -94,7 +98,7 @@ def outside_boxes(shapes: Iterable[Shape], height: int, width: int) -> np.ndarra
     """bool (height, width): the pixels in none of the shapes' true boxes."""
     outside = np.ones((height, width), bool)
     for shape in shapes:
-        top, left, side = _box_px(shape, height, width)
+        top, left, side = box_px(shape, height, width)
         outside[top : top + side, left : left + side] = False
     return outside
 
@@ -104,7 +108,7 @@ def _territory(scene: Scene, shape: Shape, height: int, width: int) -> np.ndarra
     rows, columns = np.mgrid[:height, :width]
 
     def distance(other: Shape) -> np.ndarray:
-        top, left, side = _box_px(other, height, width)
+        top, left, side = box_px(other, height, width)
         return (rows - top - side / 2) ** 2 + (columns - left - side / 2) ** 2
 
     mine = distance(shape)
@@ -115,7 +119,7 @@ def _territory(scene: Scene, shape: Shape, height: int, width: int) -> np.ndarra
     return own
 
 
-def _measured_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
+def measured_box(mask: np.ndarray) -> tuple[float, float, float, float] | None:
     """(top, left, height, width) of a mask's extent in pixels, a few stray pixels left out; None if it is empty."""
     if mask.sum() < 64:
         return None
@@ -140,7 +144,7 @@ def best_kind(mask: np.ndarray, true_box: tuple[int, int, int]) -> tuple[str, fl
 
     Each kind is tried in the box that the mask measures and in the true box, (top, left, side) in pixels.
     """
-    box = _measured_box(mask)
+    box = measured_box(mask)
     if box is None:
         return "", 0.0
     top, left, height, width = box
@@ -151,15 +155,25 @@ def best_kind(mask: np.ndarray, true_box: tuple[int, int, int]) -> tuple[str, fl
     return best, overlaps[best]
 
 
+def has_size(mask: np.ndarray, shape: Shape) -> bool:
+    """True if the mask is about as wide as the shape would be in a picture of this size."""
+    box, side = measured_box(mask), box_px(shape, *mask.shape)[2]
+    return box is not None and abs(max(box[2:]) - side) <= SIZE_SHARE * side
+
+
 def is_at_place(mask: np.ndarray, shape: Shape) -> bool:
-    """True if, of the nine places a shape of this size may have, the true one is nearest to the mask's middle."""
-    box = _measured_box(mask)
+    """True if the mask's middle is near the true one, and nearer than to any of the other eight places."""
+    box = measured_box(mask)
     if box is None:
         return False
     middle = box[0] + box[2] / 2, box[1] + box[3] / 2
+    true_top, true_left, true_side = box_px(shape, *mask.shape)
+    off = max(abs(middle[0] - true_top - true_side / 2), abs(middle[1] - true_left - true_side / 2))
+    if off > PLACE_SHARE * min(mask.shape):
+        return False
 
     def distance(place: str) -> float:
-        top, left, side = _box_px(Shape(shape.kind, shape.colour, shape.size, place), *mask.shape)
+        top, left, side = box_px(Shape(shape.kind, shape.colour, shape.size, place), *mask.shape)
         return (middle[0] - top - side / 2) ** 2 + (middle[1] - left - side / 2) ** 2
 
     return min(PLACES, key=distance) == shape.place
@@ -185,8 +199,8 @@ def without_lines(mask: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(mask).convert("L").filter(ImageFilter.MedianFilter(5))) > 127
 
 
-def judge_shape(image: Image.Image, scene: Scene, shape: Shape) -> tuple[bool, bool, bool]:
-    """(colour, kind, place) of one shape; kind and place are judged in whatever colour it was drawn."""
+def judge_shape(image: Image.Image, scene: Scene, shape: Shape) -> tuple[bool, bool, bool, bool]:
+    """(colour, kind, size, place) of one shape; all but the first are judged in whatever colour it was drawn."""
     pixels, classes = np.asarray(image.convert("RGB"), np.float32), colour_classes(image)
     height, width = classes.shape
     mine = _territory(scene, shape, height, width)
@@ -194,19 +208,19 @@ def judge_shape(image: Image.Image, scene: Scene, shape: Shape) -> tuple[bool, b
     ground = background_classes(scene, height, width)
     differs = mine & (classes != ground)
     if differs.sum() < 64:
-        return False, False, False
+        return False, False, False, False
     counts = np.bincount(classes[differs], minlength=len(COLOURS))
     found = without_lines(mine & nearer_to(pixels, int(counts.argmax()), ground))
-    kind, overlap = best_kind(found, _box_px(shape, height, width))
+    kind, overlap = best_kind(found, box_px(shape, height, width))
     has_colour = bool(counts.argmax() == colour and counts[colour] >= COLOUR_SHARE * counts.sum())
-    return has_colour, kind == shape.kind and overlap >= LEAST_OVERLAP, is_at_place(found, shape)
+    is_kind = kind == shape.kind and overlap >= LEAST_OVERLAP
+    return has_colour, is_kind, has_size(found, shape), is_at_place(found, shape)
 
 
 def judge(image: Image.Image, scene: Scene) -> Verdict:
     """Compare a picture with the scene that its caption tells of."""
     each = [judge_shape(image, scene, shape) for shape in scene.shapes]
-    colour, kind, place = (all(found[i] for found in each) for i in range(3))
-    return Verdict(judge_background(colour_classes(image), scene), colour, kind, place)
+    return Verdict(judge_background(colour_classes(image), scene), *(all(found[i] for found in each) for i in range(4)))
 
 
 def says_all(text: str, scene: Scene) -> bool:
@@ -251,15 +265,13 @@ def _is_change_made(image: Image.Image, edit: Edit) -> bool:
     if edit.task == "background":
         return judge_background(classes, target)
     if edit.task == "combine":
-        colour, kind, _ = judge_shape(image, target, target.shapes[0])
-        return colour and kind and judge_background(classes, target)
+        return all(judge_shape(image, target, target.shapes[0])) and judge_background(classes, target)
     if edit.task == "remove":
         gone = next(shape for shape in source.shapes if shape not in target.shapes)
         box = ~outside_boxes([gone], height, width)
         return bool((classes == background_classes(target, height, width))[box].mean() >= 0.9)
     new = next(shape for shape in target.shapes if shape not in source.shapes)
-    colour, kind, place = judge_shape(image, target, new)
-    return colour and (edit.task == "colour" or (kind and place))
+    return judge_shape(image, target, new)[0] if edit.task == "colour" else all(judge_shape(image, target, new))
 
 
 def judge_edit(image: Image.Image, edit: Edit) -> EditVerdict:
