@@ -46,6 +46,7 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     """
     from glmimg.cli.batch_report import BatchReport, stop_on_signals
     from glmimg.cli.run import Run
+    from glmimg.cli.world import note_foreign_words
     from glmimg.engine.batch.folder import open_store
     from glmimg.engine.batch.gallery import check_page, write_gallery
     from glmimg.engine.batch.joblist import open_jobs
@@ -63,6 +64,8 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     found = open_jobs(jobs, run.checkpoint, defaults(request, count))
     format_of(Path(f"picture.{schedule.image_format}"))
     report_list(found, run, skip_bad=schedule.skip_bad)
+    said = ((*each.job.scene.forms, each.job.scene.prompt)[0] for each in found.jobs)
+    note_foreign_words(said, run.checkpoint.folder, run.console)
     check_extras((each.job.painting, bool(each.job.scene.sources)) for each in found.jobs)
     store = open_store(output.out or "", make=not output.dry_run)
     if schedule.gallery:

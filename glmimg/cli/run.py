@@ -15,6 +15,7 @@ from glmimg.cli.options import BOTH_SEEDS, Request
 from glmimg.cli.outputs import names_tell_prompt
 from glmimg.cli.progress import ProgressLine
 from glmimg.cli.streams import DASH
+from glmimg.cli.world import note_foreign_words
 from glmimg.engine.complete import complete
 from glmimg.errors import UsageError
 from glmimg.ideas import find_ideas
@@ -69,6 +70,7 @@ class Run:
         if only is not None and "lora" in request.flags:
             check_runs(choice.lora, only)
         checkpoint = resolve(choice.model, choice.revision)
+        note_foreign_words(prompts or [], checkpoint.folder, request.console)
         shelf = SourceShelf([Path(path) for path in request.settings(Sources).source])
         return cls(request, choice, output, checkpoint, shelf)
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from glmimg.demo.train.edits import TASKS, Edit, random_edit, through_a_preset
 from glmimg.demo.train.scene import Scene
-from glmimg.demo.train.speech import random_speech
+from glmimg.demo.train.speech import Spoken, random_speech
 
 from .scorer import held_out_prompts, judge, judge_edit, says_all
 from .spoken import judge_spoken
@@ -23,13 +23,15 @@ WAYS_COUNTED = {"unsaid": 34, "spatial": 33, "chatty": 33}
 
 @dataclass(frozen=True)
 class Case:
-    """One picture to draw: a row of the table, what is asked, and what counts of it (how much is right, how much was asked).
+    """One picture to draw: a row of the table, what is asked, and how much of it is right.
 
-    size: (width, height) in pixels
+    truth: a scene that answers it
+    size:  (width, height) in pixels
     """
 
     row: str
     text: str
+    truth: Scene
     judge: Callable[[Image.Image], Figures]
     sources: tuple[Scene, ...] = ()
     size: tuple[int, int] = SQUARE
@@ -38,18 +40,29 @@ class Case:
 def _judge_prompt(scene: Scene, counts_size: bool, image: Image.Image) -> Figures:
     found = judge(image, scene)
     where = found.shape and found.place and (found.size or not counts_size)
-    return {"both colours": found.background and found.colour, "shape, size, place" if counts_size else "shape, place": where}
+    return {"both colours": found.background and found.colour, f"shape{', size' * counts_size}, place": where}
+
+
+def _judge_spoken(spoken: Spoken, way: str, image: Image.Image) -> Figures:
+    return {"drawn": judge_spoken(image, spoken, way)}
 
 
 def _judge_edit(edit: Edit, image: Image.Image) -> Figures:
     found = judge_edit(image, edit)
-    return {"made": found.is_changed, "kept": found.is_kept, f"{edit.task}: made": found.is_changed, f"{edit.task}: asked": 1}
+    made, kept = found.is_changed, found.is_kept
+    return {
+        "made": made,
+        "kept": kept,
+        f"{edit.task}: made": made,
+        f"{edit.task}: kept": kept,
+        f"{edit.task}: asked": 1,
+    }
 
 
 def prompt_cases(row: str, count: int, size: tuple[int, int] = SQUARE, seed: int = 0) -> Iterator[Case]:
     """Captions that leave nothing open."""
     for text, scene in held_out_prompts(count, seed):
-        yield Case(row, text, partial(_judge_prompt, scene, size != SQUARE), size=size)
+        yield Case(row, text, scene, partial(_judge_prompt, scene, size != SQUARE), size=size)
 
 
 def spoken_cases(counts: dict[str, int], seed: int = 5) -> Iterator[Case]:
@@ -60,7 +73,7 @@ def spoken_cases(counts: dict[str, int], seed: int = 5) -> Iterator[Case]:
             spoken = random_speech(rng, held_out=True, way=way)
             if way != "chatty" or says_all(spoken.text, spoken.scene):
                 count -= 1
-                yield Case(way, spoken.text, lambda image, s=spoken, w=way: {"drawn": judge_spoken(image, s, w)})
+                yield Case(way, spoken.text, spoken.scene, partial(_judge_spoken, spoken, way))
 
 
 def edit_cases(row: str, count: int, presets: bool = False, seed: int = 9) -> Iterator[Case]:
@@ -69,7 +82,7 @@ def edit_cases(row: str, count: int, presets: bool = False, seed: int = 9) -> It
     for at in range(count):
         edit = random_edit(rng, held_out=True, task=TASKS[at % len(TASKS)])
         said = through_a_preset(presets_rng, edit) if presets else edit
-        yield Case(row, said.instruction, partial(_judge_edit, edit), edit.sources)
+        yield Case(row, said.instruction, edit.target, partial(_judge_edit, edit), edit.sources)
 
 
 def word_cases(count: int, seed: int = 5) -> Iterator[Case]:
@@ -77,7 +90,7 @@ def word_cases(count: int, seed: int = 5) -> Iterator[Case]:
     rng = random.Random(seed)
     for _ in range(count):
         spoken = random_speech(rng, held_out=True, way="word")
-        yield Case("words", spoken.text, partial(lambda scene, image: judge_word(image, scene), spoken.scene))
+        yield Case("words", spoken.text, spoken.scene, partial(judge_word, spoken.scene))
 
 
 def all_cases(share: float = 1.0) -> list[Case]:

@@ -61,7 +61,10 @@ def measure(model: str, share: float, steps: int, folder: Path | None = None) ->
         if folder:
             picture.save(folder / f"{number:03}.png")
     if folder:
-        kept = [{"row": case.row, "text": case.text, **case.judge(picture)} for case, picture in zip(cases, pictures, strict=True)]
+        kept = [
+            {"row": case.row, "text": case.text, **case.judge(picture)}
+            for case, picture in zip(cases, pictures, strict=True)
+        ]
         (folder / "cases.json").write_text(json.dumps(kept, indent=1, default=bool))
     seconds = round((time.monotonic() - started) / len(cases), 2)
     how = {"steps": steps, "share": share, "seconds_a_picture": seconds, "threads": torch.get_num_threads()}

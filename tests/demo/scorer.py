@@ -1,8 +1,7 @@
 """Judges pictures by their pixels: does a picture show what its caption says?
 
 The scorer knows the caption's truth (a `Scene`) and nothing of the model. It needs only a callable prompt -> picture
-(`score_prompts`) or instruction, sources -> picture (`score_edits`). A caption that names two shapes counts as right
-only when both are.
+(`score_prompts`). A caption that names two shapes counts as right only when both are.
 """
 
 import random
@@ -14,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from glmimg.demo.train.captions import PLACE_PHRASES, caption
-from glmimg.demo.train.edits import TASKS, Edit, random_edit
+from glmimg.demo.train.edits import Edit
 from glmimg.demo.train.sampling import random_scene
 from glmimg.demo.train.scene import (
     CELL_PX,
@@ -31,7 +30,6 @@ from glmimg.demo.train.scene import (
 )
 
 Draw = Callable[[str], Image.Image]
-DrawEdit = Callable[[str, list[Image.Image]], Image.Image]
 
 BACKGROUND_SHARE = 0.75  # of the pixels outside the shapes' boxes must have the background's colour
 COLOUR_SHARE = 0.5  # of the pixels that differ from the background must have the shape's colour
@@ -243,12 +241,6 @@ def held_out_prompts(count: int = 100, seed: int = 0) -> list[tuple[str, Scene]]
     return prompts
 
 
-def held_out_edits(count: int = 60, seed: int = 0) -> list[Edit]:
-    """Edits that training never drew, the tasks in turn."""
-    rng = random.Random(seed)
-    return [random_edit(rng, held_out=True, task=TASKS[i % len(TASKS)]) for i in range(count)]
-
-
 def score_prompts(draw: Draw, prompts: list[tuple[str, Scene]]) -> dict[str, float]:
     """Counts of right pictures: each aspect, and the two pairs that the goals are set in."""
     verdicts = [judge(draw(text), scene) for text, scene in prompts]
@@ -285,20 +277,3 @@ def judge_edit(image: Image.Image, edit: Edit) -> EditVerdict:
     difference = np.abs(np.asarray(image.convert("RGB"), np.float32) - before).mean(-1)[~changed]
     rest = float(difference.mean()) if difference.size else 0.0
     return EditVerdict(edit.task, _is_change_made(image, edit), rest)
-
-
-def score_edits(draw: DrawEdit, edits: list[Edit], size: tuple[int, int] = (256, 256)) -> dict[str, float]:
-    """Counts of edits whose change was made, and of those that kept the rest; per task as well."""
-    verdicts = []
-    for edit in edits:
-        sources = [draw_scene(source, *size) for source in edit.sources]
-        verdicts.append(judge_edit(draw(edit.instruction, sources), edit))
-    report = {
-        "edits": float(len(verdicts)),
-        "changed": float(sum(v.is_changed for v in verdicts)),
-        "kept": float(sum(v.is_kept for v in verdicts)),
-    }
-    for task in TASKS:
-        mine = [v for v in verdicts if v.task == task]
-        report[f"{task}_changed_of_{len(mine)}"] = float(sum(v.is_changed for v in mine))
-    return report

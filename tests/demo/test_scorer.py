@@ -1,11 +1,17 @@
 """The scorer is honest: true pictures score all, pictures of other captions next to nothing."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from PIL import Image
 
 from glmimg.demo.train.scene import Scene, Shape, draw_scene, is_held_out
+from glmimg.demo.train.speech import Spoken
 
-from .scorer import held_out_edits, held_out_prompts, judge, score_edits, score_prompts
+from .cases import Case, all_cases, tally
+from .scorer import held_out_prompts, judge, score_prompts
+from .spoken import judge_spoken
 
 
 def test_true_pictures_score_all() -> None:
@@ -54,13 +60,69 @@ def test_noise_and_blank_pictures_are_wrong() -> None:
         assert counts["background_and_colour"] == counts["shape_and_place"] == 0
 
 
-def test_true_edits_score_all_and_untouched_sources_none() -> None:
-    edits = held_out_edits(60)
-    answers = iter(edits)
-    counts = score_edits(lambda *_: draw_scene(next(answers).target, 256, 256), edits)
-    assert counts["changed"] == counts["kept"] == 60
-    untouched = score_edits(lambda _, sources: sources[0], edits)
-    assert untouched["changed"] <= 3
+def true_pictures(cases: list[Case]) -> list[Image.Image]:
+    return [draw_scene(case.truth, *case.size) for case in cases]
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    return all_cases(0.08)
+
+
+def test_true_pictures_are_right_in_every_row(cases: list[Case]) -> None:
+    for row, figures in tally(cases, true_pictures(cases)).items():
+        asked = {figures["pictures"], figures.get("letters_asked", figures["pictures"])}
+        assert {figures[name] for name in figures if ":" not in name} == asked, row
+
+
+def test_pictures_of_other_captions_are_wrong_in_every_row(cases: list[Case]) -> None:
+    others = true_pictures([*cases[1:], cases[0]])
+    of_one_size = [(case, other) for case, other in zip(cases, others, strict=True) if other.size == case.size]
+    for row, figures in tally(*map(list, zip(*of_one_size, strict=True))).items():
+        right = [name for name in ("shape, place", "shape, size, place", "drawn", "made", "words") if name in figures]
+        assert figures[right[0]] <= 1, row
+
+
+def test_an_edit_that_does_nothing_is_not_made(cases: list[Case]) -> None:
+    edits = [case for case in cases if case.sources]
+    untouched = tally(edits, [draw_scene(case.sources[0], *case.size) for case in edits])
+    assert all(figures["made"] <= 1 for figures in untouched.values())
+
+
+def test_a_shape_of_another_size_or_a_cell_beside_its_place_is_wrong() -> None:
+    for size in ((256, 256), (512, 256)):
+        scene = Scene("blue", (Shape("circle", "red", "plain", "left"),))
+        picture = draw_scene(scene, *size)
+        assert judge(picture, scene).size and judge(picture, scene).place
+        for other in ("small", "large"):
+            changed = replace(scene, shapes=(replace(scene.shapes[0], size=other),))
+            assert not judge(draw_scene(changed, *size), scene).size
+        moved = Image.new("RGB", size, "blue")
+        moved.paste(picture, (48, 0))
+        assert not judge(moved, scene).place
+
+
+def test_a_part_left_unsaid_may_be_anything_but_what_is_said_may_not() -> None:
+    circle = Shape("circle", "red", "small", "left")
+    spoken = Spoken("a small circle on a blue background", Scene("blue", (circle,)), frozenset({"colour", "place"}))
+
+    def drawn(ground: str = "blue", **changes: str) -> bool:
+        return judge_spoken(draw_scene(Scene(ground, (replace(circle, **changes),)), 256, 256), spoken, "unsaid")
+
+    assert drawn() and drawn(colour="green", place="top right")
+    assert not any((drawn("green"), drawn(kind="star"), drawn(size="large")))
+
+
+def test_shapes_told_by_their_relation_may_not_change_sides() -> None:
+    shapes = Shape("star", "red", "plain", "left"), Shape("square", "white", "plain", "right")
+    beside, changed = (
+        Scene("blue", shapes),
+        Scene("blue", tuple(replace(s, place=p) for s, p in zip(shapes, ("right", "left"), strict=True))),
+    )
+    for words, may_change in (("left of", False), ("next to", True)):
+        spoken = Spoken(f"a red star {words} a white square on a blue background", beside)
+        assert judge_spoken(draw_scene(beside, 256, 256), spoken, "spatial")
+        assert judge_spoken(draw_scene(changed, 256, 256), spoken, "spatial") is may_change
 
 
 def test_held_out_prompts_are_held_out() -> None:

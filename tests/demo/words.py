@@ -41,7 +41,12 @@ def _soft_letters() -> np.ndarray:
 def _sums(values: np.ndarray) -> np.ndarray:
     """Sum over each window of a letter's size."""
     total = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    return total[CELL_PX:, CELL_PX:] - total[:-CELL_PX, CELL_PX:] - total[CELL_PX:, :-CELL_PX] + total[:-CELL_PX, :-CELL_PX]
+    return (
+        total[CELL_PX:, CELL_PX:]
+        - total[:-CELL_PX, CELL_PX:]
+        - total[CELL_PX:, :-CELL_PX]
+        + total[:-CELL_PX, :-CELL_PX]
+    )
 
 
 def likeness(ink: np.ndarray) -> np.ndarray:
@@ -72,7 +77,7 @@ def read_picture(image: Image.Image, background: str) -> list[Letter]:
     return sorted(find_letters(ink), key=lambda letter: (round(letter.top / LINE_PX / 2), letter.left))
 
 
-def judge_word(image: Image.Image, scene: Scene) -> dict[str, float]:
+def judge_word(scene: Scene, image: Image.Image) -> dict[str, float]:
     """Letters asked and those right in their places; the word, right where all are and the picture has no others."""
     found = read_picture(image, scene.background)
     top = word_row(scene, image.height // CELL_PX) * CELL_PX + CELL_PX / 2

@@ -14,6 +14,7 @@ from glmimg.demo.train.progress import load_state
 from glmimg.demo.train.tokenizer import build_processor, save_tokenizers
 from glmimg.demo.train.vae import build_vae
 from glmimg.demo.train.vision import write_vision
+from glmimg.demo.train.world import save_world
 
 TEMPERATURE, TOP_P = 0.6, 0.9
 MODEL_INDEX = {
@@ -58,6 +59,7 @@ def assemble(out: Path, model: Path) -> int:
     vae.bfloat16().save_pretrained(model / "vae")
     build_scheduler().save_pretrained(model / "scheduler")
     save_tokenizers(model)
+    save_world(model)
     _as_the_real_one(model / "processor")
     return sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
 
