@@ -86,7 +86,7 @@ class BatchEngine:
         if outcome.state == "held":
             held.append(outcome.job)
         elif outcome.state == "written":
-            self.count.written(self.bench.shares.get(outcome.job.name))
+            self.count.written(outcome.seconds)
             self._tell(DumpWritten(outcome.job.name, self.count.progress()))
         else:
             self.count.ended(outcome.record)

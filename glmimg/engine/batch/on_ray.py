@@ -78,9 +78,7 @@ class RayEngine(BatchEngine):
             if isinstance(outcome, GlmimgError):
                 raise outcome
             if outcome.record is not None and (seconds := outcome.record.seconds.get("tokens")) is not None:
-                self.bench.shares[outcome.job.name] = seconds
-                yield Outcome(outcome.job, "written")
-                del self.bench.shares[outcome.job.name]
+                yield Outcome(outcome.job, "written", seconds=seconds)
             yield outcome
             self.bench.check_stop()
 
@@ -89,9 +87,8 @@ class RayEngine(BatchEngine):
         import ray
         import ray.data
 
-        place = (
-            self.ledger.store.root if "://" in self.ledger.store.root else str(Path(self.ledger.store.root).absolute())
-        )
+        root = self.ledger.store.root
+        place = root if "://" in root else str(Path(root).absolute())
         common: dict[str, Any] = _resources(self.cluster)
         common["fn_constructor_args"] = (self.stages, scope, place, self.options, self.run_id)
         # Pools of a fixed size. Ray starts dead workers again, and their work, without end; MAX_DEATHS ends it.
@@ -203,7 +200,7 @@ class _Worker:
 
 
 class _TokenWorker(_Worker):
-    """Stage 1 on a cluster: one batch of jobs in, a row a job out, with the job's share of the time."""
+    """Stage 1 on a cluster: one batch of jobs in, a row a job out."""
 
     half: Half = "ar"
 
@@ -215,10 +212,8 @@ class _TokenWorker(_Worker):
             for batch in plan_batches(jobs, alone, len(jobs) or 1):
                 outcomes += self.bench.write(self.engine, batch)
         except GlmimgError as error:
-            return [{"outcome": pickle.dumps(plain(error)), "share": pickle.dumps(None)}]
-        shares = [self.bench.shares.pop(each.job.name, None) for each in outcomes]
-        pairs = zip(outcomes, shares, strict=True)
-        return [{"outcome": pickle.dumps(outcome), "share": pickle.dumps(share)} for outcome, share in pairs]
+            return [{"outcome": pickle.dumps(plain(error))}]
+        return [{"outcome": pickle.dumps(outcome)} for outcome in outcomes]
 
 
 class _PaintWorker(_Worker):
@@ -229,15 +224,9 @@ class _PaintWorker(_Worker):
     def __call__(self, row: Row) -> Row:
         outcome: Outcome | GlmimgError = pickle.loads(row["outcome"])
         if isinstance(outcome, Outcome) and outcome.state == "written":
-            outcome = self._paint(outcome.job, pickle.loads(row["share"]))
+            try:
+                refused = self.refuse_deadly([outcome.job])
+                outcome = refused[0] if refused else self.bench.paint(self.engine, outcome.job, outcome.seconds)
+            except GlmimgError as error:
+                outcome = plain(error)
         return {"outcome": pickle.dumps(outcome)}
-
-    def _paint(self, job: BatchJob, share: float | None) -> Outcome | GlmimgError:
-        """share: of the job in the time of stage 1; None if its dump was there."""
-        if share is not None:
-            self.bench.shares[job.name] = share
-        try:
-            refused = self.refuse_deadly([job])
-            return refused[0] if refused else self.bench.paint(self.engine, job)
-        except GlmimgError as error:
-            return plain(error)

@@ -55,14 +55,14 @@ def plan_batches(jobs: Sequence[BatchJob], alone: set[str], size: int) -> Iterat
 def draw_in_rounds(bench: Workbench, rounds: Iterable[Round], engine: Engine) -> Iterator[Outcome]:
     """One stage after the other on one device."""
     for batches, dumps in rounds:
-        ready = list(dumps)
+        ready = [Outcome(job, "written") for job in dumps]
         for batch in batches:
             for outcome in bench.write(engine, batch):
                 if outcome.state == "written":
-                    ready.append(outcome.job)
+                    ready.append(outcome)
                 yield outcome
-        for job in ready:
-            yield bench.paint(engine, job)
+        for written in ready:
+            yield bench.paint(engine, written.job, written.seconds)
 
 
 def draw_side_by_side(
@@ -77,11 +77,11 @@ def draw_side_by_side(
     batches: for stage 1; dumps: jobs that have theirs already
     raises:  what the first unit of work to fail for good raises, when all have stopped
     """
-    ready: Queue[BatchJob | None] = Queue()
+    ready: Queue[Outcome | None] = Queue()
     results: Results = Queue()
     failed = threading.Event()
     for job in dumps:
-        ready.put(job)
+        ready.put(Outcome(job, "written"))
 
     def write() -> None:
         try:
@@ -90,15 +90,15 @@ def draw_side_by_side(
                     for outcome in bench.write(writer, batch):
                         results.put(outcome)
                         if outcome.state == "written":
-                            ready.put(outcome.job)
+                            ready.put(outcome)
         finally:
             for _ in painters:
                 ready.put(None)
 
     def paint(engine: Engine) -> None:
         with engine:
-            while (job := ready.get()) is not None and not failed.is_set():
-                results.put(bench.paint(engine, job))
+            while (written := ready.get()) is not None and not failed.is_set():
+                results.put(bench.paint(engine, written.job, written.seconds))
 
     works: list[Callable[[], None]] = [write, *(partial(paint, engine) for engine in painters)]
     for work in works:

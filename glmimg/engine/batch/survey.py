@@ -16,8 +16,6 @@ from glmimg.engine.batch.ledger import Entry, Ledger
 from glmimg.engine.batch.store import Stamp
 from glmimg.errors import BadDump, BadImage, OutputError
 from glmimg.image_io import read_provenance
-from glmimg.metadata import FORMATS
-from glmimg.pictures import opened
 from glmimg.text import counted
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import parse_dump
@@ -160,19 +158,11 @@ def read_own_dump(job: BatchJob, ledger: Ledger) -> TokenDump:
 def check_own_picture(job: BatchJob, ledger: Ledger) -> None:
     """Refuse a picture that does not say whose it is, or is damaged (BadImage), or is another job's (OutputError)."""
     name = ledger.store.place(job.picture)
-    made = read_provenance(Path(name), check_picture(job, ledger))
-    weights = (made.model.fingerprint, tuple(made.changes))
-    if made.job.drawn != job.job.drawn or weights != (ledger.model.fingerprint, ledger.model.changes):
-        raise OutputError(f"{name} is a picture of another job or model")
-
-
-def check_picture(job: BatchJob, ledger: Ledger) -> bytes:
-    """The picture of a job, whoever's it is. Raises BadImage (exit 3) for one that is missing or damaged."""
-    name = ledger.store.place(job.picture)
     try:
         data = ledger.store.read(job.picture)
     except OSError as error:
         raise BadImage(name, f"cannot be read: {error.strerror or error}") from error
-    with opened(name, data, formats=FORMATS) as image:
-        image.verify()
-    return data
+    made = read_provenance(Path(name), data)
+    weights = (made.model.fingerprint, tuple(made.changes))
+    if made.job.drawn != job.job.drawn or weights != (ledger.model.fingerprint, ledger.model.changes):
+        raise OutputError(f"{name} is a picture of another job or model")

@@ -40,11 +40,13 @@ class Outcome:
 
     written: its dump is on disk; painted, failed: it ended, with a record
     held:    another process works on it; gone: another process finished it
+    seconds: its share of stage 1, if its dump was written in this unit
     """
 
     job: BatchJob
     state: Literal["written", "painted", "failed", "held", "gone"]
     record: Record | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,6 @@ class Workbench:
     ledger: Ledger
     options: BatchOptions
     stopping: bool = False
-    shares: dict[str, float] = field(default_factory=dict)
-    """Seconds of stage 1 for each job whose dump was written here and whose picture is not."""
-
     stale: set[str] = field(default_factory=set)
     """Files that may be overwritten: of no use, and the batch's own or anybody's with `force`."""
 
@@ -110,8 +109,8 @@ class Workbench:
                     outcomes.append(Outcome(job, "gone" if state == "done" else "written"))
             return [*outcomes, *(self._write(engine, missing) if missing else ())]
 
-    def paint(self, engine: Engine, job: BatchJob) -> Outcome:
-        """Stage 2 for one job whose dump is there. Raises as `write`."""
+    def paint(self, engine: Engine, job: BatchJob, seconds: float | None) -> Outcome:
+        """Stage 2 for one job whose dump is there. Raises as `write`. seconds: as in the outcome of `write`"""
         self.check_stop()
         with self.store.claim(job.name) as mine:
             if not mine:
@@ -121,39 +120,38 @@ class Workbench:
                 state = self._state(job)
                 if state == "done":
                     return Outcome(job, "gone")
-                return self._done(job, None, None) if state == "found" else self._paint(engine, job)
+                return self._done(job, None, None) if state == "found" else self._paint(engine, job, seconds)
             except BaseException as error:
                 self._raise_fatal(job, error)
                 return self.fail(job, failure_text(error))
 
     def _write(self, engine: Engine, jobs: Sequence[BatchJob]) -> list[Outcome]:
         """A batch that fails is halved until the job that fails stands alone."""
-        error = self._try_write(engine, jobs)
-        if error is None:
-            return [Outcome(job, "written") for job in jobs]
+        share = self._try_write(engine, jobs)
+        if not isinstance(share, BaseException):
+            return [Outcome(job, "written", seconds=share) for job in jobs]
         if len(jobs) == 1:
-            return [self.fail(jobs[0], failure_text(error))]
+            return [self.fail(jobs[0], failure_text(share))]
         half = len(jobs) // 2
         self.check_stop()
         return [*self._write(engine, jobs[:half]), *self._write(engine, jobs[half:])]
 
-    def _try_write(self, engine: Engine, jobs: Sequence[BatchJob]) -> BaseException | None:
-        """What went wrong, without the frames that still hold the memory a retry needs."""
+    def _try_write(self, engine: Engine, jobs: Sequence[BatchJob]) -> float | BaseException:
+        """Seconds a job, or what went wrong, without the frames that still hold the memory a retry needs."""
         try:
             engine.tokens()
             started = time.perf_counter()
             dumps = list(engine.write([TokenWork(job.job, part=self._part(job.dump, job.job)) for job in jobs]))
-            share = round((time.perf_counter() - started) / len(jobs), 3)
+            seconds = time.perf_counter() - started
             for job, dump in zip(jobs, dumps, strict=True):
                 self.store.write(job.dump, dump.to_json().encode(), replace=job.dump in self.stale)
                 self._forget(job.dump)
-                self.shares[job.name] = share
         except BaseException as error:
             self._raise_fatal(jobs[0], error)
             return error.with_traceback(None)
-        return None
+        return round(seconds / len(jobs), 3)
 
-    def _paint(self, engine: Engine, job: BatchJob) -> Outcome:
+    def _paint(self, engine: Engine, job: BatchJob, share: float | None) -> Outcome:
         dump = read_own_dump(job, self.ledger)
         engine.painter()
         started = time.perf_counter()
@@ -163,7 +161,7 @@ class Workbench:
             format_of(Path(job.picture)), metadata=self.options.metadata, quality=self.options.quality
         )
         self.store.write(job.picture, written, replace=job.picture in self.stale)
-        return self._done(job, self.shares.pop(job.name, dump.stats.seconds), seconds)
+        return self._done(job, dump.stats.seconds if share is None else share, seconds)
 
     def _part(self, name: str, job: Job, **what: Any) -> Part | None:
         """Where work for a file is left unfinished; None where it cannot be. Raises OutputError for another's file."""
