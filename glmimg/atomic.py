@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import stat
 import tempfile
@@ -33,9 +34,19 @@ def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> None:
         raise WriteError(path, error.strerror or str(error)) from error
 
 
+def clear_killed(path: Path) -> None:
+    """Remove what a process left that was killed while it wrote `path`. Nobody else may be writing it now."""
+    for part in path.parent.glob(f"{glob.escape(_beginning(path))}????????.part"):
+        part.unlink(missing_ok=True)
+
+
+def _beginning(path: Path) -> str:
+    """Of the name of its temporary files."""
+    return f".{os.fsencode(path.name)[:NAME_BYTES].decode(errors='ignore')}."
+
+
 def _put(path: Path, data: bytes, replace: bool) -> None:
-    begin = os.fsencode(path.name)[:NAME_BYTES].decode(errors="ignore")
-    handle, name = tempfile.mkstemp(prefix=f".{begin}.", suffix=".part", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=_beginning(path), suffix=".part", dir=path.parent)
     part = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:

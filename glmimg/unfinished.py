@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from glmimg.atomic import write_atomically
+from glmimg.atomic import clear_killed, write_atomically
 from glmimg.choice import ModelChoice
 from glmimg.errors import BadInput, OutputError, WriteError
 from glmimg.events import Noted, Watch
@@ -131,8 +131,9 @@ class Part:
         write_atomically(self.path, save(tensors, {HEADER: header}))
 
     def clear(self) -> None:
-        """Its output is there."""
+        """Its output is there: remove it, and what a kill cut off while it was written."""
         self.path.unlink(missing_ok=True)
+        clear_killed(self.path)
 
 
 def read_unfinished(path: Path) -> Unfinished:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
+from glmimg.ar.static_decoder import StaticDecoder
 from glmimg.choice import ModelChoice
 from glmimg.engine.complete import complete
 from glmimg.engine.engine import Engine
@@ -107,7 +108,21 @@ def test_tokens_go_on_from_where_a_process_was_killed(
         again = [read_dump(order.dump_path) for order in orders if order.dump_path]
         assert [dump.grids for dump in again] == [dump.grids for dump in whole]
         assert rows > 1 or again[0].stats.forward_passes == whole[0].stats.forward_passes
-        assert not any(part.path.exists() for part in parts)
+        assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*.part"))
+
+
+def test_tokens_of_the_static_pass_go_on(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pass that is captured and compiled on a card, here as it is, with prompts of two lengths side by side."""
+    stage = desk.engine.tokens()
+    static = StaticDecoder(stage.model, compile=False)  # type: ignore[attr-defined]
+    monkeypatch.setattr(stage, "_decoder", lambda prompts, count, read=(): static.start(prompts, count, read) or static)
+    first, second = jobs_of(desk, 2)
+    longer = second.model_copy(update={"scene": second.scene.model_copy(update={"prompt": "a tree in the rain"})})
+    whole = write(desk, [Order(job) for job in (first, longer)])
+    orders = [Order(job, tmp_path / f"{n}.tokens.json") for n, job in enumerate((first, longer))]
+    parts = [part for order in orders if (part := order.part(desk.engine.stages.model))]
+    kill(lambda: write(desk, orders), parts, 20)
+    assert [each.dump.grids for each in write(desk, orders)] == [each.dump.grids for each in whole]
 
 
 def test_an_edits_tokens_go_on(desk: Desk, tmp_path: Path) -> None:
