@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -105,21 +105,29 @@ class Part:
         left = read_unfinished(self.path) if holds_unfinished(self.path) else None
         return left.done if left is not None and left.work == self.work.work else None
 
-    def take(self, device: torch.device, dtype: torch.dtype, watch: Watch) -> Unfinished | None:
-        """The work as it was left, its tensors on the device; None if there is nothing to go on from here."""
+    def take(
+        self, device: torch.device, dtype: torch.dtype, fits: Callable[[Unfinished], bool], watch: Watch
+    ) -> Unfinished | None:
+        """The work as it was left, its tensors on the device; None if there is nothing to go on from here.
+
+        fits: whether a state is one that the stage can go on from
+        """
         if self.done is None:
             return None
         left = read_unfinished(self.path)
         if left.where != _where(device, dtype):
             watch(Noted(f"{self.path} was left on {left.where}: its work is begun again"))
             return None
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        tensors = load_file(self.path)
-        if left.sha256 != _hash(tensors):
-            watch(Noted(f"{self.path} is damaged: its work is begun again"))
-            return None
-        return left.model_copy(update={"state": _unpack(left.state, tensors, device)})
+        with suppress(SafetensorError, LookupError, TypeError, ValueError, AttributeError):
+            tensors = load_file(self.path)
+            found = left.model_copy(update={"state": _unpack(left.state, tensors, device)})
+            if left.sha256 == _hash(tensors) and fits(found):
+                return found
+        watch(Noted(f"{self.path} is damaged: its work is begun again"))
+        return None
 
     def leave(self, device: torch.device, dtype: torch.dtype, state: dict[str, Any], **how_far: Any) -> None:
         """Write what there is. state: of tensors, lists and what JSON has. Raises WriteError (exit 1)."""

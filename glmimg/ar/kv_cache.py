@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -35,11 +35,15 @@ SHARE_OF_FREE_MEMORY = 0.5
 """The rest is for weights read meanwhile, activations and everybody else."""
 
 
+def head_dim(config: Any) -> int:
+    """Of a text model's attention."""
+    return getattr(config, "head_dim", None) or int(config.hidden_size // config.num_attention_heads)
+
+
 def rows_that_fit(model: GlmImageForConditionalGeneration, length: int) -> int:
     """Rows of `length` tokens to draw at once, at least 1: as many as pay, as far as their keys and values fit."""
     config = model.config.text_config
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * head_dim * model.dtype.itemsize
+    per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * head_dim(config) * model.dtype.itemsize
     logits = 16 * 4 * config.vision_vocab_size  # and the copies that sampling makes of them
     held = free_bytes(model.device) * SHARE_OF_FREE_MEMORY // (length * per_token + logits)
     return max(1, min(MOST_ROWS, int(held)))

@@ -100,10 +100,10 @@ class ARStage:
             each = zip(jobs, prompts, rows, strict=True)
             return [self._dump(job, Grid.several(shapes, ids), stats, prompt) for job, prompt, ids in each]
 
-        underway = Underway(works, prompts, drawing, self.model, self.placement, watch)
+        underway = Underway(works, prompts, sampler, drawing, self.model, self.placement, watch)
         begun = [_flat(work.begun.grids) for work in works if work.begun is not None]
         known = torch.tensor(begun or [()] * len(jobs), dtype=torch.int64, device=self.model.device)
-        known = underway.go_on(sampler, known)
+        known = underway.go_on(known)
         if preview and drawing.count >= preview:
             watch(PreviewWritten(tuple(dumps(grids[:1]))))
         recital = Recital(sampler, known, [False] * known.shape[1], stream_moves=True)

@@ -7,6 +7,7 @@ all its numbers, and those of the tokens that are there are drawn and dropped in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,11 +16,13 @@ from transformers import DynamicCache
 from glmimg.ar.decode_loop import Decoder
 from glmimg.ar.drawing import Drawing
 from glmimg.ar.jacobi import Row
+from glmimg.ar.kv_cache import head_dim
 from glmimg.ar.prompt import ARPrompt
 from glmimg.ar.sampling import TokenSampler
 from glmimg.events import Watch
 from glmimg.runtime.device import Placement
 from glmimg.tokens.change import TokenWork
+from glmimg.unfinished import Unfinished
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration
@@ -32,30 +35,49 @@ class Underway:
         self,
         works: Sequence[TokenWork],
         prompts: Sequence[ARPrompt],
+        sampler: TokenSampler,
         drawing: Drawing,
         model: GlmImageForConditionalGeneration,
         placement: Placement,
         watch: Watch,
     ) -> None:
-        self.works, self.prompts, self.drawing, self.model, self.placement = works, prompts, drawing, model, placement
+        self.works, self.prompts, self.sampler, self.drawing = works, prompts, sampler, drawing
+        self.model, self.placement = model, placement
         self.recited = sum(grid.height * grid.width for grid in works[0].begun.grids) if works[0].begun else 0
-        left = [work.part.take(placement.device, placement.dtype, watch) for work in works if work.part is not None]
-        begun = [each for each in left if each is not None]
+        begun = []
+        for work, prompt in zip(works, prompts, strict=True):
+            fits = partial(self._fits, prompt)
+            left = work.part and work.part.take(placement.device, placement.dtype, fits, watch)
+            begun += [left] if left else []
         together = len(begun) == len(works) and len({each.done for each in begun}) == 1
         self.begun = begun if together else []
         self.decoder: Decoder | None = None
         self.rows: Sequence[Row] = ()
         self.marks: list[tuple[int, dict[str, Any]]] = []
 
-    def go_on(self, sampler: TokenSampler, known: torch.Tensor) -> torch.Tensor:
+    def _fits(self, prompt: ARPrompt, left: Unfinished) -> bool:
+        """Whether what was left is of this prompt: its shapes, and codes that there are."""
+        config, state = self.model.config.text_config, left.state
+        rows, read = 2 * config.num_hidden_layers, prompt.input_ids.shape[1] + left.done - 1
+        has_drafts = self.sampler.sampling.ar_method == "jacobi"
+        mean, resting = state["window"] if has_drafts else (1.0, 0)
+        codes = [*state["tokens"].tolist(), *(state["drafts"] if has_drafts else ())]
+        return (
+            0 < left.done == len(state["tokens"]) <= sum(shape.cells for _, shape in self.drawing.grids)
+            and state["kv"].shape == (rows // 2, 2, config.num_key_value_heads, read, head_dim(config))
+            and all(type(code) is int and 0 <= code < self.sampler.codebook_size for code in codes)
+            and (type(mean), type(resting)) == (float, int)
+        )
+
+    def go_on(self, known: torch.Tensor) -> torch.Tensor:
         """The tokens there are, [rows, count]: those left, with streams and drawing as they were, else the `known`."""
         if not self.begun:
             return known
         tokens = torch.stack([each.state["tokens"] for each in self.begun]).to(known.device)
-        sampler.drawn = tokens.shape[1]
+        self.sampler.drawn = tokens.shape[1]
         like = torch.empty(len(tokens), self.model.config.text_config.vision_vocab_size, device=known.device)
-        for _ in range(sampler.drawn):
-            sampler.noise(like)
+        for _ in range(self.sampler.drawn):
+            self.sampler.noise(like)
         self.drawing.go_on(tokens, self.begun[0].seconds, self.begun[0].passes)
         return tokens
 

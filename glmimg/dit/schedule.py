@@ -41,6 +41,17 @@ def solver_state(solver: Any) -> dict[str, Any]:
     return {name: [*value] if isinstance(value, list) else value for name, value in found.items()}
 
 
+def is_state(state: dict[str, Any], shape: torch.Size, done: int) -> bool:
+    """Whether it is latents of this shape and a `solver_state` after so many steps."""
+    values = [each for value in state.values() for each in (value if isinstance(value, list) else [value])]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return (
+        (state["latents"].shape, state["_step_index"]) == (shape, done)
+        and all(value is None or type(value) in (int, float, torch.Tensor) for value in values)
+        and all(tensor.shape == shape or tensor.numel() == 1 for tensor in tensors)
+    )
+
+
 def restore_solver(solver: Any, state: dict[str, Any]) -> None:
     """Let a solver that was prepared for the same steps go on from `solver_state`."""
     for name in REMEMBERED:

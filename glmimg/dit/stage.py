@@ -10,7 +10,7 @@ from glmimg.dit.blocks import BlockRunner, captured_runner, one_batch_runner, pl
 from glmimg.dit.conditioning import Conditioning, embed_glyphs, prepare_conditioning
 from glmimg.dit.denoise import denoise
 from glmimg.dit.parts import DecoderParts
-from glmimg.dit.schedule import restore_solver, set_timesteps, solver_state, switch_scheduler
+from glmimg.dit.schedule import is_state, restore_solver, set_timesteps, solver_state, switch_scheduler
 from glmimg.dit.sources import SourceReader
 from glmimg.dit.stepcache import cached_runner
 from glmimg.dit.vae import decode_latents
@@ -22,7 +22,7 @@ from glmimg.runtime.finite import FiniteCheck
 from glmimg.runtime.layout import Layout
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump
-from glmimg.unfinished import Part, kept
+from glmimg.unfinished import Part, Unfinished, kept
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,9 +74,13 @@ class DiTStage:
         run_blocks = self._runner(painting, len(timesteps))
         place, done = (latents.device, latents.dtype), 0
         mark: tuple[int, dict[str, Any]] = 0, {}
-        if painting.cache is None and part is not None and (left := part.take(*place, watch)) is not None:
+
+        def fits(left: Unfinished) -> bool:
+            return left.done <= len(timesteps) and is_state(left.state, latents.shape, left.done)
+
+        if painting.cache is None and part is not None and (left := part.take(*place, fits, watch)) is not None:
             done, latents = left.done, left.state["latents"]
-            restore_solver(scheduler, left.state["solver"])
+            restore_solver(scheduler, left.state)
 
         def leave() -> None:
             if painting.cache is None and part is not None and mark[0]:
@@ -87,7 +91,7 @@ class DiTStage:
         with kept(leave, watch) as look:
             for number, latents in enumerate(steps, start=done + 1):
                 finite.look(latents, number)
-                mark = number, {"latents": latents, "solver": solver_state(scheduler)}
+                mark = number, {"latents": latents, **solver_state(scheduler)}
                 watch(StepDone(number, len(timesteps)))
                 look()
         finite.check()

@@ -170,7 +170,10 @@ def test_what_is_damaged_or_of_another_machine_is_begun_again(desk: Desk, tmp_pa
     found = read_unfinished(part.path)
     tensors = load_file(part.path)
     (whole,) = write(desk, [Order(order.job)])
+    impossible = {**found.state, "drafts": [10**6]}
     for changed, header in (
+        ({}, found.model_copy(update={"state": impossible})),
+        ({}, found.model_copy(update={"state": {}})),
         ({"tensor00": tensors["tensor00"] + 1}, found),
         ({}, found.model_copy(update={"where": "cuda bf16"})),
     ):
