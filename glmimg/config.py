@@ -13,13 +13,14 @@ from pydantic import ValidationError
 from glmimg.atomic import write_atomically
 from glmimg.choice import Ideas, ModelChoice, Output, Sources
 from glmimg.engine.batch.settings import Cluster, Schedule
+from glmimg.engine.http.settings import Serving
 from glmimg.errors import BadConfig, UsageError, WriteError
 from glmimg.home import VARIABLE, config_path
 from glmimg.knob import knobs
 from glmimg.request import JOB, check_values, partial, problem_of
 from glmimg.settings_file import near_names, parse_mapping, read_text, written
 
-MODELS = (*JOB, Ideas, ModelChoice, Sources, Output, Schedule, Cluster)
+MODELS = (*JOB, Ideas, ModelChoice, Sources, Output, Schedule, Cluster, Serving)
 """The models whose knobs may have a default of one's own."""
 
 

@@ -35,6 +35,7 @@ PANELS = {
     "Machine": {
         "models": "Models on this machine: list, pull, rm, check, plan.",
         "gallery": "Make a page of a folder's pictures.",
+        "serve": "Draw for other programs, over HTTP.",
         "presets": "Presets: list, show, save; a bare NAME is shown.",
         "history": "Show what was drawn here, the latest last.",
         "config": "Defaults of your own: path, show, set, unset.",

@@ -262,6 +262,12 @@ class CheckpointStages:
             self.checkpoint, at, watch, shelf=self.shelf, layout=layout, with_encoder=sources, compile=compile_it
         )
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether a batch of stage 1 changes none of its members."""
+        placement = self._memory["ar"].placement
+        return placement.device.type == "cpu" and placement.precision == "fp32"
+
     def both_fit(self, scope: Scope) -> bool:
         if self.stays or self.choice.memory != "auto":
             return self.stays

@@ -14,6 +14,7 @@ import pytest
 from glmimg.choice import Ideas, ModelChoice, Output, Sources
 from glmimg.cli.commands import COMMANDS, LazyCommand
 from glmimg.engine.batch.settings import Cluster, Schedule
+from glmimg.engine.http.settings import Serving
 from glmimg.job import Painting, Sampling, Scene
 from glmimg.knob import knobs
 from tests.generate import keywords
@@ -76,6 +77,7 @@ COMMON_WORDS = {
         "engine",
         "address",
         "gallery",
+        "http",
         "as_json",
         "history",
         "literal",
@@ -300,7 +302,7 @@ def test_a_command_has_few_parameters_of_its_own(file: str, command: ast.Functio
 
 def test_a_knob_is_at_home_in_few_files() -> None:
     files = {path: path.read_text() for path in modules() if "train" not in path.parts and path.name != "keywords.py"}
-    for model in (Scene, Sampling, Painting, Ideas, ModelChoice, Sources, Output, Schedule, Cluster):
+    for model in (Scene, Sampling, Painting, Ideas, ModelChoice, Sources, Output, Schedule, Cluster, Serving):
         for declared in knobs(model):
             if declared.name not in COMMON_WORDS:
                 named = [str(path.relative_to(PACKAGE)) for path, text in files.items() if declared.name in text]

@@ -1,0 +1,124 @@
+"""`glmimg serve`: the same two stages for other programs, over HTTP."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from glmimg.choice import ModelChoice, Output
+from glmimg.cli.options import Request, only, takes
+from glmimg.engine.http.settings import Serving
+
+if TYPE_CHECKING:
+    from glmimg.cli.console import Console
+    from glmimg.cli.run import Run
+
+KEY_BYTES = 4096
+
+
+@takes(Serving, ModelChoice, only(Output, "as_json", "quiet", "verbose"))
+def serve(request: Request) -> None:
+    """Draw for other programs, over HTTP.
+
+    Speaks the image endpoints of OpenAI's API, and has a page at / to try it with.
+
+    \b
+    Examples:
+      glmimg serve --model demo
+      glmimg serve --http 0.0.0.0:8000 --api-key-file key.txt
+    """
+    from glmimg.cli.run import Run
+
+    serving = request.settings(Serving)
+    check_installed()
+    host, port = read_address(serving.http)
+    key = read_key(serving.api_key_file)
+    check_open(host, key)
+    run = Run.open(request)
+    run.stages.check("ar", "dit")
+    with listen(host, port) as listener:
+        shown = f"[{host}]" if ":" in host else host or "0.0.0.0"
+        address = f"http://{shown}:{listener.getsockname()[1]}"
+        run.console.result(address, {"url": address, "model": run.checkpoint.id})
+        serve_on(listener, run, serving, key)
+
+
+def serve_on(listener: socket.socket, run: Run, serving: Serving, key: str | None) -> None:
+    """Answer requests until the process is told to end."""
+    import uvicorn
+
+    from glmimg.engine.http.opening import opened_server
+
+    rows, console = run.choice.rows, run.console
+    with opened_server(run.stages, run.checkpoint, serving, key, rows, lambda error: _report(console, error)) as app:
+        config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def read_address(text: str) -> tuple[str, int]:
+    """Host and port of `HOST:PORT`, `[HOST]:PORT` or `:PORT`. Raises UsageError (exit 2)."""
+    from glmimg.errors import UsageError
+
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isascii() or not port.isdecimal() or int(port[:6]) > 65535:
+        raise UsageError(f"--http {text}: not of the form HOST:PORT", "For example --http 127.0.0.1:8000.")
+    return host.strip("[]"), int(port)
+
+
+def read_key(name: str | None) -> str | None:
+    """The key that a file holds. Raises BadInput (exit 3)."""
+    from glmimg.errors import BadInput
+    from glmimg.files import open_regular
+
+    if name is None:
+        return None
+    hint = "Write the key into it: one line of visible ASCII."
+    with open_regular(Path(name), BadInput, "key file") as file:
+        raw = file.read(KEY_BYTES + 1).strip()
+    key = raw.decode("ascii", errors="replace")
+    if not key or len(raw) > KEY_BYTES or not all("!" <= char <= "~" for char in key):
+        raise BadInput(name, "holds no key", hint)
+    return key
+
+
+def check_open(host: str, key: str | None) -> None:
+    """Refuse to let other machines in without a key. Raises UsageError (exit 2)."""
+    from glmimg.engine.http.guard import is_loopback
+    from glmimg.errors import UsageError
+
+    if key is None and not is_loopback(host):
+        hint = "Give a file that holds one: --api-key-file key.txt"
+        raise UsageError(f"--http {host or '0.0.0.0'}: other machines reach this address, so it needs a key", hint)
+
+
+def check_installed() -> None:
+    """Raises UsageError (exit 2) without the libraries of the extra."""
+    from importlib.util import find_spec
+
+    from glmimg.errors import UsageError
+
+    if missing := [name for name in ("starlette", "uvicorn", "python_multipart") if find_spec(name) is None]:
+        raise UsageError(f"glmimg serve needs {', '.join(missing)}", "Install it: pip install 'glmimg[serve]'")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket at an address. Raises UsageError (exit 2) for one that cannot be had."""
+    from glmimg.errors import UsageError
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UsageError(f"--http {host}:{port}: {error.strerror or error}", "Choose another port.") from error
+
+
+def _report(console: Console, error: BaseException) -> None:
+    """A bug of ours, as the program says it elsewhere: in one line, in full with -v."""
+    import traceback
+
+    from glmimg.errors import GlmimgError
+
+    console.error(GlmimgError(f"{type(error).__name__}: {error}", "This is a bug in glmimg; -v shows where."))
+    if console.verbose:
+        console.note("".join(traceback.format_exception(error)))

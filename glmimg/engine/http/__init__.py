@@ -1,0 +1,1 @@
+"""The two stages for other programs, over HTTP, in the form OpenAI's clients speak."""

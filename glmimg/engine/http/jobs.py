@@ -1,0 +1,124 @@
+"""From what a client asks for to the jobs that are drawn, with every check before anything is."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from glmimg.engine.complete import complete, complete_painting
+from glmimg.engine.dumps import check_fingerprint
+from glmimg.engine.http.asking import KNOBS, MOST_SOURCES, Asked, read_knobs
+from glmimg.engine.http.refusal import Refusal, refusal_of
+from glmimg.engine.memory import check_extras
+from glmimg.errors import BadInput, GlmimgError
+from glmimg.grid import preview_shape
+from glmimg.job import Job, Painting, Size, SourceRef
+from glmimg.knob import knobs
+from glmimg.request import layer_of, merge
+from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.sources import SourceShelf
+from glmimg.text import excerpt
+from glmimg.tokens.dump import TokenDump
+from glmimg.tokens.dump_file import check_fits_model, parse_dump
+from glmimg.tokens.painting import check_has_grid
+
+OTHERS = ("dall-e", "gpt-image", "chatgpt-image", "glm-image", "glmimg")
+"""Beginnings of models' names that clients send whatever serves them."""
+
+
+MOST_FILES = 1000
+"""Source pictures kept on disk while the server runs."""
+
+
+@dataclass
+class Jobs:
+    """Makes jobs for one checkpoint.
+
+    shelf:   where both stages find the sources of edits
+    largest: a picture that may be asked for
+    """
+
+    checkpoint: Checkpoint
+    shelf: SourceShelf
+    largest: Size
+    _folder: TemporaryDirectory[str] = field(default_factory=lambda: TemporaryDirectory(prefix="glmimg-"))
+    _files: OrderedDict[str, Path] = field(default_factory=OrderedDict)
+
+    def of(self, asked: Asked, fields: Mapping[str, Any], sources: Sequence[SourceRef]) -> list[Job]:
+        """`n` jobs with seeds that count on. Raises Refusal (400), GlmimgError."""
+        self._check_model(asked.model)
+        given = {**read_knobs(fields), "prompt": asked.prompt, "size": asked.wanted_size(self.largest)}
+        first = complete(given, self.checkpoint, sources)
+        self._check_size(first.scene.size)
+        preview_shape(first.scene.size.cells)
+        check_extras([(first.painting, bool(sources))])
+        return [
+            first.again(seed=first.sampling.seed + offset, dit_seed=given.get("dit_seed")) for offset in range(asked.n)
+        ]
+
+    def take(self, pictures: Sequence[bytes]) -> list[SourceRef]:
+        """Prepare source pictures, in their order. Raises Refusal (400) that says which one is unfit."""
+        if len(pictures) > MOST_SOURCES:
+            raise Refusal(400, f"{len(pictures)} source pictures, and at most {MOST_SOURCES} are read", "image")
+        return [self._take(data, f"source {number}") for number, data in enumerate(pictures, start=1)]
+
+    def painting_of(self, raw: bytes, said: Mapping[str, str]) -> tuple[TokenDump, Job]:
+        """A dump that was sent, and the job that paints it as it is meant to be unless knobs say otherwise.
+
+        raises: Refusal (400), BadDump
+        """
+        dump = parse_dump(raw, "the dump")
+        check_has_grid(dump, "the dump", "target")
+        check_fits_model(dump, "the dump", codebook_size=self.checkpoint.decoder_codebook_size)
+        check_fingerprint(dump, "the dump", self.checkpoint)
+        if dump.sources:
+            raise Refusal(400, "dumps of edits name files of another machine and are not painted here")
+        self._check_size(dump.size)
+        own = {each.name for each in knobs(Painting)} & KNOBS
+        given = merge(read_knobs({name: said[name] for name in own & said.keys()}), layer_of(*dump.job_parts))
+        painting = complete_painting(given, dump.seed, dump.size)
+        check_extras([(painting, False)])
+        return dump, dump.job(painting)
+
+    def close(self) -> None:
+        """Remove what was sent."""
+        self._folder.cleanup()
+
+    def _take(self, data: bytes, name: str) -> SourceRef:
+        """A picture on the shelf, under a name that says nothing of this machine."""
+        path = self._file(data)
+        try:
+            prepared = self.shelf.take(path, self.checkpoint.source_bounds)
+        except BadInput as error:
+            raise Refusal(400, f"{name}: {error.reason}", "image") from error
+        except GlmimgError as error:
+            raise refusal_of(error, "image") from error
+        return prepared.ref.model_copy(update={"path": f"{name.replace(' ', '-')}.png"})
+
+    def _file(self, data: bytes) -> Path:
+        """A picture as a file, from which the shelf reads again what it had no room for. The oldest are removed."""
+        name = hashlib.sha256(data).hexdigest()
+        if name not in self._files:
+            path = Path(self._folder.name) / name
+            path.write_bytes(data)
+            self._files[name] = path
+        self._files.move_to_end(name)
+        while len(self._files) > MOST_FILES:
+            self._files.popitem(last=False)[1].unlink(missing_ok=True)
+        return self._files[name]
+
+    def _check_model(self, name: str) -> None:
+        own = self.checkpoint.id.lower()
+        if name and name.lower() not in (own, own.rpartition("/")[2]) and not name.lower().startswith(OTHERS):
+            known = f"there is no model {excerpt(name, 60)!r} here, but {excerpt(self.checkpoint.id)}"
+            raise Refusal(404, known, "model", "model_not_found")
+
+    def _check_size(self, size: Size) -> None:
+        if math.prod(size) > math.prod(self.largest):
+            raise Refusal(400, f"size {size} is larger than {self.largest}, the most that is drawn here", "size")

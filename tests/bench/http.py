@@ -1,0 +1,195 @@
+"""The server under load and under nonsense: `python -m tests.bench.http [--requests 200] [--fuzz 10000]`.
+
+200 requests of 16 clients over HTTP, against `glmimg batch` of the same jobs (the demo, steps as given), and requests
+made of mutated parts thrown at stages without weights. Prints JSON, and writes it to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import io
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from tests.http.serving import serve_model, serve_stubs
+
+PATHS = ("/v1/images/generations", "/v1/images/edits", "/tokens", "/decode", "/v1/models", "/images/x", "/nowhere")
+KINDS = ("application/json", "multipart/form-data", "multipart/form-data; boundary=x", "text/plain", "\u00ff", "")
+NAMES = (
+    *("prompt", "n", "size", "seed", "steps", "guidance", "scheduler", "drop", "image", "image[]", "images", "mask"),
+    *(
+        "response_format",
+        "output_format",
+        "output_compression",
+        "stream",
+        "partial_images",
+        "model",
+        "preset",
+        "source",
+    ),
+)
+WORDS = ("", "a", "0", "-1", "1e9", "NaN", "64x64", "999999x1", "../../etc/passwd", "/dev/zero", "file:///etc/passwd")
+ODD: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    -1,
+    10**30,
+    1.5,
+    [],
+    {},
+    [[]],
+    "\0",
+    "\ud800",
+    "x" * 30_000,
+    {"image_url": 1},
+)
+TRACES = re.compile(r'Traceback|File "|\.py|site-packages')
+EXPECTED = {200, 400, 403, 404, 405, 408, 413, 429, 499, 503}
+
+
+def load(requests: int, clients: int, steps: int) -> dict[str, Any]:
+    """What came of many requests at once, and how fast, against a batch of the same jobs."""
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = Path(folder, "jobs.jsonl")
+        lines = [{"prompt": f"a red circle {seed % 7}", "seed": seed, "steps": steps} for seed in range(requests)]
+        jobs.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        out = Path(folder, "out")
+        command = [sys.executable, "-m", "glmimg", "batch", str(jobs), "-m", "demo", "-o", str(out), "-q"]
+        started = time.perf_counter()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        batch = time.perf_counter() - started
+        wanted = {pixels(path.read_bytes()) for path in out.rglob("*.png")}
+
+    def draw(line: dict[str, Any]) -> tuple[int, int, str]:
+        answer = httpx.post(f"{address}/v1/images/generations", json=line, timeout=None).json()
+        datum = answer["data"][0]
+        return line["seed"], datum["seed"], pixels(base64.b64decode(datum["b64_json"]))
+
+    with serve_model("demo") as address, ThreadPoolExecutor(clients) as threads:
+        draw(lines[0])  # the batch's time holds its loading too, which is left out here
+        started = time.perf_counter()
+        drawn = list(threads.map(draw, lines))
+        served = time.perf_counter() - started
+        stages = httpx.get(f"{address}/metrics").text
+    return {
+        "requests": requests,
+        "clients": clients,
+        "lost": requests - len(drawn),
+        "mixed up": sum(asked != answered or pixel not in wanted for asked, answered, pixel in drawn),
+        "seconds over http": round(served, 2),
+        "seconds of batch, loading included": round(batch, 2),
+        "throughput of batch": round(batch / served, 3),
+        "stage seconds": [line for line in stages.splitlines() if line.startswith("glmimg_stage")],
+    }
+
+
+def pixels(data: bytes) -> str:
+    """A hash of a picture's pixels."""
+    return hashlib.sha256(Image.open(io.BytesIO(data)).convert("RGB").tobytes()).hexdigest()
+
+
+def fuzz(count: int, seed: int = 0) -> dict[str, Any]:
+    """What hostile requests were answered with. faults: statuses nobody expects, and tracebacks."""
+    chance, statuses, faults, bugs = random.Random(seed), Counter[int](), list[str](), list[BaseException]()
+    with (
+        serve_stubs(None, report=bugs.append, max_body=1) as address,
+        httpx.Client(base_url=address, timeout=30) as client,
+    ):
+        for number in range(count):
+            request = client.build_request(**made(chance))
+            answer = client.send(request)
+            statuses[answer.status_code] += 1
+            if answer.status_code not in EXPECTED or TRACES.search(answer.text):
+                faults.append(f"{number}: {request.method} {request.url} {answer.status_code} {answer.text[:200]}")
+        alive = client.get("/health").json()
+    return {
+        "requests": count,
+        "statuses": {str(status): statuses[status] for status in sorted(statuses)},
+        "faults": faults[:20],
+        "bugs": [repr(bug) for bug in bugs[:20]],
+        "still waiting": alive["waiting"],
+    }
+
+
+def made(chance: random.Random) -> dict[str, Any]:
+    """A request of parts that may make sense."""
+    fields = {name: value(chance) for name in chance.sample(NAMES, chance.randrange(1, 7))}
+    if chance.random() < 0.7:
+        fields |= {"prompt": "a", "size": "64x64"}
+    request: dict[str, Any] = {
+        "method": chance.choice(("POST", "POST", "POST", "GET", "PUT")),
+        "url": chance.choice(PATHS),
+    }
+    way = chance.randrange(4)
+    if way == 0:
+        request["data"] = {name: str(each).encode(errors="replace")[:30_000] for name, each in fields.items()}
+    elif way == 1:
+        texts = {name: str(each).encode(errors="replace").decode()[:1000] for name, each in fields.items()}
+        request |= {
+            "data": texts,
+            "files": [(chance.choice(("image", "image[]", "x")), (chance.choice(WORDS) or "a", bytes_of(chance)))],
+        }
+    else:
+        raw = json.dumps(fields).encode()
+        if way == 3:
+            raw = spoiled(raw, chance)
+        request |= {"content": raw, "headers": {"content-type": chance.choice(KINDS).encode("latin-1")}}
+    return request
+
+
+def value(chance: random.Random) -> Any:
+    """Something to put into a field."""
+    return chance.choice(WORDS) if chance.random() < 0.5 else chance.choice(ODD)
+
+
+def bytes_of(chance: random.Random) -> bytes:
+    """A picture, a spoiled one, or noise."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(buffer, format="PNG")
+    return chance.choice((buffer.getvalue(), spoiled(buffer.getvalue(), chance), chance.randbytes(50), b""))
+
+
+def spoiled(raw: bytes, chance: random.Random) -> bytes:
+    """Bytes cut, changed or doubled somewhere."""
+    at = chance.randrange(len(raw) + 1)
+    return chance.choice((raw[:at], raw[:at] + chance.randbytes(3) + raw[at:], raw + raw, raw[:at] + b"[" * 5000))
+
+
+def main() -> None:
+    """Run both, print and keep what came of it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--requests", type=int, default=200)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--fuzz", type=int, default=10_000)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    found: dict[str, Any] = {}
+    if given.fuzz:
+        found["fuzz"] = fuzz(given.fuzz)
+    if given.requests:
+        found["load"] = load(given.requests, given.clients, given.steps)
+    text = json.dumps(found, indent=1) + "\n"
+    sys.stdout.write(text)
+    if given.out:
+        given.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
