@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Any
 import uvicorn
 
 from glmimg.choice import ModelChoice
+from glmimg.cli.serve import listen
 from glmimg.engine.http.opening import opened_server
 from glmimg.engine.http.settings import Serving
 from glmimg.engine.stages import CheckpointStages
@@ -24,7 +24,7 @@ from tests.batch.stubs import StubStages, stub_checkpoint
 @contextmanager
 def serve(app: Any) -> Iterator[str]:
     """The address of an application while it is served."""
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = listen("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", access_log=False, lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
