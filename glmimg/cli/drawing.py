@@ -30,7 +30,7 @@ def draw_jobs(run: Run, jobs: Sequence[Job], file: Layer | None = None) -> None:
     drafts, sheet = place_drafts(jobs, run.output), Sheet.of(run, jobs)
     others = [*(draft.path for draft in drafts), *([sheet.path] if sheet else [])]
     orders = place_orders(jobs, run.output, others=others)
-    files = dict.fromkeys(path for order in orders for path in (order.picture_path, order.dump_path))
+    files = [path for order in orders for path in (order.picture_path, order.dump_path)]
     if only_planned(run, jobs, [*files, *others], file=file):
         return
     report_seeds(jobs, run.console)
@@ -78,10 +78,7 @@ def place_orders(
         dumps = outputs.name_outputs(output.tokens_out, names, ".tokens.json")
     elif not output.no_tokens:
         dumps = [path and outputs.dump_path_beside(path) if not outputs.is_device(path) else None for path in pictures]
-    if output.preview_out is None:  # the engine draws tokens once that several jobs share
-        shared: dict[object, Path | None] = {}
-        dumps = [shared.setdefault(job.stage_one, dump) for job, dump in zip(jobs, dumps, strict=True)]
-    written = [path for path in [*pictures, *dict.fromkeys(dumps)] if path is not None]
+    written = [path for path in [*pictures, *dumps] if path is not None]
     outputs.check_results(written, output, others)
     return [Order(*each) for each in zip(jobs, dumps, pictures, strict=True)]
 

@@ -24,7 +24,7 @@ class Draft:
 
     def shows(self, dump: TokenDump) -> bool:
         """Whether a dump holds this job's preview."""
-        return self.job.scene == dump.scene and self.job.sampling.seed == dump.seed
+        return self.job.stage_one == (dump.scene, dump.drawn_with)
 
 
 def draw_with_drafts(desk: Desk, orders: Sequence[Order], drafts: Sequence[Draft]) -> Iterator[Painted]:
@@ -32,7 +32,7 @@ def draw_with_drafts(desk: Desk, orders: Sequence[Order], drafts: Sequence[Draft
 
     The desk's engine holds both stages: the decoder paints drafts while stage 1 writes.
     """
-    engine, wanted, works = desk.engine, list(drafts), list[Future[None]]()
+    engine, works = desk.engine, list[Future[None]]()
     watch = engine.watch
     engine.stages.check("ar", "dit")
     desk.files.take(draft.path for draft in drafts)
@@ -50,9 +50,7 @@ def draw_with_drafts(desk: Desk, orders: Sequence[Order], drafts: Sequence[Draft
             watch(event)
             if isinstance(event, PreviewWritten):
                 for dump in event.dumps:
-                    draft = next(each for each in wanted if each.shows(dump))
-                    wanted.remove(draft)
-                    works.append(threads.submit(paint, dump, draft))
+                    works.extend(threads.submit(paint, dump, draft) for draft in drafts if draft.shows(dump))
 
         engine.watch = listen
         written = list(desk.write(orders, then_paint=True))

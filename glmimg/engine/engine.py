@@ -5,6 +5,7 @@ It knows nothing of files. Whoever wants results on disk goes through `orders`, 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -55,9 +56,24 @@ class Engine:
     def write(self, works: Sequence[TokenWork], *, then_paint: bool = False) -> Iterator[TokenDump]:
         """Stage 1: the dump of each work, in order; a batch is yielded when it is whole.
 
+        Works that differ in their painting alone have their tokens drawn once.
+
         then_paint: stage 2 follows, so its files are read ahead in the background
         raises: ModelUnfit (exit 4), OutOfMemory (exit 5), BadImage (exit 3) for a source that is gone
         """
+        left = Counter(work.job.stage_one for work in works)
+        firsts = {work.job.stage_one: work for work in reversed(works)}
+        drawn = self._draw([work for work in works if firsts[work.job.stage_one] is work], then_paint)
+        dumps: dict[object, TokenDump] = {}
+        for tokens, work in ((work.job.stage_one, work) for work in works):
+            dump = dumps[tokens] if tokens in dumps else dumps.setdefault(tokens, next(drawn))
+            left[tokens] -= 1
+            if not left[tokens]:
+                del dumps[tokens]
+            yield dump.model_copy(update={"painting": work.job.painting})
+        next(drawn, None)  # to its end
+
+    def _draw(self, works: Sequence[TokenWork], then_paint: bool) -> Iterator[TokenDump]:
         number = 0
         with self._reading_ahead(then_paint):
             for _, group in groupby(works, key=lambda work: work.kind):

@@ -99,18 +99,11 @@ class Desk:
     quality: int = QUALITY
 
     def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
-        """Both stages: every dump, then every picture, yielded when it is on disk. Raises as `write` and `paint`.
-
-        Jobs that differ in their painting alone have their tokens drawn once, into the dump of the first.
-        """
+        """Both stages: every dump, then every picture, yielded when it is on disk. Raises as `write` and `paint`."""
         self.engine.stages.check("ar", "dit")
         check_extras((order.job.painting, bool(order.job.scene.sources)) for order in orders)
-        firsts: dict[object, Order] = {}
-        for order in orders:
-            firsts.setdefault(order.job.stage_one, order)
-        written = self.write(list(firsts.values()), then_paint=True)
-        dumps = {each.order.job.stage_one: each.dump for each in written}
-        yield from self.paint(Written(order, dumps[order.job.stage_one]).to_paint() for order in orders)
+        written = list(self.write(orders, then_paint=True))
+        yield from self.paint(each.to_paint() for each in written)
 
     def write(self, orders: Sequence[Order], *, then_paint: bool = False) -> Iterator[Written]:
         """Stage 1. Yields each dump when it is on disk. then_paint: stage 2 follows.

@@ -316,3 +316,14 @@ def test_a_full_disk_while_recording_leaves_no_torn_line(tmp_path: Path, monkeyp
         store.add_result(b'{"b": 2, "long": "enough to be cut"}')
     monkeypatch.undo()
     assert (tmp_path / "out" / "results.jsonl").read_bytes() == b'{"a": 1}\n'
+
+
+def test_jobs_that_differ_in_their_painting_have_their_tokens_drawn_once(
+    draw: Callable[..., Run], tmp_path: Path
+) -> None:
+    lines = [{"prompt": "a cat", "sweep": "guidance=1,2,3", "seed": 4}, {"prompt": "a dog", "seed": 5}]
+    run = draw("".join(json.dumps(line) + "\n" for line in lines))
+    assert [record.status for record in run.records] == ["done"] * 4
+    assert sorted((tmp_path / "log").read_text().split()) == sorted(
+        ["tokens", "4", "tokens", "5", *["picture", "4"] * 3, "picture", "5"]
+    )

@@ -108,7 +108,7 @@ def test_commands_that_start_from_a_file(glmimg: Glmimg, tiny: Path, tmp_path: P
 def test_a_sweep_is_planned(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
     plan = planned(glmimg, "t2i", "a {red|blue} cat", "--sweep", "steps=2,3", "-m", tiny, "-o", tmp_path / "x.png")
     assert plan["settings"]["steps"] == {"value": [2, 3], "from": "--sweep"}
-    made = {"x-1.png", "x-2.png", "x-3.png", "x-4.png", "x-1.tokens.json", "x-3.tokens.json", "x-sheet.png"}
+    made = {f"x-{number}.{ending}" for number in (1, 2, 3, 4) for ending in ("png", "tokens.json")} | {"x-sheet.png"}
     assert {Path(name).name for name in plan["files"]} == made
 
 
