@@ -19,8 +19,8 @@ from glmimg.text import counted
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
+    from glmimg.engine.batch.folder import Store
     from glmimg.engine.batch.ledger import Ledger, Record
-    from glmimg.engine.batch.store import Store
     from glmimg.engine.batch.survey import Survey
     from glmimg.engine.stages import Needs
 

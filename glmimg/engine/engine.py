@@ -22,7 +22,7 @@ from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import free_host_bytes
 from glmimg.runtime.readahead import ReadAhead
 from glmimg.runtime.release import is_out_of_memory, release_memory
-from glmimg.tokens.change import Reading, Redraw, TokenWork
+from glmimg.tokens.change import TokenWork
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.painting import as_target
 from glmimg.unfinished import Part
@@ -91,17 +91,9 @@ class Engine:
         image = self._run("dit", lambda stage: stage.paint(drawn, painting, self.watch, part))
         return Picture(image, self.stages.provenance(dump, painting, grid), dump)
 
-    def redraw(self, redraw: Redraw) -> TokenDump:
-        """Part of a dump drawn anew. Raises as `write`."""
-        return self._run_tokens(lambda stage: stage.redraw(redraw, self.watch))
-
-    def score(self, dump: TokenDump) -> TokenDump:
-        """The dump with every token's log-probability under this model. Raises as `write`."""
-        return self._run_tokens(lambda stage: stage.score(dump))
-
-    def encode(self, reading: Reading) -> TokenDump:
-        """A picture's own tokens. Raises as `write`."""
-        return self._run_tokens(lambda stage: stage.encode(reading))
+    def change(self, work: Callable[[TokenStage], TokenDump]) -> TokenDump:
+        """A dump that stage 1 makes in another way than by `write`: redrawn, scored, encoded. Raises as `write`."""
+        return self._run_tokens(work)
 
     def tokens(self) -> TokenStage:
         """Stage 1, loaded."""

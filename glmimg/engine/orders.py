@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +12,7 @@ from glmimg.engine.engine import Engine
 from glmimg.engine.failing import kept_on_failure
 from glmimg.engine.memory import check_extras
 from glmimg.engine.output_files import OutputFiles
-from glmimg.engine.stages import ModelId
+from glmimg.engine.stages import ModelId, TokenStage
 from glmimg.events import JobStarted, Saved
 from glmimg.grid import Role
 from glmimg.image_io import Picture
@@ -160,21 +159,25 @@ class Desk:
         self.files.take(path for _, path in redraws)
         for number, (redraw, path) in enumerate(redraws, start=1):
             self.engine.watch(JobStarted("tokens", number, len(redraws)))
-            yield self._one(partial(self.engine.redraw, redraw), path)
+
+            def draw(stage: TokenStage, redraw: Redraw = redraw) -> TokenDump:
+                return stage.redraw(redraw, self.engine.watch)
+
+            yield self._one(draw, path)
 
     def encode(self, reading: Reading, path: Path | None) -> TokenDump:
         """A picture's own tokens, on disk at its path. Raises as `write`."""
-        return self._one(partial(self.engine.encode, reading), path)
+        return self._one(lambda stage: stage.encode(reading), path)
 
     def score(self, dump: TokenDump, path: Path | None) -> TokenDump:
         """A dump with the log-probability of every token, on disk at its path. Raises as `write`."""
-        return self._one(partial(self.engine.score, dump), path)
+        return self._one(lambda stage: stage.score(dump), path)
 
-    def _one(self, draw: Callable[[], TokenDump], path: Path | None) -> TokenDump:
+    def _one(self, draw: Callable[[TokenStage], TokenDump], path: Path | None) -> TokenDump:
         self.engine.stages.check("ar")
         self.files.take([path])
         with kept_on_failure([], if_none="This is begun again as a whole."):
-            return self._save_dump(draw(), path)
+            return self._save_dump(self.engine.change(draw), path)
 
     def _save_dump(self, dump: TokenDump, path: Path | None) -> TokenDump:
         if self.embed:

@@ -10,16 +10,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from glmimg.atomic import write_atomically
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.store import RESULTS, Stamp, Store
+from glmimg.engine.batch.store import RESULTS, Stamp
 from glmimg.errors import DeviceLost, OutputError, WriteError
 from glmimg.files import hash_file, local_path
 
 if TYPE_CHECKING:
     from filelock import FileLock
+
+    from glmimg.engine.batch.remote import RemoteStore
+
+Store: TypeAlias = "FolderStore | RemoteStore"
+"""A place to keep files in. All names are plain file names."""
 
 HIDDEN = ".glmimg"
 """Folder for locks inside the output folder; it holds nothing a finished batch needs."""
@@ -83,38 +88,48 @@ class FolderStore:
 
     @property
     def root(self) -> str:
+        """What `open_store` opens it by."""
         return str(self.folder)
 
     def stamps(self) -> dict[str, Stamp]:
+        """Of every file there."""
         if not self.folder.exists():
             return {}
         with os.scandir(self.folder) as entries:
             return {entry.name: _stamp(entry.stat()) for entry in entries if entry.is_file()}
 
     def exists(self, name: str) -> bool:
+        """Whether a file is there, whole."""
         return (self.folder / name).is_file()
 
     def stamp(self, name: str) -> Stamp:
+        """Of one file. Raises OSError."""
         return _stamp((self.folder / name).stat())
 
     def read(self, name: str) -> bytes:
+        """A whole file. Raises OSError."""
         return (self.folder / name).read_bytes()
 
     def write(self, name: str, data: bytes, *, replace: bool = False) -> None:
+        """A file, whole or not at all. Raises WriteError (exit 1); NameTaken without `replace` where one is there."""
         with self._writing:
             write_atomically(self.folder / name, data, replace=replace)
 
     def hashes(self, job: BatchJob) -> dict[str, str]:
+        """SHA-256 of a job's `picture` and `tokens`; empty where telling it would mean fetching them."""
         names = {"picture": job.picture, "tokens": job.dump}
         return {what: hash_file(self.folder / name) for what, name in names.items()}
 
     def local(self, name: str) -> Path | None:
+        """The file's path, where it has one: only there unfinished work is left."""
         return self.folder / name
 
     def place(self, name: str) -> str:
+        """What a person calls the file: a path or a URI."""
         return str(self.folder / name)
 
     def read_results(self) -> Iterator[bytes]:
+        """Result lines that were not read before, oldest first, each whole."""
         path = self.folder / RESULTS
         if not path.is_file():
             return
@@ -127,6 +142,7 @@ class FolderStore:
                 yield line
 
     def add_result(self, line: bytes) -> None:
+        """Append a result line, on disk when this returns. Raises WriteError (exit 1)."""
         path = self.folder / RESULTS
         try:
             with self._lock(".results"), path.open("a+b") as file:
@@ -145,6 +161,7 @@ class FolderStore:
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
+        """Hold a job for this process as long as the context lasts; False if somebody else holds it."""
         from filelock import Timeout
 
         tried = self.folder / HIDDEN / f"{name}.tried"
@@ -172,6 +189,7 @@ class FolderStore:
             lock.release()
 
     def deaths(self) -> dict[str, int]:
+        """How often a process died while it held a job, by job."""
         found: dict[str, int] = {}
         for tried in (self.folder / HIDDEN).glob("*.tried"):
             with contextlib.suppress(FileNotFoundError):
@@ -179,6 +197,7 @@ class FolderStore:
         return found
 
     def forgive(self, name: str) -> None:
+        """Forget that processes died while they held this job."""
         (self.folder / HIDDEN / f"{name}.tried").unlink(missing_ok=True)
 
     @contextmanager

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glmimg.engine.batch.folder import FolderStore, open_store
+from glmimg.engine.batch.folder import FolderStore, Store, open_store
 from glmimg.engine.batch.ledger import Record
-from glmimg.engine.batch.store import Store
 from glmimg.errors import BadImage, OutputError
 from glmimg.files import open_regular
 from glmimg.image_io import read_provenance

@@ -15,8 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from glmimg import __version__
+from glmimg.engine.batch.folder import Store
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.store import Store
 from glmimg.engine.stages import ModelId
 from glmimg.job import Job
 

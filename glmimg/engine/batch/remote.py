@@ -27,7 +27,7 @@ LINES_A_PART = 100
 
 
 class RemoteStore:
-    """A folder of an fsspec file system. uri: as a person writes it; path: as the file system does."""
+    """A folder of an fsspec file system, as `FolderStore`. uri: as a person writes it; path: as that system does."""
 
     def __init__(self, uri: str, files: Any, path: str) -> None:
         self.uri = uri.rstrip("/")

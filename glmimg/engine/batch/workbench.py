@@ -16,10 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from glmimg.engine.batch.folder import open_store
+from glmimg.engine.batch.folder import Store, open_store
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, Record
-from glmimg.engine.batch.store import Store
 from glmimg.engine.batch.survey import Found, State, look, read_own_dump
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import AR_BATCH, Stages
