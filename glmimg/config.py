@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from glmimg.atomic import write_atomically
 from glmimg.choice import Ideas, ModelChoice, Output, Sources
 from glmimg.engine.batch.settings import Cluster, Schedule
 from glmimg.engine.http.settings import Serving
-from glmimg.errors import BadConfig, UsageError, WriteError
-from glmimg.home import VARIABLE, config_path
+from glmimg.errors import BadConfig, UsageError
+from glmimg.home import VARIABLE, config_path, write_own
 from glmimg.knob import knobs
 from glmimg.request import JOB, check_values, partial, problem_of
 from glmimg.settings_file import near_names, parse_mapping, read_text, written
@@ -64,32 +63,20 @@ def _known(name: str) -> str:
 
 
 def _change(name: str, line: str) -> Path:
-    path = config_path()
-    before = config_text()
+    path, before = config_path(), config_text()
     _parse(path, before)
     after = _with_line(before, name, line)
     _parse(path, after)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(path, error.strerror or str(error)) from error
-    write_atomically(path, after.encode())
+    write_own(path, after)
     _read.cache_clear()
     return path
 
 
 def _with_line(text: str, name: str, line: str) -> str:
     """The text of a config file with this line for the key, where the key stands, else at the end."""
-    root = yaml.compose(text)
-    for key, value in root.value if root is not None else ():
-        if key.value == name:
-            start, end = key.start_mark.index, value.end_mark.index
-            if not text[start:end].endswith("\n") and (not line or "\n" not in text[end:]):
-                end += len(text[end:].partition("\n")[0]) + 1
-            elif line and not text[start:end].endswith("\n"):
-                line = line.rstrip("\n")  # a comment behind the value stays there
-            return text[:start] + line + text[end:]
-    return text + ("\n" if text and not text.endswith("\n") else "") + line
+    text += "\n" if text and not text.endswith("\n") else ""
+    stands = re.compile(rf"^{name}[ \t]*:.*\n(?:[ \t-].*\n)*", re.MULTILINE)
+    return stands.sub(lambda _: line, text) if stands.search(text) else text + line
 
 
 @cache

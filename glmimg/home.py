@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from glmimg.atomic import write_atomically
+from glmimg.errors import WriteError
+
 VARIABLE = "GLMIMG_CONFIG"
 
 
@@ -20,3 +23,12 @@ def config_path() -> Path:
 def beside(name: str) -> Path:
     """A file or folder in the config file's folder, whether it is there or not."""
     return config_path().parent / name
+
+
+def write_own(path: Path, text: str) -> None:
+    """Write a file of that folder, which is made where there is none. Raises WriteError (exit 1)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(path, error.strerror or str(error)) from error
+    write_atomically(path, text.encode())

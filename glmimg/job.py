@@ -287,6 +287,10 @@ class Job(BaseModel):
         self.painting.check_drop(self.scene.size.cells)
         return self
 
+    def value(self, name: str) -> Any:
+        """What it says of a knob, or of its prompt."""
+        return next(getattr(part, name) for part in (self.scene, self.sampling, self.painting) if hasattr(part, name))
+
     @property
     def stage_one(self) -> tuple[Scene, Sampling]:
         """What of the job decides its tokens."""

@@ -11,9 +11,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from glmimg.atomic import write_atomically
-from glmimg.errors import BadPreset, OutputError, UsageError, WriteError
-from glmimg.home import beside
+from glmimg.errors import BadPreset, OutputError, UsageError
+from glmimg.home import beside, write_own
 from glmimg.request import Partial, job_form, merge, problem_of
 from glmimg.settings_file import near_names, read_mapping, read_text, written
 
@@ -40,10 +39,8 @@ class PresetStack:
     presets: tuple[Preset, ...] = ()
 
     def origin(self, knob: str, names: Sequence[str]) -> str:
-        """The name, of those the stack was loaded by, of the preset that decides a knob."""
-        return next(
-            name for name, each in zip(reversed(names), reversed(self.presets), strict=True) if knob in each.values
-        )
+        """The name, of those the stack was loaded by, of the preset that decides a knob; empty for none."""
+        return ["", *(name for name, each in zip(names, self.presets, strict=True) if knob in each.values)][-1]
 
     @property
     def values(self) -> dict[str, Any]:
@@ -97,11 +94,7 @@ def save_preset(name: str, fields: Mapping[str, Any], *, force: bool = False) ->
     _checked(path, fields)
     if path.exists() and not force:
         raise OutputError(f"{path} exists already", "Overwrite it with --force, or choose another name.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(path, error.strerror or str(error)) from error
-    write_atomically(path, written(fields).encode())
+    write_own(path, written(fields))
     return path
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from glmimg.engine.expect import expect
 from glmimg.engine.stages import Scope
 from glmimg.ideas import parse_sweep
 from glmimg.job import DroppedCells, Job, Scene
-from glmimg.knob import Settings, knobs
+from glmimg.knob import knobs
 from glmimg.request import JOB, Layer
 from glmimg.runtime.checkpoint import HALVES, Half
 from glmimg.settings_file import plain
@@ -22,9 +22,6 @@ from glmimg.settings_file import plain
 if TYPE_CHECKING:
     from rich.table import Table
 
-PARTS: dict[Any, Callable[[Job], Settings]] = dict(
-    zip(JOB, (lambda job: job.scene, lambda job: job.sampling, lambda job: job.painting), strict=True)
-)
 WHAT: dict[Half, str] = {"ar": "tokens", "dit": "pictures"}
 SHOWN = 8
 """Values of a knob that people are shown where jobs differ in it."""
@@ -73,9 +70,9 @@ def settings_of(run: Run, jobs: Sequence[Job], file: Layer | None) -> dict[str, 
     for model in (*JOB, ModelChoice):
         default_size = "the source" if model is Scene and jobs[0].scene.sources else "the checkpoint"
         unsaid = {"random, reported": "random", "the model's": default_size, "--seed": "--seed"}
-        parts = [run.choice] if model is ModelChoice else [PARTS[model](job) for job in jobs]
         for each in knobs(model):
-            values = list(dict.fromkeys(getattr(part, each.name) for part in parts))
+            said = [getattr(run.choice, each.name)] if model is ModelChoice else [job.value(each.name) for job in jobs]
+            values = list(dict.fromkeys(said))
             shown = [value.region if isinstance(value, DroppedCells) else plain(value) for value in values]
             origin = origins.get(each.name) or unsaid.get(each.knob.default or "", "the default")
             found[each.name] = {"value": shown[0] if len(shown) == 1 else shown, "from": origin}

@@ -99,19 +99,14 @@ class Request:
         flags, environment, config = self._given(models)
         presets = load_stack(self.presets)
         layers = ranked(flags=flags, environment=environment, preset=presets.values, config=config, file=file)
-        words: dict[str, Callable[[Declared], str]] = {
-            "flags": lambda each: each.flag,
-            "environment": lambda each: each.variable,
-            "preset": lambda each: f"preset {presets.origin(each.name, self.presets)}",
-            "config": lambda each: str(config_path()),
-            "file": lambda each: "the file",
-        }
-        found = {
-            each: next((name for name, layer in layers.items() if layer.get(each.name) is not None), None)
-            for model in models
-            for each in knobs(model)
-        }
-        return {each.name: words[name](each) for each, name in found.items() if name}
+        found: dict[str, str] = {}
+        for each in (each for model in models for each in knobs(model)):
+            words = {"flags": each.flag, "environment": each.variable, "config": str(config_path()), "file": "the file"}
+            words["preset"] = f"preset {presets.origin(each.name, self.presets)}"
+            setter = next((name for name, layer in layers.items() if layer.get(each.name) is not None), None)
+            if setter is not None:
+                found[each.name] = words[setter]
+        return found
 
     def _layers(self, models: tuple[type[Settings], ...], **more: Any) -> dict[str, Any]:
         flags, environment, config = self._given(models)

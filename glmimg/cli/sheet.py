@@ -50,31 +50,26 @@ class Sheet:
 
     def write(self, desk: Desk) -> None:
         """Put the sheet on disk and say where. Raises OutputError (exit 2), WriteError (exit 1)."""
-        from glmimg.engine.contact_sheet import Layout, contact_sheet
+        from glmimg.engine.contact_sheet import contact_sheet
 
-        varying = [name for name in ("prompt", *self.swept, "seed") if len({value(job, name) for job in self.jobs}) > 1]
+        varying = [name for name in ("prompt", *self.swept, "seed") if len({job.value(name) for job in self.jobs}) > 1]
         across = self.swept[-1] if self.swept else "seed" if "prompt" in varying else ""
         down = [name for name in varying if name != across]
         rows: dict[tuple[Any, ...], list[int]] = {}
         for number, job in enumerate(self.jobs):
-            rows.setdefault(tuple(value(job, name) for name in down), []).append(number)
+            rows.setdefault(tuple(job.value(name) for name in down), []).append(number)
         order = [number for row in rows.values() for number in row]
-        layout = Layout()
+        names: tuple[list[str], list[str]] = [], []
         if across:
-            names = [", ".join(named(self.jobs[row[0]], name) for name in down) for row in rows.values()]
-            layout = Layout(names, [named(self.jobs[number], across) for number in order[: len(order) // len(rows)]])
+            names[0].extend(", ".join(named(self.jobs[row[0]], name) for name in down) for row in rows.values())
+            names[1].extend(named(self.jobs[number], across) for number in order[: len(order) // len(rows)])
         labels = [f"seed {self.jobs[number].sampling.seed}" for number in order]
         desk.files.take([self.path])
-        desk.files.write(self.path, contact_sheet([self.thumbnails[each] for each in order], labels, layout=layout))
+        desk.files.write(self.path, contact_sheet([self.thumbnails[each] for each in order], labels, names=names))
         self.run.console.result(str(self.path), {"sheet": str(self.path)})
-
-
-def value(job: Job, name: str) -> Any:
-    """What a job says of a knob, or of its prompt."""
-    return next(getattr(part, name) for part in (job.scene, job.sampling, job.painting) if hasattr(part, name))
 
 
 def named(job: Job, name: str) -> str:
     """The same as a row or a column is called."""
-    text = str(value(job, name))
+    text = str(job.value(name))
     return f"{name} {text}" if name != "prompt" else text if len(text) <= LONGEST else text[:LONGEST] + "..."

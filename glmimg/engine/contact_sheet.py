@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,22 +24,18 @@ THUMBNAIL = 320
 """Longest side in pixels at which a draft stands on the sheet."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Where pictures stand on a sheet: row by row, a square of them unless rows and columns have names."""
-
-    rows: Sequence[str] = ()
-    columns: Sequence[str] = ()
-
-
 def contact_sheet(
-    drafts: Sequence[Image], labels: Sequence[str], description: str = "", layout: Layout = Layout()
+    drafts: Sequence[Image],
+    labels: Sequence[str],
+    description: str = "",
+    names: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> bytes:
     """The sheet as the bytes of a PNG file.
 
     drafts: pictures, row by row
     labels: what stands under each
-    description:   goes into the file, for `description_on`
+    description: goes into the file, for `description_on`
+    names:  of its rows and of its columns; without, it is a square
     """
     from PIL import Image, ImageDraw, ImageFont
     from PIL.PngImagePlugin import PngInfo
@@ -48,10 +43,11 @@ def contact_sheet(
     thumbnails = [thumbnail_of(draft) for draft in drafts]
     width, height = (max(each.size[side] for each in thumbnails) for side in (0, 1))
     font = ImageFont.load_default(14)
-    across = len(layout.columns) or math.ceil(math.sqrt(len(drafts)))
+    rows, columns = names
+    across = len(columns) or math.ceil(math.sqrt(len(drafts)))
     down = math.ceil(len(drafts) / across)
-    margin = GAP + round(max([font.getlength(name) + GAP for name in layout.rows], default=0))
-    top = GAP + (LABEL if layout.columns else 0)
+    margin = GAP + round(max([font.getlength(name) + GAP for name in rows], default=0))
+    top = GAP + (LABEL if columns else 0)
     sheet = Image.new("RGB", (margin + across * (width + GAP), top + down * (height + LABEL + GAP)), "white")
     write = ImageDraw.Draw(sheet)
     places = [
@@ -60,9 +56,9 @@ def contact_sheet(
     for (left, above), thumbnail, label in zip(places, thumbnails, labels, strict=False):
         sheet.paste(thumbnail, (left, above))
         write.text((left, above + height + 2), label, fill="black", font=font)
-    for (left, _), name in zip(places, layout.columns, strict=False):
+    for (left, _), name in zip(places, columns, strict=False):
         write.text((left, GAP), name, fill="black", font=font)
-    for (_, above), name in zip(places[::across], layout.rows, strict=False):
+    for (_, above), name in zip(places[::across], rows, strict=False):
         write.text((GAP, above + height // 2), name, fill="black", font=font)
     chunks = PngInfo()
     chunks.add_text(CHUNK, description)

@@ -44,7 +44,7 @@ def test_a_default_of_ones_own_is_kept_and_read(glmimg: Glmimg, tiny: Path, tmp_
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ("# mine\nsteps: 3  # few\nseed: 4\n", "# mine\nsteps: 9  # few\nseed: 4\n"),
+        ("# mine\nsteps: 3  # few\n# and\nseed: 4\n", "# mine\nsteps: 9\n# and\nseed: 4\n"),
         ("seed: 4\nsteps: 3", "seed: 4\nsteps: 9\n"),
         ("seed: 4", "seed: 4\nsteps: 9\n"),
         ("# nothing yet\n", "# nothing yet\nsteps: 9\n"),

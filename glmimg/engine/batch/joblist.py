@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from filecmp import cmp
 from functools import cache
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from glmimg.choice import Ideas
 from glmimg.engine.batch.lines import BadLine, JobLine, problem_text, read_lines
@@ -26,10 +26,11 @@ from glmimg.engine.naming import slug
 from glmimg.errors import BadInput, BadJobs, GlmimgError
 from glmimg.files import local_path, open_regular
 from glmimg.ideas import find_ideas
-from glmimg.job import Job, Size, SourceRef, check_prompt
+from glmimg.job import Job, SourceRef, check_prompt
 from glmimg.preset import PresetStack, load_stack
 from glmimg.request import Layer, precedence
 from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.settings_file import plain as plain_value
 from glmimg.sources import SourceShelf
 
 STANDARD_INPUT = "-"
@@ -247,12 +248,6 @@ class _Reader:
 
 def line_text(given: Layer) -> str:
     """What a line says, as text to hash: as the first edition wrote it, so that names, seeds and folders stay."""
-    plain = FIRST_DEFAULTS | {key: _written(value) for key, value in given.items()}
+    plain = FIRST_DEFAULTS | {key: plain_value(value) for key, value in given.items()}
     order = [*FIRST_ORDER, *sorted(set(plain) - {*FIRST_ORDER})]
     return json.dumps({key: plain[key] for key in order if key in plain}, ensure_ascii=False, separators=(",", ":"))
-
-
-def _written(value: Any) -> Any:
-    if isinstance(value, Size):
-        return str(value)
-    return ",".join(map(str, value)) if isinstance(value, tuple) else value
