@@ -51,7 +51,7 @@ class Unfinished(BaseModel):
     where:      device and precision
     seconds, passes: what it took
     state:      what the stage goes on from; tensors stand there by their names in the file
-    sha256:     of the tensors
+    sha256:     of state and tensors
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -124,7 +124,7 @@ class Part:
         with suppress(SafetensorError, LookupError, TypeError, ValueError, AttributeError):
             tensors = load_file(self.path)
             found = left.model_copy(update={"state": _unpack(left.state, tensors, device)})
-            if left.sha256 == _hash(tensors) and fits(found):
+            if left.sha256 == _hash(left.state, tensors) and fits(found):
                 return found
         watch(Noted(f"{self.path} is damaged: its work is begun again"))
         return None
@@ -134,7 +134,8 @@ class Part:
         from safetensors.torch import save
 
         tensors: dict[str, torch.Tensor] = {}
-        how_far |= {"where": _where(device, dtype), "state": _pack(state, tensors), "sha256": _hash(tensors)}
+        packed = _pack(state, tensors)
+        how_far |= {"where": _where(device, dtype), "state": packed, "sha256": _hash(packed, tensors)}
         header = self.work.model_copy(update=how_far).model_dump_json(by_alias=True)
         write_atomically(self.path, save(tensors, {HEADER: header}))
 
@@ -224,10 +225,10 @@ def _unpack(state: Any, tensors: dict[str, torch.Tensor], device: torch.device) 
     return {name: _unpack(each, tensors, device) for name, each in state.items()}
 
 
-def _hash(tensors: dict[str, torch.Tensor]) -> str:
+def _hash(state: Any, tensors: dict[str, torch.Tensor]) -> str:
     import torch
 
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(json.dumps(state, sort_keys=True).encode())
     for name in sorted(tensors):
         digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

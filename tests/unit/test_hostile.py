@@ -12,7 +12,16 @@ import pytest
 
 from tests.bench.hostile.case import FAULTS, Case, try_case
 
-SAMPLE = {"dumps": 150, "pictures": 150, "presets": 60, "configs": 40, "lists": 80, "checkpoints": 40, "signals": 1}
+SAMPLE = {
+    "dumps": 150,
+    "pictures": 150,
+    "presets": 60,
+    "configs": 40,
+    "lists": 80,
+    "checkpoints": 40,
+    "parts": 40,
+    "signals": 1,
+}
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Mutated files thrown at the real program: what came of each kind, counted.
 
     python -m tests.bench.hostile [--dumps N] [--pictures N] [--presets N] [--configs N] [--lists N] [--checkpoints N]
-                                  [--signals N] [--seed S] [--keep FOLDER] [--out FILE]
+                                  [--parts N] [--signals N] [--seed S] [--keep FOLDER] [--out FILE]
     python -m tests.bench.hostile --again dumps:123 --seed S
 
 One process for all but the signals; every case depends on the seed, its kind and its number alone. A case in which

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.bench.hostile import checkpoints, dumps, lists, pictures, presets, signals
+from tests.bench.hostile import checkpoints, dumps, lists, parts, pictures, presets, signals
 from tests.bench.hostile.case import FAULTS, Case, Make, Verdict, keep, try_case
 
 KINDS: dict[str, Make] = {
@@ -25,6 +25,7 @@ KINDS: dict[str, Make] = {
     "configs": presets.make_config,
     "lists": lists.make,
     "checkpoints": checkpoints.make,
+    "parts": parts.make,
 }
 STUCK = 300
 """Seconds after which a run that no signal reaches ends the whole process, with a traceback of where it is."""
