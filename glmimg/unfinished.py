@@ -54,7 +54,7 @@ class Unfinished(BaseModel):
     sha256:     of state and tensors
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=False)
 
     version: Literal[1] = 1
     job: Job
@@ -63,11 +63,11 @@ class Unfinished(BaseModel):
     until: Role = "target"
     dump: TokenDump | None = None
     grid: Role = "target"
-    done: Annotated[int, Field(ge=0)] = 0
+    done: Annotated[int, Field(ge=0, le=1 << 20)] = 0
     total: Positive = 1
     where: str = ""
-    seconds: float = 0.0
-    passes: int = 0
+    seconds: Annotated[float, Field(ge=0)] = 0.0
+    passes: Annotated[int, Field(ge=0, le=1 << 20)] = 0
     state: dict[str, Any] = {}
     sha256: str = ""
 

@@ -67,12 +67,13 @@ def _hint(
     kept: Sequence[Path], underway: Sequence[tuple[Path | None, Part | None]], then_paint: bool, if_none: str
 ) -> str:
     left = {part.path: dump for dump, part in underway if part is not None and part.done is not None}
+    why = if_none if not underway or any(part is None for _, part in underway) else ""
     if not left and not kept:
-        return if_none if any(part is None for _, part in underway) or not underway else ""
+        return why
     dumps = [dump for dump in kept if dump not in left.values()]
     dumps += [dump for dump in left.values() if dump is not None and then_paint]
     decode = f"glmimg decode {shell_words(*dumps)}" if dumps else ""
     if not left:
-        return f"Finished token dumps are kept; paint them as they were meant: {decode}"
+        return f"{why} Finished token dumps are kept; paint them as they were meant: {decode}".strip()
     commands = " && ".join(filter(None, [f"glmimg resume {shell_words(*left)}", decode]))
     return f"What is unfinished is kept; go on with it: {commands}"

@@ -24,7 +24,7 @@ from glmimg.engine.engine import Engine
 from glmimg.engine.orders import Desk, Order, Painted, PaintOrder, Written
 from glmimg.engine.output_files import OutputFiles
 from glmimg.engine.stages import CheckpointStages, Scope
-from glmimg.errors import OutputError
+from glmimg.errors import Interrupted, OutputError
 from glmimg.events import StepDone, TokensWritten
 from glmimg.job import Job
 from glmimg.runtime.resolve import resolve
@@ -223,6 +223,24 @@ def test_ctrl_c_names_the_file_and_the_commands_to_paste(
             assert glmimg(*shlex.split(command)[1:]).status == 0
         assert Path("x.png").read_bytes() == Path("whole.png").read_bytes()
         assert not list(tmp_path.glob("*.part"))
+
+
+def test_ctrl_c_says_where_nothing_can_be_left(desk: Desk, tmp_path: Path) -> None:
+    """A picture behind a step cache, whose steps lean on each other by more than the latents."""
+    (job,) = jobs_of(desk)
+    (written,) = write(desk, [Order(job, tmp_path / "x.tokens.json")])
+    cached = job.painting.model_copy(update={"cache": 0.1})
+    order = PaintOrder(written.dump, cached, tmp_path / "x.png", str(tmp_path / "x.tokens.json"))
+
+    def interrupt(event: object) -> None:
+        if isinstance(event, StepDone):
+            raise KeyboardInterrupt
+
+    desk.engine.watch = interrupt
+    with pytest.raises(Interrupted) as ended:
+        paint(desk, [order])
+    assert "--cache are begun again. Finished token dumps are kept" in ended.value.hint
+    assert not list(tmp_path.glob("*.part"))
 
 
 def send_once_there(path: Path, number: signal.Signals) -> None:
