@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from glmimg.cli.console import Console
 from glmimg.engine.batch.estimate import estimate_batch
-from glmimg.engine.batch.progress import BatchEvent, DumpWritten, JobEnded, Planned, Progress
+from glmimg.engine.batch.progress import BatchEvent, JobMoved, Planned, Progress
 from glmimg.errors import JobsFailed
 from glmimg.events import Event, Loading, Noted, StepDone, TokensWritten
 from glmimg.text import counted
@@ -50,11 +50,9 @@ class BatchReport(AbstractContextManager["BatchReport"]):
         match event:
             case Planned():
                 self._planned(event)
-            case DumpWritten(name, progress):
-                self._event("tokens", {"name": name}, progress)
-                self._show(progress)
-            case JobEnded(record, progress):
-                self._event("job", record.model_dump(mode="json"), progress)
+            case JobMoved(name, progress, record):
+                told = {"name": name} if record is None else record.model_dump(mode="json")
+                self._event("tokens" if record is None else "job", told, progress)
                 self._show(progress)
             case Noted(text):
                 self._event("notice", {"text": text})

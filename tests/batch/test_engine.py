@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from glmimg.engine.batch.folder import FolderStore
-from glmimg.engine.batch.progress import JobEnded
+from glmimg.engine.batch.progress import JobMoved
 from glmimg.engine.batch.workbench import BatchOptions
 from glmimg.errors import Interrupted, OutputError, WriteError
 from glmimg.events import Noted
@@ -92,7 +92,7 @@ def test_a_failing_job_is_recorded_and_the_rest_go_on(draw: Draw, tmp_path: Path
         "oom picture": ("failed", "out of memory"),
     }
     assert {record.prompt for record in run.records if record.tokens} == {"a", "b", "raise picture", "oom picture"}
-    progress = [event.progress for event in run.events if isinstance(event, JobEnded)][-1]
+    progress = [event.progress for event in run.events if isinstance(event, JobMoved) and event.record][-1]
     assert (progress.total, progress.done, progress.failed) == (6, 2, 4)
     assert len(draw("a\nraise tokens\nb").records) == 1
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from glmimg.engine.batch.isolate import draw_isolated
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, Record
-from glmimg.engine.batch.progress import BatchEvent, Count, DumpWritten, JobEnded, Planned, Tell
+from glmimg.engine.batch.progress import BatchEvent, Count, JobMoved, Planned, Tell
 from glmimg.engine.batch.schedule import draw_in_rounds, draw_side_by_side, plan_batches, plan_rounds
 from glmimg.engine.batch.survey import Survey, survey
 from glmimg.engine.batch.workbench import BatchOptions, Outcome, Workbench
@@ -87,11 +87,11 @@ class BatchEngine:
             held.append(outcome.job)
         elif outcome.state == "written":
             self.count.written(outcome.seconds)
-            self._tell(DumpWritten(outcome.job.name, self.count.progress()))
+            self._tell(JobMoved(outcome.job.name, self.count.progress()))
         else:
             self.count.ended(outcome.record)
             if outcome.record is not None:
-                self._tell(JobEnded(outcome.record, self.count.progress()))
+                self._tell(JobMoved(outcome.job.name, self.count.progress(), outcome.record))
                 yield outcome.record
 
     def _look_again(self, held: list[BatchJob]) -> Survey:

@@ -40,22 +40,15 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class DumpWritten:
-    """The dump of a job is on disk."""
+class JobMoved:
+    """The dump of a job is on disk, or, with a record, the job is done or has failed."""
 
     name: str
     progress: Progress
+    record: Record | None = None
 
 
-@dataclass(frozen=True)
-class JobEnded:
-    """A job is done or has failed, and recorded."""
-
-    record: Record
-    progress: Progress
-
-
-BatchEvent = Planned | DumpWritten | JobEnded
+BatchEvent = Planned | JobMoved
 Tell = Callable[[BatchEvent | Event], None]
 
 
