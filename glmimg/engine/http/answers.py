@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 import secrets
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from glmimg.engine.http.asking import Asked
 from glmimg.engine.http.studio import Drafted, Finished, News
@@ -16,9 +15,6 @@ from glmimg.errors import GlmimgError
 from glmimg.events import JobStarted, Loading, Noted, StepDone, TokensWritten
 from glmimg.image_io import Picture
 from glmimg.metadata import QUALITY
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 SHOWN_BYTES = 256 << 20
 """Pictures that have an address of their own; the oldest leave when there are more."""
@@ -53,13 +49,6 @@ def encoded(picture: Picture, asked: Asked) -> bytes:
 def as_base64(data: bytes) -> str:
     """As it stands in JSON."""
     return base64.b64encode(data).decode("ascii")
-
-
-def png(image: Image) -> bytes:
-    """A draft as a file."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
 
 
 def envelope(picture: Picture, asked: Asked) -> dict[str, Any]:

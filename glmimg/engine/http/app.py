@@ -18,7 +18,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from glmimg import __version__
-from glmimg.engine.http.answers import Shown, as_base64, as_event, encoded, envelope, metrics, png, sse
+from glmimg.engine.http.answers import Shown, as_base64, as_event, encoded, envelope, metrics, sse
 from glmimg.engine.http.asking import Asked, read_asked, read_fields
 from glmimg.engine.http.guard import Guard
 from glmimg.engine.http.jobs import Jobs
@@ -27,6 +27,7 @@ from glmimg.engine.http.settings import Serving
 from glmimg.engine.http.studio import Drafted, Finished, News, Studio, Ticket
 from glmimg.errors import GlmimgError
 from glmimg.image_io import Picture
+from glmimg.metadata import encode
 from glmimg.tokens.dump import TokenDump
 
 HERE = Path(__file__).parent
@@ -238,7 +239,7 @@ class Server:
             async with aclosing(self._news(request, tickets)) as news:
                 async for _, each in news:
                     if isinstance(each, Drafted):
-                        draft = as_base64(await run_in_threadpool(png, each.image))
+                        draft = as_base64(await run_in_threadpool(encode, each.image, "PNG", {}))
                         yield sse(f"{kind}.partial_image", _partial(kind, draft))
                     elif isinstance(each, Finished) and isinstance(each.result, GlmimgError):
                         yield sse("error", refusal_of(each.result).record)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -54,22 +53,19 @@ class Asked(BaseModel):
         """The format as Pillow calls it."""
         return FORMATS[self.output_format]
 
-    def wanted_size(self, largest: Size) -> Size | None:
+    def wanted_size(self) -> Size | None:
         """The nearest size to the one asked for that has a grid; None leaves it to the model or the first source.
 
-        raises: Refusal (400) for what is no size, or one with more pixels than `largest`
+        raises: Refusal (400) for what is no size
         """
         text = self.size.strip().lower()
         if text in ("", "auto"):
             return None
         try:
             sides = re.fullmatch(r"([0-9]{1,6})\s*[x×*]\s*([0-9]{1,6})", text)
-            size = Size(*(nearest_side(int(side)) for side in sides.groups()[::-1])) if sides else parse_size(text)
+            return Size(*(nearest_side(int(side)) for side in sides.groups()[::-1])) if sides else parse_size(text)
         except SizeError as error:
             raise refusal_of(error, "size") from error
-        if math.prod(size) > math.prod(largest):
-            raise Refusal(400, f"size {size} is larger than {largest}, the most that is drawn here", "size")
-        return size
 
 
 async def read_fields(request: Request) -> tuple[dict[str, Any], list[bytes]]:

@@ -53,7 +53,10 @@ class Jobs:
     def of(self, asked: Asked, fields: Mapping[str, Any], sources: Sequence[SourceRef]) -> list[Job]:
         """`n` jobs with seeds that count on. Raises Refusal (400), GlmimgError."""
         self._check_model(asked.model)
-        given = {**read_knobs(fields), "prompt": asked.prompt, "size": asked.wanted_size(self.largest)}
+        size = asked.wanted_size()
+        given = {**read_knobs(fields), "prompt": asked.prompt, "size": size}
+        if size is not None:
+            self._check_size(size)
         first = complete(given, self.checkpoint, sources)
         self._check_size(first.scene.size)
         preview_shape(first.scene.size.cells)
