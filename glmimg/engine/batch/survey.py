@@ -65,7 +65,7 @@ def survey(jobs: list[BatchJob], ledger: Ledger, *, force: bool = False) -> Surv
     there, deaths = ledger.store.stamps(), ledger.store.deaths()
     for job in jobs:
         try:
-            state = look(job, ledger, there, deaths.get(job.name, 0)).state
+            state, _ = look(job, ledger, there, deaths.get(job.name, 0))
         except OutputError as conflict:
             if not force:
                 conflicts.append(conflict.message)
@@ -88,33 +88,26 @@ def survey(jobs: list[BatchJob], ledger: Ledger, *, force: bool = False) -> Surv
     return found
 
 
-@dataclass(frozen=True)
-class Found:
-    """What of a job is there. stale: files of its own that are of no use, which may be overwritten."""
-
-    state: State
-    stale: frozenset[str] = frozenset()
-
-
-def look(job: BatchJob, ledger: Ledger, there: dict[str, Stamp], deaths: int) -> Found:
+def look(job: BatchJob, ledger: Ledger, there: dict[str, Stamp], deaths: int) -> tuple[State, set[str]]:
     """What of a job is there: the one place that says what counts as done.
 
-    there:  the files in the store
-    deaths: how often a process died on the job, and may have left files that no record tells of
-    raises: OutputError (exit 2) for files the batch did not make
+    there:   the files in the store
+    deaths:  how often a process died on the job, and may have left files that no record tells of
+    returns: its state, and files of its own that are of no use, which may be overwritten
+    raises:  OutputError (exit 2) for files the batch did not make
     """
     entry = ledger.entry_of(job)
     if entry is not None and entry.status == "done" and _is_as_recorded(job, entry, ledger, there):
-        return Found("done")
+        return "done", set()
     has_dump = job.dump in there and _is_sound(read_own_dump, job, ledger)
     has_picture = job.picture in there and _is_sound(check_own_picture, job, ledger)
     useless = {job.dump: not has_dump, job.picture: not has_picture}
-    stale = frozenset(name for name, holds in useless.items() if holds and name in there)
+    stale = {name for name, holds in useless.items() if holds and name in there}
     if stale and entry is None and not deaths:
         raise OutputError(f"{ledger.store.place(min(stale))} exists and was not made by this batch")
     if not has_dump:  # a picture of other tokens would not be its picture
-        return Found("write", stale | ({job.picture} & there.keys()))
-    return Found("found" if has_picture else "paint", stale)
+        return "write", stale | ({job.picture} & there.keys())
+    return "found" if has_picture else "paint", stale
 
 
 def _is_as_recorded(job: BatchJob, entry: Entry, ledger: Ledger, there: dict[str, Stamp]) -> bool:

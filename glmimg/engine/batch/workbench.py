@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 from glmimg.engine.batch.folder import Store, open_store
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, Record
-from glmimg.engine.batch.survey import Found, State, look, read_own_dump
+from glmimg.engine.batch.survey import State, look, read_own_dump
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import AR_BATCH, Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted, OutputError, WriteError
@@ -216,13 +216,13 @@ class Workbench:
         names = (job.picture, job.dump)
         there = {name: self.store.stamp(name) for name in names if self.store.exists(name)}
         try:
-            found = look(job, self.ledger, there, self.store.deaths().get(job.name, 1) - 1)
+            state, stale = look(job, self.ledger, there, self.store.deaths().get(job.name, 1) - 1)
         except OutputError:
             if not self.options.force:
                 raise
-            found = Found("write", frozenset(names))
-        self.stale |= found.stale
-        return found.state
+            state, stale = "write", set(names)
+        self.stale |= stale
+        return state
 
     def check_stop(self) -> None:
         """Raise Interrupted (exit 130) if somebody asked to stop."""
