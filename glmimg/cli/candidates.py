@@ -92,7 +92,9 @@ def parse_picks(text: str, count: int) -> list[int]:
 
 def describe(jobs: Sequence[Job], run: Run) -> str:
     """What decides the drafts of a sheet, as text to compare."""
-    parts = [[job.scene.model_dump(mode="json"), job.sampling.model_dump(mode="json")] for job in jobs]
+    parts = [
+        [job.scene.model_dump(mode="json", exclude={"forms"}), job.sampling.model_dump(mode="json")] for job in jobs
+    ]
     return json.dumps({"jobs": parts, "model": run.checkpoint.fingerprint()}, ensure_ascii=True, sort_keys=True)
 
 

@@ -68,7 +68,8 @@ class Record(BaseModel):
 
 
 def job_key(model: ModelId, job: Job) -> str:
-    """Identity of a job drawn with these weights, 16 hex digits."""
+    """Identity of a job drawn with these weights, 16 hex digits; how its prompt came to be is none of it."""
+    job = job.model_copy(update={"scene": job.scene.model_copy(update={"forms": ()})})
     identity = "\0".join([model.fingerprint, job.model_dump_json(), *model.changes])
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
 
