@@ -75,7 +75,7 @@ class Ideas(Settings):
     """How one line becomes many pictures."""
 
     sweep: Annotated[
-        Several, Knob("Each value of a knob: guidance=1,1.5,2; twice for a grid.", DRAW, "KNOB=X,X", env=False)
+        Several, Knob("Each value of a knob: guidance=1,1.5,2; twice for a grid.", DRAW, "KNOB=..", env=False)
     ] = ()
     literal: Annotated[bool, Knob("Take {a|b} and __name__ in a prompt as they are.", DRAW, rare=True)] = False
     yes: Annotated[bool, Knob("Also over 200 pictures of one line.", DRAW, env=False, rare=True)] = False

@@ -163,7 +163,7 @@ class Sampling(Settings):
     seed: Annotated[
         Seed,
         AS_TEXT,
-        Knob("Seed of both stages, or several: 1,5 or 1..8; -1 is random.", DRAW, "N", "random, reported"),
+        Knob("Seed, or several: 1,5 or 1..8; -1 is random.", DRAW, "N", "random"),
     ]
     temperature: Annotated[float, Field(gt=0, le=100), Knob("Temperature of stage 1.", DRAW, "X", "the model's")]
     top_p: Annotated[float, Field(gt=0, le=1), Knob("Nucleus sampling of stage 1.", DRAW, "X", "the model's")]

@@ -69,7 +69,7 @@ def settings_of(run: Run, jobs: Sequence[Job], file: Layer | None) -> dict[str, 
     found: dict[str, dict[str, Any]] = {}
     for model in (*JOB, ModelChoice):
         default_size = "the source" if model is Scene and jobs[0].scene.sources else "the checkpoint"
-        unsaid = {"random, reported": "random", "the model's": default_size, "--seed": "--seed"}
+        unsaid = {"random": "random", "the model's": default_size, "--seed": "--seed"}
         for each in knobs(model):
             said = [getattr(run.choice, each.name)] if model is ModelChoice else [job.value(each.name) for job in jobs]
             values = list(dict.fromkeys(said))
