@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from PIL import Image
 
 from tests.http.serving import serve_stubs
+from tests.tiny import build_checkpoint
 
 PATHS = (
     *["/v1/images/generations"] * 4,
@@ -95,7 +97,7 @@ def load(requests: int, clients: int, steps: int) -> dict[str, Any]:
 
     limits = httpx.Limits(max_connections=clients)
     with (
-        program_served() as address,
+        program_served() as (address, _),
         httpx.Client(timeout=None, limits=limits) as client,
         ThreadPoolExecutor(clients) as threads,
     ):
@@ -118,15 +120,29 @@ def load(requests: int, clients: int, steps: int) -> dict[str, Any]:
 
 
 @contextmanager
-def program_served() -> Iterator[str]:
-    """The address of `glmimg serve` in a process of its own."""
-    command = [sys.executable, "-m", "glmimg", "serve", "-m", "demo", "--http", "127.0.0.1:0"]
+def program_served(model: str = "demo") -> Iterator[tuple[str, int]]:
+    """The address of `glmimg serve` in a process of its own, and that process's id."""
+    command = [sys.executable, "-m", "glmimg", "serve", "-m", model, "--http", "127.0.0.1:0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            yield process.stdout.readline().strip(), process.pid
         finally:
             process.terminate()
+
+
+def memory(pictures: int) -> dict[str, Any]:
+    """Megabytes a server of a tiny random checkpoint holds after each fifth of the pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny = build_checkpoint(Path(folder))
+        with program_served(str(tiny)) as (address, pid), httpx.Client(base_url=address, timeout=None) as client:
+            held = []
+            for number in range(pictures):
+                line = {"prompt": f"a {number}", "size": "64x64", "steps": 1, "response_format": "b64_json"}
+                client.post("/v1/images/generations", json=line).raise_for_status()
+                if (number + 1) % (pictures // 5) == 0:
+                    held.append(round(psutil.Process(pid).memory_info().rss / 1e6, 1))
+    return {"pictures": pictures, "MB after each fifth": held, "grown since the first": round(held[-1] - held[0], 1)}
 
 
 def stage_seconds(address: str) -> float:
@@ -214,6 +230,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--fuzz", type=int, default=10_000)
+    parser.add_argument("--pictures", type=int, default=500, help="for memory")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     found: dict[str, Any] = {}
@@ -221,6 +238,8 @@ def main() -> None:
         found["fuzz"] = fuzz(given.fuzz)
     if given.requests:
         found["load"] = load(given.requests, given.clients, given.steps)
+    if given.pictures:
+        found["memory, tiny random checkpoint"] = memory(given.pictures)
     text = json.dumps(found, indent=1) + "\n"
     sys.stdout.write(text)
     if given.out:
