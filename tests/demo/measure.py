@@ -1,4 +1,4 @@
-"""`python tests/demo/measure.py [--model DIR] [--share 0.2] [--steps 20] [--out FILE] [--pictures DIR]`: score a demo checkpoint.
+"""`python tests/demo/measure.py [--model DIR] [--share 0.2] [--steps 0] [--out FILE] [--pictures DIR]`: score a demo checkpoint.
 
 Held-out captions, edits and words (`cases.py`) are drawn by glmimg, each with a seed of its own, with the checkpoint's
 own sampling values, and judged by their pixels. The pictures are those of the stock pipeline: other tests hold that.
@@ -11,17 +11,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import numpy as np
 import torch
 from PIL import Image
 
 from glmimg.choice import ModelChoice
 from glmimg.demo import demo_path
+from glmimg.demo.train.codebook import build_codebook
 from glmimg.demo.train.scene import draw_scene
 from glmimg.engine.complete import complete
 from glmimg.engine.orders import Order, PaintOrder
@@ -33,8 +36,22 @@ from tests.jobs import make_desk
 GUIDANCE = 1.5
 
 
+def picture_of_codes(tokens: list[list[int]]) -> Image.Image:
+    """A grid as its codes alone show it, in blocks of four pixels: what the decoder was given."""
+    cells = (load_codes()[np.array(tokens)] + 1) * 127.5
+    rows, columns = cells.shape[:2]
+    blocks = cells.swapaxes(1, 2).reshape(rows * 8, columns * 8, 3).clip(0, 255).round().astype(np.uint8)
+    return Image.fromarray(blocks.repeat(4, 0).repeat(4, 1))
+
+
+@cache
+def load_codes() -> np.ndarray:
+    """float32 (codes, 8, 8, 3) in -1..1: the patch that each code stands for."""
+    return build_codebook().patches
+
+
 def draw(model: str, cases: list[Case], steps: int) -> Iterator[Image.Image]:
-    """The picture of each case, in order; the case's number is its seed."""
+    """The picture of each case, in order; the case's number is its seed. No steps: as its codes alone show it."""
     checkpoint = resolve(model)
     for size, group in groupby(enumerate(cases), lambda numbered: numbered[1].size):
         desk, numbered = make_desk(checkpoint, ModelChoice(model=model), size=size), list(group)
@@ -46,10 +63,13 @@ def draw(model: str, cases: list[Case], steps: int) -> Iterator[Image.Image]:
                     draw_scene(scene, *size).save(file)
                 refs = [desk.shelf.take(file, checkpoint.source_bounds).ref for file in files]
                 said = {"prompt": case.text, "seed": seed, "size": parse_size(f"{size[0]}x{size[1]}")}
-                orders.append(Order(complete({**said, "steps": steps, "guidance": GUIDANCE}, checkpoint, refs)))
+                orders.append(Order(complete({**said, "steps": steps or 1, "guidance": GUIDANCE}, checkpoint, refs)))
             dumps = [written.dump for written in desk.write(orders)]
-            paints = [PaintOrder(dump, order.job.painting) for dump, order in zip(dumps, orders, strict=True)]
-            yield from (painted.picture.image for painted in desk.paint(paints))
+            if steps:
+                paints = [PaintOrder(dump, order.job.painting) for dump, order in zip(dumps, orders, strict=True)]
+                yield from (painted.picture.image for painted in desk.paint(paints))
+            else:
+                yield from (picture_of_codes(dump.target.tokens) for dump in dumps)
             desk.engine.close()
 
 
@@ -78,7 +98,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--pictures", type=Path, help="keep every picture in this folder")
     parser.add_argument("--share", type=float, default=1.0, help="of each row's cases, the first so many")
-    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--steps", type=int, default=20, help="0 judges the codes alone, so the AR stage")
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     if options.pictures:
