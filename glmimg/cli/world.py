@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -17,17 +18,32 @@ SHOWN = 3
 
 
 class World(BaseModel):
-    """What a model draws: `note` says it, `example` is a prompt, `words` are all that its training used."""
+    """What a model draws: `note` says it, `example` is a prompt, `words` are all that its training used.
+
+    letters, longest: what it writes where a prompt quotes something
+    """
 
     note: str
     example: str
     words: str
+    letters: str
+    longest: int
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        return frozenset(self.words.split())
 
     def foreign(self, prompts: Iterable[str]) -> list[str]:
-        """The words that the model does not know, as they are written, text in quotes left out."""
-        known = frozenset(self.words.split())
-        said = (word for prompt in prompts for word in WORD.findall(QUOTED.sub(" ", prompt)))
-        return list(dict.fromkeys(word for word in said if not {word.lower(), word.lower().removesuffix("s")} & known))
+        """What of the prompts the model does not know: words, and quotes it cannot write, as they are written."""
+        return list(dict.fromkeys(part for prompt in prompts for part in self._foreign_in(prompt)))
+
+    def _foreign_in(self, prompt: str) -> Iterator[str]:
+        for word in WORD.findall(QUOTED.sub(" ", prompt)):
+            if not {word.lower(), word.lower().removesuffix("s")} & self.known:
+                yield word
+        for quote in QUOTED.findall(prompt):
+            if len(quote) - 2 > self.longest or not set(quote[1:-1]) <= set(self.letters):
+                yield quote
 
 
 def note_foreign_words(prompts: Iterable[str], folder: Path, console: Console) -> None:
