@@ -12,7 +12,9 @@ from PIL import Image
 from glmimg.ar.sources import encode_picture
 from glmimg.demo import demo_path
 from glmimg.grid import GridShape
+from glmimg.runtime.checkpoint import Checkpoint
 
+from .cases import all_cases
 from .scorer import held_out_prompts, score_prompts
 from .stock import StockPipeline
 
@@ -30,8 +32,8 @@ def test_the_folder_is_small_enough_for_the_wheel() -> None:
 
 def test_scores_are_kept_beside_the_weights() -> None:
     scores = json.loads((demo_path().parent / "scores.json").read_text())
-    assert scores["text_to_image_256x256"]["prompts"] == 100
-    assert scores["edits_256x256"]["edits"] == 60
+    assert scores["model"] == Checkpoint("demo", demo_path()).fingerprint()
+    assert {case.row for case in all_cases(0)} <= scores.keys()
 
 
 def test_flat_pictures_have_flat_codes(stock: StockPipeline) -> None:
