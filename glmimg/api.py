@@ -118,7 +118,7 @@ class Model:
             check_fingerprint(dump, "the dump", self.checkpoint)
         given, _ = _given(dict(painting), file=layer_of(*dump.job_parts))
         settings = complete_painting(given, dump.seed, dump.size)
-        check_extras([(settings, bool(dump.sources))])
+        check_extras([settings])
         self.shelf.find_all(dump, Path())
         return self._engine.paint(dump, settings)
 
@@ -148,7 +148,7 @@ class Model:
         refs = [self.shelf.take(self._file(each), self.checkpoint.source_bounds).ref for each in pictures]
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         jobs = [complete({**given, "prompt": stack.fill(each)}, self.checkpoint, refs) for each in prompts]
-        check_extras((each.painting, bool(refs)) for each in jobs)
+        check_extras(each.painting for each in jobs)
         return jobs
 
     def _file(self, source: Any) -> Path:

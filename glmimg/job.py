@@ -102,6 +102,13 @@ def _ordered(window: tuple[float, float] | None) -> tuple[float, float] | None:
     return window
 
 
+def _word_or_number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _read_by(parse: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: parse(value) if isinstance(value, str) else value)
 
@@ -115,6 +122,7 @@ Side = Annotated[int, Field(ge=CELL_PX, le=1 << 16, multiple_of=CELL_PX)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Positive = Annotated[int, Field(ge=1)]
 Threshold = Annotated[float, Field(gt=0, le=1)]
+CacheLevel = Literal["light", "deep"]
 Fit = Literal["pad", "crop"]
 Method = Literal["sequential", "jacobi"]
 Scheduler = Literal["euler", "heun", "unipc", "dpm"]
@@ -196,7 +204,8 @@ class Painting(Settings):
 
     guidance_window: steps of the schedule that are guided, as shares from 0 (noise) to 1; None guides all
     scheduler: euler is what the model was trained with; the others are of second order
-    cache:     residual threshold under which cache-dit reuses blocks of the step before; None computes all
+    cache:     light or deep: how many passes are forecast; a number: residual threshold under which cache-dit reuses
+               blocks of the step before; None computes all
     """
 
     dit_seed: Annotated[Seed, Knob("Another seed for stage 2.", DRAW, "N", "--seed", rare=True)]
@@ -210,7 +219,9 @@ class Painting(Settings):
     ] = None
     scheduler: Annotated[Scheduler, Knob("euler, heun, unipc or dpm.", DRAW, "NAME")] = "euler"
     cache: Annotated[
-        Threshold | None, Knob("Reuse blocks that change by less than X; needs cache-dit.", DRAW, "X", rare=True)
+        CacheLevel | Threshold | None,
+        _read_by(_word_or_number),
+        Knob("light or deep: forecast half or two thirds of the passes.", DRAW, "LEVEL"),
     ] = None
     guidance_batch: Annotated[
         bool, Knob("Both branches of guidance in one batch: more memory, different rounding.", negated=True, rare=True)
@@ -231,12 +242,10 @@ class Painting(Settings):
         if self.drop is not None and [len(row) for row in self.drop.cells] != [target.columns] * target.rows:
             raise ValueError(f"the cells to drop are not {target.rows}x{target.columns} (rows x columns)")
 
-    def conflict(self, *, with_sources: bool) -> UsageError | None:
+    def conflict(self) -> UsageError | None:
         """What of it does not go together."""
-        if self.cache is not None and with_sources:
-            return UsageError("--cache does not work with source pictures", "--scheduler unipc saves steps too.")
-        if self.cache is not None and self.guidance_batch:
-            return UsageError("--cache and --guidance-batch do not go together", "Leave one of them out.")
+        if isinstance(self.cache, float) and self.guidance_batch:
+            return UsageError("--cache X and --guidance-batch do not go together", "Take --cache light or deep.")
         return None
 
     @property

@@ -34,7 +34,7 @@ class PaintingKeywords(TypedDict, total=False):
     guidance: float
     guidance_window: str | None
     scheduler: Literal["euler", "heun", "unipc", "dpm"]
-    cache: float | None
+    cache: Literal["light", "deep"] | float | None
     guidance_batch: bool
     drop: str | None
 
@@ -56,6 +56,6 @@ class JobKeywords(TypedDict, total=False):
     guidance: float
     guidance_window: str | None
     scheduler: Literal["euler", "heun", "unipc", "dpm"]
-    cache: float | None
+    cache: Literal["light", "deep"] | float | None
     guidance_batch: bool
     drop: str | None

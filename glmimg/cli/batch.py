@@ -66,7 +66,7 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     report_list(found, run, skip_bad=schedule.skip_bad)
     said = ((*each.job.scene.forms, each.job.scene.prompt)[0] for each in found.jobs)
     note_foreign_words(said, run.checkpoint.folder, run.console)
-    check_extras((each.job.painting, bool(each.job.scene.sources)) for each in found.jobs)
+    check_extras(each.job.painting for each in found.jobs)
     store = open_store(output.out or "", make=not output.dry_run)
     if schedule.gallery:
         check_page(store, force=output.force)

@@ -34,7 +34,7 @@ def draw_as_they_come(run: Run, first: Sequence[str], count: int) -> None:
     expected = run.jobs(first or ["yet to come"], count)
     if only_planned(run, expected, []):
         return
-    check_extras((job.painting, bool(job.scene.sources)) for job in expected)
+    check_extras(job.painting for job in expected)
     scope = Scope.of(expected)
     run.stages.check("ar", "dit")
     console = Console(json=True, quiet=run.output.quiet)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from glmimg.dit.blocks import BlockRunner, Pass
 from glmimg.dit.conditioning import Branch, Conditioning
+from glmimg.dit.stepcache import Forecast
 from glmimg.job import Painting
 
 if TYPE_CHECKING:
@@ -35,10 +36,15 @@ def denoise(
     latents:   [1, channels, height, width], noise to start from, or what the first `done` steps left
     """
     start, end = painting.guidance_window or (0.0, 1.0)
+    forecast = Forecast(painting.cache, timesteps)
     for index, timestep in enumerate(timesteps[done:], start=done):
         guided = start <= index / len(timesteps) < end
         branches = conditioning.branches if guided else conditioning.branches[:1]
-        noise, *unguided = predict_noise(transformer, latents, branches, timestep, conditioning, run_blocks)
+        velocities = forecast.look_ahead(index, len(branches))
+        if velocities is None:
+            velocities = predict_noise(transformer, latents, branches, timestep, conditioning, run_blocks)
+            forecast.note(index, velocities)
+        noise, *unguided = velocities
         if unguided:
             noise = unguided[0] + painting.guidance * (noise - unguided[0])
         latents = scheduler.step(noise, timestep, latents, return_dict=False)[0]

@@ -119,7 +119,7 @@ class DiTStage:
     def _runner(self, painting: Painting, steps: int) -> BlockRunner:
         """How the blocks are gone through for one picture of `steps` passes."""
         transformer = self.parts.transformer
-        if painting.cache is not None:
+        if isinstance(painting.cache, float):
             return cached_runner(transformer, painting.cache, steps)
         run_blocks = (one_batch_runner if painting.guidance_batch else plain_runner)(transformer.transformer_blocks)
         captures = self.parts.is_compiled and transformer.device.type == "cuda"

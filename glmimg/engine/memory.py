@@ -149,14 +149,11 @@ def check_changes(choice: ModelChoice) -> None:
     find_loras(choice.lora)
 
 
-def check_extras(paintings: Iterable[tuple[Painting, bool]]) -> None:
-    """Refuse paintings that cannot be, and --cache without its library. Raises UsageError (exit 2).
-
-    paintings: each with whether there are source pictures
-    """
-    for painting, with_sources in paintings:
-        if (conflict := painting.conflict(with_sources=with_sources)) is not None:
+def check_extras(paintings: Iterable[Painting]) -> None:
+    """Refuse paintings that cannot be, and a cache by number without its library. Raises UsageError (exit 2)."""
+    for painting in paintings:
+        if (conflict := painting.conflict()) is not None:
             raise conflict
-        if painting.cache is not None and find_spec("cache_dit") is None:
-            hint = "Install it: pip install 'glmimg[cache]'"
-            raise UsageError("--cache needs cache-dit, which is not installed", hint)
+        if isinstance(painting.cache, float) and find_spec("cache_dit") is None:
+            hint = "Take --cache light or deep, which need nothing, or: pip install 'glmimg[cache]'"
+            raise UsageError(f"--cache {painting.cache} needs cache-dit, which is not installed", hint)

@@ -100,7 +100,7 @@ class Desk:
     def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
         """Both stages: every dump, then every picture, yielded when it is on disk. Raises as `write` and `paint`."""
         self.engine.stages.check("ar", "dit")
-        check_extras((order.job.painting, bool(order.job.scene.sources)) for order in orders)
+        check_extras(order.job.painting for order in orders)
         written = list(self.write(orders, then_paint=True))
         yield from self.paint(each.to_paint() for each in written)
 
@@ -139,7 +139,7 @@ class Desk:
         self.engine.stages.check("dit")
         orders = list(orders)
         self.files.take(order.picture_path for order in orders)
-        check_extras((order.painting, bool(order.dump.sources)) for order in orders)
+        check_extras(order.painting for order in orders)
         for order in orders:
             self.shelf.find_all(order.dump, Path(order.name))
             check_has_grid(order.dump, order.name, order.grid)

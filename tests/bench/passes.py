@@ -1,30 +1,36 @@
-"""Ways to paint with fewer passes: time and distance, `python -m tests.bench.passes [MODEL] [PROMPTS]`.
+"""Ways to paint with fewer passes: time and distance, `python -m tests.bench.passes [MODEL] [PROMPTS] [WAYS]`.
 
-Each prompt's tokens are drawn once; every way then paints the same dumps, the default first and last, in one
-process with everything loaded. Times are the processor's, which others on the machine disturb less than the wall
-clock's. PSNR and SSIM compare with the default's pictures.
+Each prompt's and each edit's tokens are drawn once; every way then paints the same dumps in one process with
+everything loaded, the default just before it. WAYS: only those whose names begin with one of these, by commas.
+Times are the processor's, which others on the machine disturb less than the wall clock's. PSNR and SSIM compare
+with the default's pictures.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
+import tempfile
 import time
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from glmimg.choice import ModelChoice
+from glmimg.demo.train.scene import draw_scene
 from glmimg.dit.stage import DiTStage
 from glmimg.engine.complete import complete, complete_painting
 from glmimg.engine.orders import Order
-from glmimg.job import Painting, parse_window
+from glmimg.job import Painting, Size, SourceRef, parse_window
 from glmimg.preset import load_preset
 from glmimg.runtime.device import place
 from glmimg.runtime.resolve import resolve
+from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump
 from tests.bench.processes import keep
+from tests.demo.cases import edit_cases
 from tests.jobs import make_desk
 
 PROMPTS = [
@@ -52,6 +58,12 @@ WAYS: dict[str, dict[str, Any]] = {
     "cache 0.05": {"cache": 0.05},
     "cache 0.12": {"cache": 0.12},
     "cache 0.3": {"cache": 0.3},
+    "light": {"cache": "light"},
+    "deep": {"cache": "deep"},
+    "unipc, 12, light": {"steps": 12, "scheduler": "unipc", "cache": "light"},
+    "unipc, 20, deep": {"steps": 20, "scheduler": "unipc", "cache": "deep"},
+    "heun, 20, deep": {"steps": 20, "scheduler": "heun", "cache": "deep"},
+    "window, light": {"guidance_window": "0.1,0.8", "cache": "light"},
     "preset fast": {"preset": "fast"},
     "preset draft": {"preset": "draft"},
     "default again": {},
@@ -100,33 +112,62 @@ def paint(stage: DiTStage, dumps: list[TokenDump], way: dict[str, Any]) -> tuple
     return statistics.median(seconds), pictures
 
 
-def run(model: str, prompts: int) -> dict[str, Any]:
-    """The table, by way."""
-    choice, checkpoint = ModelChoice(model=model), resolve(model)
-    orders = [Order(complete({"prompt": text, "seed": 1}, checkpoint)) for text in PROMPTS[:prompts]]
-    desk = make_desk(checkpoint, choice)
-    dumps = [written.dump for written in desk.write(orders)]
+def compare(seconds: float, pictures: list[np.ndarray], reference: list[np.ndarray]) -> dict[str, float]:
+    """The figures of some pictures against the default's."""
+    pairs = list(zip(pictures, reference, strict=True))
+    return {
+        "seconds": round(seconds, 3),
+        "psnr_db": round(statistics.mean(psnr(*pair) for pair in pairs), 1),
+        "psnr_least_db": round(min(psnr(*pair) for pair in pairs), 1),
+        "ssim": round(statistics.mean(ssim(*pair) for pair in pairs), 4),
+    }
+
+
+def draw(model: str, prompts: int, folder: Path) -> tuple[DiTStage, dict[str, list[TokenDump]]]:
+    """A loaded stage 2, and what it paints: dumps of prompts, and where the model can edit, of as many edits."""
+    choice, checkpoint, shelf = ModelChoice(model=model), resolve(model), SourceShelf()
+    desk = make_desk(checkpoint, choice, shelf=shelf)
+
+    def source(name: str, scene: Any) -> SourceRef:
+        path = folder / f"{name}.png"
+        draw_scene(scene, 256, 256).save(path)
+        return shelf.take(path, checkpoint.source_bounds).ref
+
+    asked: dict[str, list[tuple[str, list[SourceRef]]]] = {"prompts": [(text, []) for text in PROMPTS[:prompts]]}
+    edits = [(each.text, each.sources) for each in edit_cases("edits", prompts)]
+    asked["edits"] = [
+        (text, [source(f"{number}-{at}", scene) for at, scene in enumerate(scenes)])
+        for number, (text, scenes) in enumerate(edits)
+    ]
+    said = {"seed": 1, "size": Size(256, 256)}
+    orders = {
+        kind: [Order(complete({"prompt": text, **said}, checkpoint, refs)) for text, refs in pairs]
+        for kind, pairs in asked.items()
+    }
+    dumps = {kind: [written.dump for written in desk.write(each)] for kind, each in orders.items()}
     desk.engine.close()
-    stage = DiTStage.load(checkpoint, place(choice), lambda event: None)
-    paint(stage, dumps, {})  # warms up, and is not counted
-    first_seconds, reference = paint(stage, dumps, {})
+    return DiTStage.load(checkpoint, place(choice), lambda event: None, shelf), dumps
+
+
+def run(model: str, prompts: int, names: tuple[str, ...]) -> dict[str, Any]:
+    """The table, by way; of each way what it takes of the default's time just before it."""
     table: dict[str, Any] = {}
-    for name, way in WAYS.items():
-        if "cache" in way and find_spec("cache_dit") is None:
-            continue
-        seconds, pictures = paint(stage, dumps, way)
-        pairs = list(zip(pictures, reference, strict=True))
-        table[name] = {
-            "seconds": round(seconds, 3),
-            "of_default": round(seconds / first_seconds, 3),
-            "psnr_db": round(statistics.mean(psnr(*pair) for pair in pairs), 1),
-            "psnr_least_db": round(min(psnr(*pair) for pair in pairs), 1),
-            "ssim": round(statistics.mean(ssim(*pair) for pair in pairs), 4),
-        }
-        sys.stderr.write(f"{name:18} {table[name]}\n")
+    with tempfile.TemporaryDirectory() as scratch:
+        stage, dumps = draw(model, prompts, Path(scratch))
+        reference = {kind: paint(stage, each, {}) for kind, each in dumps.items()}  # warms up too
+        for name, way in WAYS.items():
+            by_number = isinstance(way.get("cache"), float)
+            if not name.startswith(names) or (by_number and find_spec("cache_dit") is None):
+                continue
+            table[name] = {}
+            for kind, each in dumps.items():
+                default = paint(stage, each, {})[0]
+                figures = compare(*paint(stage, each, way), reference[kind][1])
+                table[name][kind] = {"of_default": round(figures["seconds"] / default, 3), **figures}
+                sys.stderr.write(f"{name:18} {kind:8} {table[name][kind]}\n")
     return table
 
 
 if __name__ == "__main__":
-    model = sys.argv[1] if len(sys.argv) > 1 else "demo"
-    keep("passes", {"model": model, "ways": run(model, int(sys.argv[2]) if len(sys.argv) > 2 else len(PROMPTS))})
+    model, prompts, names = [*sys.argv[1:], *("demo", str(len(PROMPTS)), "")[len(sys.argv) - 1 :]]
+    keep("passes", {"model": model, "ways": run(model, int(prompts), tuple(names.split(",")))})

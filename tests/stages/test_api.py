@@ -78,7 +78,7 @@ def test_sources_are_pictures_or_files(model: package.Model, tmp_path: Path) -> 
         ({"steps": 0}, "steps 0"),
         ({"guidance_window": "0.9,0.1"}, "guidance_window"),
         ({"size": "65x64"}, "size 64x64"),
-        ({"cache": 0.1, "guidance_batch": True}, "cache and guidance_batch do not go together"),
+        ({"cache": 0.1, "guidance_batch": True}, "cache X and guidance_batch do not go together"),
     ],
 )
 def test_errors_name_keywords(model: package.Model, keywords: dict[str, object], words: str) -> None:

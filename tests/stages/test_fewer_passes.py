@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ from glmimg.choice import ModelChoice
 from glmimg.dit import stage as dit_stage
 from glmimg.dit.schedule import set_timesteps, switch_scheduler
 from glmimg.dit.stage import DiTStage
+from glmimg.dit.stepcache import Forecast, computed_passes
 from glmimg.engine.orders import Order
 from glmimg.job import Painting, Scheduler
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
+from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump
 from tests.jobs import make_desk, make_job, make_painting, make_sampling
+from tests.pictures import gradient
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,91 @@ def test_a_cache_runs_fewer_blocks_and_starts_anew_for_each_picture(painter: tup
     assert counts[1] == counts[2] < counts[0]
     assert np.array_equal(pictures[1], pictures[2])
     assert np.array_equal(pictures[0], pictures[3])
+
+
+@pytest.mark.parametrize("passes", [1, 2, 3, 8, 12, 50, 99])
+@pytest.mark.parametrize(("level", "of_fifty"), [("light", 23), ("deep", 16)])
+def test_a_level_computes_the_ends_and_evenly_between(level: str, of_fifty: int, passes: int) -> None:
+    computed = computed_passes(level, passes)
+    assert {0, passes - 1} <= computed <= set(range(passes))
+    assert len(computed_passes(level, 50)) == of_fifty
+    middle = sorted(computed)[1:]
+    gaps = {later - earlier for earlier, later in pairwise(middle)}
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_what_is_not_computed_lies_on_the_line_through_the_last_two() -> None:
+    times = torch.tensor([1000.0, 900.0, 900.0, 700.0, 600.0])
+    forecast = Forecast("deep", times)
+    assert forecast.look_ahead(3, 2) is None, "nothing is known yet"
+    forecast.note(0, [torch.tensor(0.0), torch.tensor(5.0)])
+    forecast.note(1, [torch.tensor(99.0), torch.tensor(99.0)])
+    forecast.note(2, [torch.tensor(1.0), torch.tensor(5.0)])  # at the same time: the second pass of a step
+    assert forecast.look_ahead(3, 2) == [3.0, 5.0]
+    assert forecast.look_ahead(3, 1) == [3.0]
+    forecast.note(3, [torch.tensor(2.0)])
+    assert forecast.look_ahead(3, 2) is None, "the branch without guidance is new"
+    assert forecast.look_ahead(4, 1) is None, "the last pass"
+
+
+@pytest.fixture(scope="module")
+def edit(
+    painter: tuple[DiTStage, TokenDump], tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[DiTStage, TokenDump]:
+    """The same stage with the dump of an edit of two pictures."""
+    folder, checkpoint, shelf = tmp_path_factory.mktemp("sources"), Checkpoint("tiny", tiny), SourceShelf()
+    refs = []
+    for width, height in ((64, 96), (96, 64)):
+        gradient(width, height).save(folder / f"{width}.png")
+        refs.append(shelf.take(folder / f"{width}.png", checkpoint.source_bounds).ref)
+    desk = make_desk(checkpoint, ModelChoice(), shelf=shelf)
+    dump = next(desk.write([Order(make_job(prompt="a tree", sources=tuple(refs)))])).dump
+    return DiTStage(painter[0].parts, shelf), dump
+
+
+@pytest.mark.parametrize(("cache", "passes"), [("light", 6), ("deep", 4), (1.0, None)])
+def test_an_edit_is_cached_too_and_reads_its_sources_at_the_first_pass(
+    edit: tuple[DiTStage, TokenDump], monkeypatch: pytest.MonkeyPatch, cache: str | float, passes: int | None
+) -> None:
+    """A forecast before the first pass that reads source pictures would know nothing of them."""
+    from diffusers.models.transformers.transformer_glm_image import GlmImageLayerKVCache
+
+    if cache == 1.0:
+        pytest.importorskip("cache_dit")
+    reads, at_each_step = [], []
+    get = GlmImageLayerKVCache.get
+    monkeypatch.setattr(GlmImageLayerKVCache, "get", lambda *given: reads.append(1) or get(*given))
+    stage, dump = edit
+    settings = make_painting(4, 12, 1.5, cache=cache)
+    seen = np.asarray(stage.paint(dump, settings, lambda event: at_each_step.append(len(reads)))).astype(float)
+    layers = len(stage.parts.transformer.transformer_blocks)
+    assert at_each_step[0] == layers
+    assert at_each_step[-1] == layers * passes if passes else layers < at_each_step[-1] < layers * 12
+    assert not np.array_equal(seen, paint((stage, dump.model_copy(update={"sources": ()})), settings))
+
+
+@pytest.mark.parametrize(("begins", "runs"), [(0.0, 2 * 6), (0.4, 3 + 2 * (1 + 3))])
+def test_where_guidance_begins_a_pass_is_computed(
+    painter: tuple[DiTStage, TokenDump], begins: float, runs: int
+) -> None:
+    """Nothing is known yet of the branch without tokens. Passes 0, 1, 3, 6, 9 and 11 of twelve are computed anyway."""
+    calls: list[int] = []
+    first = painter[0].parts.transformer.transformer_blocks[0]
+    hook = first.register_forward_pre_hook(lambda *given: calls.append(1))
+    paint(painter, make_painting(4, 12, 1.5, cache="light", guidance_window=(begins, 1.0)))
+    hook.remove()
+    assert len(calls) == runs
+
+
+@pytest.mark.parametrize(("scheduler", "batch"), [("euler", True), ("heun", False), ("unipc", True), ("dpm", False)])
+def test_levels_go_with_every_solver_and_repeat_themselves(
+    painter: tuple[DiTStage, TokenDump], scheduler: Scheduler, batch: bool
+) -> None:
+    way = {"scheduler": scheduler, "guidance_batch": batch}
+    whole = paint(painter, make_painting(4, 12, 1.5, **way))
+    pictures = [paint(painter, make_painting(4, 12, 1.5, cache="light", **way)) for _ in range(2)]
+    assert np.array_equal(*pictures)
+    assert 0 < np.square(pictures[0] - whole).mean() < 25
 
 
 def test_the_stage_uses_the_scheduler_asked_for(

@@ -53,6 +53,7 @@ def test_what_is_no_size_is_refused(text: str) -> None:
         ({"steps": 0}, "--steps 0"),
         ({"guidance": 0.5}, "--guidance 0.5"),
         ({"cache": 1.5}, "--cache 1.5"),
+        ({"cache": "much"}, "--cache much"),
         ({"dit_seed": -1}, "--dit-seed -1"),
         ({"dit_seed": 1 << 63}, "--dit-seed"),
         ({"scheduler": "ddim"}, "--scheduler ddim"),

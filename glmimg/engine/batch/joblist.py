@@ -204,8 +204,8 @@ class _Reader:
             source_of_seed = seeded.setdefault(idea.prompt, digest) if idea.values else digest  # one seed for a sweep
             filled.setdefault("seed", int.from_bytes(source_of_seed[-4:], "big") >> 1)
             first = complete(filled, self.checkpoint, sources)
-            conflict = first.painting.conflict(with_sources=bool(sources))
-            if conflict and (sources or (said.keys() | idea.values.keys()) & CONFLICTING):
+            conflict = first.painting.conflict()
+            if conflict and (said.keys() | idea.values.keys()) & CONFLICTING:
                 raise conflict
             seeds = defaults.seeds or range(first.sampling.seed, first.sampling.seed + defaults.count)
             jobs += [first.again(seed=seed, dit_seed=filled.get("dit_seed")) for seed in seeds]

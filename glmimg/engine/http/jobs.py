@@ -60,7 +60,7 @@ class Jobs:
         first = complete(given, self.checkpoint, sources)
         self._check_size(first.scene.size)
         preview_shape(first.scene.size.cells)
-        check_extras([(first.painting, bool(sources))])
+        check_extras([first.painting])
         return [
             first.again(seed=first.sampling.seed + offset, dit_seed=given.get("dit_seed")) for offset in range(asked.n)
         ]
@@ -86,7 +86,7 @@ class Jobs:
         own = {each.name for each in knobs(Painting)} & KNOBS
         given = merge(read_knobs({name: said[name] for name in own & said.keys()}), layer_of(*dump.job_parts))
         painting = complete_painting(given, dump.seed, dump.size)
-        check_extras([(painting, False)])
+        check_extras([painting])
         return dump, dump.job(painting)
 
     def close(self) -> None:
