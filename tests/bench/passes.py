@@ -1,7 +1,7 @@
-"""Ways to paint with fewer passes: time and distance, `python -m tests.bench.passes [MODEL] [PROMPTS] [WAYS]`.
+"""Ways to paint with fewer passes: time and distance, `python -m tests.bench.passes [MODEL] [PROMPTS] [WAY...]`.
 
 Each prompt's and each edit's tokens are drawn once; every way then paints the same dumps in one process with
-everything loaded, the default just before it. WAYS: only those whose names begin with one of these, by commas.
+everything loaded, the default just before it. WAY: only those whose names begin with one of these.
 Times are the processor's, which others on the machine disturb less than the wall clock's. PSNR and SSIM compare
 with the default's pictures.
 """
@@ -169,5 +169,5 @@ def run(model: str, prompts: int, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    model, prompts, names = [*sys.argv[1:], *("demo", str(len(PROMPTS)), "")[len(sys.argv) - 1 :]]
-    keep("passes", {"model": model, "ways": run(model, int(prompts), tuple(names.split(",")))})
+    model, prompts = [*sys.argv[1:3], *("demo", str(len(PROMPTS)))[len(sys.argv[1:3]) :]]
+    keep("passes", {"model": model, "ways": run(model, int(prompts), tuple(sys.argv[3:]) or ("",))})

@@ -15,12 +15,12 @@ from glmimg.dit.schedule import set_timesteps, switch_scheduler
 from glmimg.dit.stage import DiTStage
 from glmimg.dit.stepcache import Forecast, computed_passes
 from glmimg.engine.orders import Order
-from glmimg.job import Painting, Scheduler
+from glmimg.job import Painting, Scheduler, SourceRef
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.sources import SourceShelf
 from glmimg.tokens.dump import TokenDump
-from tests.jobs import make_desk, make_job, make_painting, make_sampling
+from tests.jobs import TINY_SAMPLING, make_desk, make_job, make_painting, make_sampling
 from tests.pictures import gradient
 
 
@@ -203,3 +203,25 @@ def test_the_stage_uses_the_scheduler_asked_for(
     monkeypatch.setattr(dit_stage, "switch_scheduler", noting)
     paint(painter, make_painting(4, 2, 1.0, scheduler="unipc"))
     assert names == ["unipc"]
+
+
+@pytest.mark.parametrize("law", [{}, {"temperature": 2.0, "top_p": 1.0, "top_k": None}], ids=["usual", "flat"])
+def test_jacobi_draws_the_tokens_of_edits_and_resumes_in_fewer_passes(
+    tiny: Path, edit: tuple[DiTStage, TokenDump], law: dict[str, float]
+) -> None:
+    """As one-by-one drawing does: edits of one and of two pictures side by side, and a picture after its preview."""
+    desk = make_desk(Checkpoint("tiny", tiny), ModelChoice(), shelf=edit[0].sources.shelf)
+    refs = tuple(SourceRef(**each.model_dump(exclude={"grid", "embedded"})) for each in edit[1].sources)
+
+    def drawn(method: str) -> list[TokenDump]:
+        sampling = TINY_SAMPLING.model_copy(update={**law, "ar_method": method})
+        alike = {"prompt": "a tree", "height": 128, "width": 256, "sampling": sampling}
+        edits = [Order(make_job(**alike, seed=count, sources=refs[:count])) for count in (1, 2)]
+        preview = Order(make_job(**alike), until="preview")
+        dumps = [written.dump for order in (edits, [preview]) for written in desk.write(order)]
+        resumed = next(desk.write([Order(preview.job, begun=dumps[2])])).dump
+        return [*dumps, resumed]
+
+    one_by_one, fewer = drawn("sequential"), drawn("jacobi")
+    assert [dump.grids for dump in fewer] == [dump.grids for dump in one_by_one]
+    assert all(few.stats.forward_passes < one.stats.forward_passes for few, one in zip(fewer, one_by_one, strict=True))
