@@ -98,7 +98,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--pictures", type=Path, help="keep every picture in this folder")
     parser.add_argument("--share", type=float, default=1.0, help="of each row's cases, the first so many")
-    parser.add_argument("--steps", type=int, default=20, help="0 judges the codes alone, so the AR stage")
+    parser.add_argument(
+        "--steps", type=int, default=20, help="0 judges the codes alone, so the AR stage: too coarse for small stars"
+    )
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", torch.get_num_threads())))
     if options.pictures:
