@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from math import ceil
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +25,7 @@ from glmimg.dit.conditioning import Branch
 if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
 
-APART = {"light": 2.15, "deep": 3.1}
+APART = {"light": 2.3, "deep": 3.6}
 """How many passes of the schedule each level has for one that is computed."""
 
 WARM_UP_STEPS = 4
@@ -38,7 +39,7 @@ def computed_passes(level: str | float | None, passes: int) -> frozenset[int]:
     """Which passes of a schedule are computed: of a level the first two, the last, and some evenly between them."""
     if not isinstance(level, str):
         return frozenset(range(passes))
-    intervals = max(1, round(passes / APART[level]) - 2)
+    intervals = max(1, ceil(passes / APART[level]) - 2)
     even = {1 + round(at * (passes - 2) / intervals) for at in range(intervals + 1)}
     return frozenset({0, *even} & set(range(passes)))
 

@@ -107,7 +107,7 @@ def test_a_cache_runs_fewer_blocks_and_starts_anew_for_each_picture(painter: tup
 
 
 @pytest.mark.parametrize("passes", [1, 2, 3, 8, 12, 50, 99])
-@pytest.mark.parametrize(("level", "of_fifty"), [("light", 23), ("deep", 16)])
+@pytest.mark.parametrize(("level", "of_fifty"), [("light", 22), ("deep", 14)])
 def test_a_level_computes_the_ends_and_evenly_between(level: str, of_fifty: int, passes: int) -> None:
     computed = computed_passes(level, passes)
     assert {0, passes - 1} <= computed <= set(range(passes))
