@@ -58,6 +58,14 @@ def test_flags_win_over_lines_and_lines_over_presets(read) -> None:  # type: ign
     assert draft.painting.steps != read('{"prompt": "x"}').jobs[0].job.painting.steps
 
 
+def test_a_line_takes_a_cache_by_name_or_number(read) -> None:  # type: ignore[no-untyped-def]
+    said = ['"light"', '"deep"', "0.12", '"much"']
+    found = read("".join(f'{{"prompt": "x", "cache": {each}}}\n' for each in said), "-")
+    assert [each.job.painting.cache for each in found.jobs] == ["light", "deep", 0.12]
+    assert [bad.line for bad in found.bad] == [4]
+    assert read("prompt,cache\nx,deep\ny,0.12\n", "x.csv").jobs[1].job.painting.cache == 0.12
+
+
 def test_count_gives_each_its_own_seed_and_name(read) -> None:  # type: ignore[no-untyped-def]
     jobs = read('{"prompt": "x", "name": "x", "seed": 5}', count=3).jobs
     seeds = [(job.name, job.job.sampling.seed, job.job.painting.dit_seed) for job in jobs]

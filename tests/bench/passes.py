@@ -170,4 +170,7 @@ def run(model: str, prompts: int, names: tuple[str, ...]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     model, prompts = [*sys.argv[1:3], *("demo", str(len(PROMPTS)))[len(sys.argv[1:3]) :]]
-    keep("passes_some" if sys.argv[3:] else "passes", {"model": model, "ways": run(model, int(prompts), tuple(sys.argv[3:]) or ("",))})
+    keep(
+        "passes_some" if sys.argv[3:] else "passes",
+        {"model": model, "ways": run(model, int(prompts), tuple(sys.argv[3:]) or ("",))},
+    )
