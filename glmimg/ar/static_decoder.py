@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 
 from glmimg.ar.decode_loop import prefill
 from glmimg.ar.kv_cache import StaticKVCache
@@ -20,6 +21,9 @@ from glmimg.runtime.graph import capture
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, GlmImageForConditionalGeneration
+
+PREPARING = 4
+"""Passes until one is captured, that one with them: each takes a place of the rotary tables."""
 
 LENGTH_STEP = 64
 """Lengths are rounded up to a multiple of it, so that prompts of about one length share a shape."""
@@ -45,7 +49,9 @@ class StaticDecoder:
         """Read the prompts of a batch; prepare the pass if its shape is new. read: as of `TextDecoder`"""
         self.first_logits, prefilled = prefill(self.model, prompts, read)
         positions = [prompt.decode_positions[..., :new_tokens] for prompt in prompts]
-        cos, sin = (table.contiguous() for table in decode_rotary(self.model, positions))
+        # Preparing the pass runs it a few times, and a grid may have fewer tokens than that.
+        spare = (0, 0, 0, 0, 0, max(0, PREPARING - new_tokens))
+        cos, sin = (F.pad(table, spare).contiguous() for table in decode_rotary(self.model, positions))
         length = max(prompt.input_ids.shape[1] for prompt in prompts) + new_tokens
         rows, capacity, tokens = self.prepared
         if rows == len(prompts) and length <= capacity and new_tokens == tokens:
@@ -74,7 +80,7 @@ class StaticDecoder:
         if self.compile:
             self.forward = torch.compile(self._forward, fullgraph=True, dynamic=False)
         if device.type == "cuda":
-            self.forward = capture(self.forward, device)
+            self.forward = capture(self.forward, device, warm_ups=PREPARING - 1)
 
     def _forward(self) -> torch.Tensor:
         """One token, read from and written to buffers: nothing in it depends on how far writing has come."""

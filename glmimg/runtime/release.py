@@ -10,8 +10,11 @@ from functools import cache
 
 from glmimg.errors import OutOfMemory
 
-SIGNS = ("allocate memory", "bad_alloc", "failed to map segment from shared object", "start new thread")
-"""What libraries of C and Rust say where Python has MemoryError."""
+SIGNS = (
+    "allocate memory", "bad_alloc", "failed to map segment from shared object", "start new thread",
+    "CUDA error: out of memory", "STATUS_ALLOC_FAILED",
+)  # fmt: skip
+"""What libraries of C and Rust say where Python has MemoryError, and CUDA's, which fail beside torch's allocator."""
 
 
 @cache
@@ -32,8 +35,9 @@ def release_memory() -> None:
     import torch
 
     gc.collect()
-    if torch.accelerator.is_available():
-        torch.accelerator.memory.empty_cache()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is not None:
+        torch.get_device_module(accelerator).empty_cache()  # torch.accelerator.memory came with 2.9
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -91,7 +91,6 @@ def stand_ins(card: Any) -> list[Any]:
         "current_stream": lambda device=None: Stream(),
         "synchronize": wait,
     }
-    everywhere[torch.accelerator.memory] = {"empty_cache": lambda: None}
     everywhere[torch] = {"Generator": CardGenerator, "Stream": Stream}
     everywhere[torch.__future__] = {"_overwrite_module_params_on_conversion": True}  # `.to` makes new parameters
     everywhere[torch.Tensor] = {"record_stream": lambda self, stream: None}

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from glmimg.runtime.graph import capture
+from glmimg.runtime.release import is_out_of_memory
 
 SIZE = ("-s", "64x64", "--seed", "3")
 PREVIEW, TARGET = 256, 4
@@ -128,3 +130,26 @@ def test_a_capture_bears_another_thread_at_work() -> None:
         thread.join()
         assert heard == [4.0]
         assert replay().tolist() == [2.0] * 4
+
+
+def test_an_edit_of_two_tokens_prepares_its_pass_within_the_tables(
+    on_card: OnTheCard, tiny: Path, tmp_path: Path
+) -> None:
+    """Warm-ups are more passes than there are tokens; on a real card a look past the end would end the process."""
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "source.png")
+    card = on_card(
+        "edit", "x", "-i", tmp_path / "source.png", "-m", tiny, "-s", "32x64", "--steps", "1", "-o", tmp_path / "x.png"
+    )
+    assert card.events["graph replay"] == 1
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "CUDA error: out of memory",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_what_cuda_says_beside_the_allocator_is_out_of_memory(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))
