@@ -33,7 +33,7 @@ MATRIX_DECAY = (
 )
 ALONE_UNTIL = 1500  # from this step on the VAE and the DiT are done, and two processes share the work
 BATCHES_A_STEP = 2  # from there on, over all processes: fewer are too noisy for what words and sizes need
-COURSES = ((4400, 1.0), (8400, 0.5), (11400, 0.15), (11850, 0.03), (15450, 0.1))
+COURSES = ((4400, 1.0), (8400, 0.5), (11400, 0.15), (11850, 0.03), (14000, 0.1))
 STEPS = COURSES[-1][0]
 PHASES = (  # from this step on, this mixture
     (0, Mixture()),
