@@ -16,6 +16,7 @@ from glmimg.engine.dumps import check_fingerprint
 from glmimg.engine.engine import Engine
 from glmimg.engine.memory import check_extras
 from glmimg.engine.stages import CheckpointStages
+from glmimg.engine.worker.start import with_worker
 from glmimg.errors import GlmimgError
 from glmimg.events import Watch, unwatched
 from glmimg.image_io import Picture
@@ -77,7 +78,7 @@ class Model:
         self.choice = choice
         self.checkpoint = resolve(choice.model, choice.revision)
         self.shelf = SourceShelf()
-        stages = CheckpointStages(self.checkpoint, choice, self.shelf)
+        stages = with_worker(CheckpointStages(self.checkpoint, choice, self.shelf))
         scope = stages.open_scope()
         self._engine = Engine(stages, scope, watch, keep_both=stages.both_fit(scope))
         self._folder: TemporaryDirectory[str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
@@ -13,6 +14,20 @@ from glmimg.knob import DRAW, MODEL, OUTPUT, SOURCES, Knob, Settings
 def _several(value: Any) -> Any:
     """A YAML list where a tuple is meant, or one value where there could be several."""
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+MOST_KEPT = 7 * 86_400.0
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def parse_duration(value: Any) -> Any:
+    """`90s`, `10m`, `2h` or a number of seconds as seconds. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]+)?)\s*([smh]?)\s*", value.lower())
+    if found is None:
+        raise ValueError("this is not a time; for example 10m, 90s or 2h")
+    return float(found[1]) * UNITS.get(found[2], 1)
 
 
 Several = Annotated[tuple[str, ...], FailFast(), BeforeValidator(_several)]
@@ -53,6 +68,19 @@ class ModelChoice(Settings):
         compressed = [] if self.quantize == "none" else [f"quantize {self.quantize}"]
         compiled = ["compile"] if self.compile else []
         return [*compressed, *(f"lora {lora}" for lora in self.lora), *compiled]
+
+
+class Keeping(Settings):
+    """Whether the model stays loaded in a worker. keep: seconds, said as `90s`, `10m` or `2h`"""
+
+    keep: Annotated[
+        Annotated[float, Field(ge=0, le=MOST_KEPT)] | None,
+        BeforeValidator(parse_duration),
+        Knob("Keep the model loaded in a worker, for this long after its last picture.", MODEL, "TIME"),
+    ] = None
+    no_worker: Annotated[bool, Knob("Draw in this process, also where a worker holds the model.", MODEL, rare=True)] = (
+        False
+    )
 
 
 class Sources(Settings):

@@ -132,6 +132,14 @@ class ClusterUnavailable(GlmimgError):
     """The cluster does not answer, or the library for it is not installed (exit 1)."""
 
 
+class WorkerUnavailable(GlmimgError):
+    """No worker can be started or reached here (exit 1)."""
+
+
+class WorkerLost(GlmimgError):
+    """A worker died over its work (exit 1)."""
+
+
 class OutOfMemory(GlmimgError):
     """The device or the host ran out of memory (exit 5). is_planned: it was foreseen, nothing was tried."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import io
 import struct
 import zlib
@@ -15,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape
 
 from glmimg.errors import OutputError
 from glmimg.pictures import opened
@@ -125,7 +125,9 @@ def _xmp(form: str, properties: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _packet(properties: Mapping[str, str], note: str = "") -> bytes:
-    inside = "".join(f"<glmimg:{tag}>{escape(text)}</glmimg:{tag}>" for tag, text in properties.items())
+    inside = "".join(
+        f"<glmimg:{tag}>{html.escape(text, quote=False)}</glmimg:{tag}>" for tag, text in properties.items()
+    )
     return (
         '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
         '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'

@@ -50,6 +50,7 @@ def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("NO_COLOR", "1")
     folder = HOME / secrets.token_hex(8)
     monkeypatch.setenv("GLMIMG_CONFIG", str(folder / "config.yaml"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(HOME))  # no test finds a worker of somebody else
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from glmimg.choice import Ideas, ModelChoice
+from glmimg.choice import Ideas, Keeping, ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import BOTH_SEEDS, Request, takes, without
 from glmimg.engine.batch.settings import Cluster, Schedule
@@ -31,7 +31,17 @@ JobsFile = Annotated[
 ]
 
 
-@takes(Scene, Sampling, Painting, without(Ideas, "sheet", rare=True), ModelChoice, Schedule, Cluster, a.FOLDER)
+@takes(
+    Scene,
+    Sampling,
+    Painting,
+    without(Ideas, "sheet", rare=True),
+    ModelChoice,
+    without(Keeping, rare=True),
+    Schedule,
+    Cluster,
+    a.FOLDER,
+)
 def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     """Draw many pictures, each job of a list into a folder.
 
@@ -60,7 +70,7 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     if request.flags.get("out") is None:
         raise UsageError("there is no folder for the results", "Name one with --out, such as -o out/.")
     run, schedule = Run.open(request), request.settings(Schedule)
-    stages, output = run.stages, run.output
+    stages, output = run.own_stages, run.output
     found = open_jobs(jobs, run.checkpoint, defaults(request, count))
     format_of(Path(f"picture.{schedule.image_format}"))
     report_list(found, run, skip_bad=schedule.skip_bad)
@@ -114,7 +124,7 @@ def batch_engine(run: Run, ledger: Ledger, options: BatchOptions, report: Any) -
     if cluster.engine == "local":
         return BatchEngine(run.stages, ledger, options, report)
     connect(cluster)
-    return RayEngine(run.stages, ledger, options, report, cluster)
+    return RayEngine(run.own_stages, ledger, options, report, cluster)
 
 
 def report_list(found: JobList, run: Run, *, skip_bad: bool) -> None:

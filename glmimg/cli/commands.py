@@ -34,6 +34,7 @@ PANELS = {
     },
     "Machine": {
         "models": "Models on this machine: list, pull, rm, check, plan.",
+        "worker": "Keep a model loaded between commands: start, status, stop.",
         "gallery": "Make a page of a folder's pictures.",
         "serve": "Draw for other programs, over HTTP.",
         "presets": "Presets: list, show, save; a bare NAME is shown.",

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glmimg.choice import Keeping
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes
 from glmimg.job import Painting
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from glmimg.tokens.dump import TokenDump
 
 
-@takes(Painting, a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.PICTURES)
+@takes(Painting, a.MOVED_SOURCES, a.ONE_AT_A_TIME, Keeping, a.PICTURES)
 def decode(
     request: Request, dumps: a.DumpFiles, vary: a.Vary = 1, grid: a.PaintGrid = "target", any_model: a.AnyModel = False
 ) -> None:

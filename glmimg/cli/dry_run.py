@@ -39,8 +39,8 @@ def show_plan(
     file:   what the picture or dump says that the command starts from
     raises: ModelUnfit (exit 4), OutOfMemory (exit 5), as drawing would
     """
-    run.stages.check(*halves)
-    needs = expect(run.stages, Scope.of(jobs))
+    run.own_stages.check(*halves)
+    needs = expect(run.own_stages, Scope.of(jobs))
     memory = {half: int(each) for half, each in zip(HALVES, (needs.tokens, needs.painter), strict=True)}
     seconds = {half: each * len(jobs) for half, each in zip(HALVES, needs.seconds, strict=True)}
     settings, names = settings_of(run, jobs, file), [str(path or "standard output") for path in files]

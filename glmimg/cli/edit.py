@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from glmimg.choice import Ideas, ModelChoice
+from glmimg.choice import Ideas, Keeping, ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes
 from glmimg.job import Painting, Sampling, Scene
 
 
-@takes(a.NEW_SOURCES, Scene, Sampling, Painting, Ideas, ModelChoice, a.BOTH)
+@takes(a.NEW_SOURCES, Scene, Sampling, Painting, Ideas, ModelChoice, Keeping, a.BOTH)
 def edit(request: Request, prompts: a.Prompts = None, prompt_file: a.PromptFile = None, count: a.Count = 1) -> None:
     """Draw a picture from one or several source pictures and a prompt.
 

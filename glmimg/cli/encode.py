@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from glmimg.choice import Keeping
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, only, takes, without
 from glmimg.job import Painting, Sampling, Scene
 
 
-@takes(Scene, only(Sampling, "seed"), a.ONE_AT_A_TIME, a.FILES, without(Painting, rare=True))
+@takes(Scene, only(Sampling, "seed"), a.ONE_AT_A_TIME, Keeping, a.FILES, without(Painting, rare=True))
 def encode(request: Request, picture: a.AnyPicture, prompt: a.NewPrompt = None) -> None:
     """Read a picture's own tokens with the model's vision encoder.
 

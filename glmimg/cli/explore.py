@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from glmimg.choice import Ideas, ModelChoice
+from glmimg.choice import Ideas, Keeping, ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, only, takes
 from glmimg.job import Painting, Sampling, Scene
 
 
-@takes(Scene, Sampling, Painting, only(Ideas, "literal"), a.NEW_SOURCES, ModelChoice, a.BOTH)
+@takes(Scene, Sampling, Painting, only(Ideas, "literal"), a.NEW_SOURCES, ModelChoice, Keeping, a.BOTH)
 def explore(request: Request, prompts: a.Prompts = None, count: a.Candidates = 16, pick: a.Pick = None) -> None:
     """Draw many previews of a prompt on one sheet, and finish those picked.
 

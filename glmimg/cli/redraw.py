@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmimg.choice import Ideas
+from glmimg.choice import Ideas, Keeping
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, only, takes, without
 from glmimg.job import Painting
@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from glmimg.tokens.region import Region
 
 
-@takes(a.DRAWN_ANEW, only(Ideas, "literal"), a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.DUMPS, without(Painting, rare=True))
+@takes(
+    a.DRAWN_ANEW,
+    only(Ideas, "literal"),
+    a.MOVED_SOURCES,
+    a.ONE_AT_A_TIME,
+    Keeping,
+    a.DUMPS,
+    without(Painting, rare=True),
+)
 def redraw(
     request: Request,
     dump: a.DumpFile,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmimg.choice import Ideas, ModelChoice
+from glmimg.choice import Ideas, Keeping, ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes
 from glmimg.job import Painting, Sampling, Scene
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from glmimg.image_io import Provenance
 
 
-@takes(Scene, Sampling, Painting, Ideas, a.AGAIN, ModelChoice, a.BOTH)
+@takes(Scene, Sampling, Painting, Ideas, a.AGAIN, ModelChoice, Keeping, a.BOTH)
 def replay(request: Request, picture: a.PictureFile, prompts: a.Prompts = None, count: a.Count = 1) -> None:
     """Make a picture of glmimg again from its own metadata.
 

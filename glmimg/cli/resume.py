@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmimg.choice import ModelChoice
+from glmimg.choice import Keeping, ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes, without
 from glmimg.job import Painting
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from glmimg.tokens.dump import TokenDump
 
 
-@takes(ModelChoice, a.DUMPS, without(Painting, rare=True))
+@takes(ModelChoice, Keeping, a.DUMPS, without(Painting, rare=True))
 def resume(request: Request, dumps: a.DumpFiles) -> None:
     """Go on from dumps that stopped at their preview, and from unfinished work.
 

@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from glmimg.choice import Ideas, ModelChoice, Output, Sources
+from glmimg.choice import Ideas, Keeping, ModelChoice, Output, Sources
 from glmimg.cli.console import Console
 from glmimg.cli.options import BOTH_SEEDS, Request
 from glmimg.cli.outputs import names_tell_prompt
@@ -30,6 +31,7 @@ from glmimg.sources import SourceShelf
 if TYPE_CHECKING:
     from glmimg.engine.orders import Desk
     from glmimg.engine.stages import CheckpointStages, Scope
+    from glmimg.engine.worker.stages import WorkerStages
     from glmimg.runtime.checkpoint import Checkpoint, Half
     from glmimg.tokens.dump import ModelRef
 
@@ -41,6 +43,7 @@ class Run:
     request: Request
     choice: ModelChoice
     output: Output
+    keeping: Keeping
     checkpoint: Checkpoint
     shelf: SourceShelf
 
@@ -62,7 +65,7 @@ class Run:
         only:   the half the command runs, where it runs one: an adapter of the other would do nothing
         raises: UsageError (exit 2), ModelMissing (exit 4), BadConfig (exit 3), BadImage (exit 3) for a moved source
         """
-        given, output = request.job(), request.settings(Output)
+        given, output, keeping = request.job(), request.settings(Output), request.settings(Keeping)
         if prompts is not None and not prompts and given.get("prompt") is None:
             raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
         choice = request.settings(ModelChoice, file=_loaded_before(request, model, loaded))
@@ -72,18 +75,30 @@ class Run:
         checkpoint = resolve(choice.model, choice.revision)
         note_foreign_words(prompts or [], checkpoint.folder, request.console)
         shelf = SourceShelf([Path(path) for path in request.settings(Sources).source])
-        return cls(request, choice, output, checkpoint, shelf)
+        return cls(request, choice, output, keeping, checkpoint, shelf)
 
     @property
     def console(self) -> Console:
         return self.request.console
 
-    @property
-    def stages(self) -> CheckpointStages:
-        """The stages of the checkpoint, laid out as the choice says."""
+    @cached_property
+    def own_stages(self) -> CheckpointStages:
+        """The stages of the checkpoint in this process, laid out as the choice says."""
         from glmimg.engine.stages import CheckpointStages
 
         return CheckpointStages(self.checkpoint, self.choice, self.shelf)
+
+    @cached_property
+    def stages(self) -> CheckpointStages | WorkerStages:
+        """The stages to draw with: those of a worker, if one holds the model or shall, else this process's own.
+
+        raises: UsageError (exit 2) without the extra for workers, WorkerUnavailable (exit 1)
+        """
+        if self.keeping.no_worker:
+            return self.own_stages
+        from glmimg.engine.worker.start import with_worker
+
+        return with_worker(self.own_stages, self.keeping.keep)
 
     def jobs(
         self, prompts: Sequence[str], count: int, sources: Sequence[SourceRef] = (), file: Layer | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from glmimg.choice import Keeping
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes
 
 
-@takes(a.MOVED_SOURCES, a.ONE_AT_A_TIME, a.FILES)
+@takes(a.MOVED_SOURCES, a.ONE_AT_A_TIME, Keeping, a.FILES)
 def score(request: Request, dumps: a.DumpFiles) -> None:
     """Ask the model how likely each token of a dump was.
 

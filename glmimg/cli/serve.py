@@ -51,7 +51,9 @@ def serve_on(listener: socket.socket, run: Run, serving: Serving, key: str | Non
     from glmimg.engine.http.opening import opened_server
 
     rows, console = run.choice.rows, run.console
-    with opened_server(run.stages, run.checkpoint, serving, key, rows, lambda error: _report(console, error)) as app:
+    with opened_server(
+        run.own_stages, run.checkpoint, serving, key, rows, lambda error: _report(console, error)
+    ) as app:
         config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
         uvicorn.Server(config).run(sockets=[listener])
 

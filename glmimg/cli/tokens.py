@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from glmimg.choice import Ideas, ModelChoice
+from glmimg.choice import Ideas, Keeping, ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes, without
 from glmimg.job import Painting, Sampling, Scene
 
 
-@takes(Scene, Sampling, without(Ideas, "sheet"), a.NEW_SOURCES, ModelChoice, a.DUMPS, without(Painting, rare=True))
+@takes(
+    Scene, Sampling, without(Ideas, "sheet"), a.NEW_SOURCES, ModelChoice, Keeping, a.DUMPS, without(Painting, rare=True)
+)
 def tokens(
     request: Request,
     prompts: a.Prompts = None,

@@ -34,7 +34,7 @@ def finish(request: Request, left: Mapping[Path, Unfinished]) -> None:
     check_outputs([path.with_suffix("") for path in left], force=run.output.force)
     orders, paintings, jobs = [], [], []
     for path, work in left.items():
-        if (run.stages.model.fingerprint, run.choice.changes) != (work.fingerprint, work.choice.changes):
+        if (run.own_stages.model.fingerprint, run.choice.changes) != (work.fingerprint, work.choice.changes):
             raise BadInput(path, f"was left by {work.choice.model} with other weights", "Name that model with --model.")
         jobs.append(job := _job(request, path, work))
         if work.dump is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING
 
 from glmimg import __version__
 from glmimg.choice import ModelChoice
@@ -13,21 +12,18 @@ from glmimg.image_io import Provenance
 from glmimg.job import Painting
 from glmimg.tokens.dump import TokenDump
 
-if TYPE_CHECKING:
-    from glmimg.runtime.device import Placement
-
 
 def provenance_of(
-    dump: TokenDump, painting: Painting, grid: Role, placement: Placement, choice: ModelChoice
+    dump: TokenDump, painting: Painting, grid: Role, device: str, dtype: str, choice: ModelChoice
 ) -> Provenance:
-    """The provenance of a picture painted from a grid of a dump."""
+    """The provenance of a picture painted from a grid of a dump, on a kind of device (`cuda`) in a precision."""
     beyond = [f"its tokens were changed ({dump.sampling.method})"] if dump.parents else []
     beyond += [f"it was painted without the tokens of {painting.drop.region}"] if painting.drop else []
     return Provenance(
         job=dump.job(painting),
         model=dump.model,
-        device=placement.device.type,
-        dtype=placement.dtype_name,
+        device=device,
+        dtype=dtype,
         versions=versions(),
         beyond=" and ".join(beyond),
         grid=grid,

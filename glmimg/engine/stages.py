@@ -130,6 +130,17 @@ class Scope:
             steps=sum(job.painting.steps for job in jobs) / len(jobs),
         )
 
+    def joined(self, other: Scope) -> Scope:
+        """The most of both."""
+        largest = max(self, other, key=lambda scope: scope.height * scope.width)
+        return Scope(
+            *(largest.height, largest.width),
+            guided=self.guided or other.guided,
+            with_sources=self.with_sources or other.with_sources,
+            one_batch=self.one_batch or other.one_batch,
+            steps=self.steps,
+        )
+
 
 class Stages(Protocol):
     """Loads the stages of one model. Has to survive pickling: other processes load their own."""
@@ -288,7 +299,8 @@ class CheckpointStages:
         return replace(self, choice=self.choice.model_copy(update={"device": device}))
 
     def provenance(self, dump: TokenDump, painting: Painting, grid: Role) -> Provenance:
-        return provenance_of(dump, painting, grid, self._memory["dit"].placement, self.choice)
+        placement = self._memory["dit"].placement
+        return provenance_of(dump, painting, grid, placement.device.type, placement.dtype_name, self.choice)
 
     def needs(self, scope: Scope) -> Needs:
         """What the stages take in memory and time. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""

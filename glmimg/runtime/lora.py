@@ -124,7 +124,7 @@ def _scales(lora: Lora) -> dict[str, float]:
 
 def _find(spec: str) -> Lora:
     try:
-        name, file, scale = _split(spec)
+        name, file, scale = split_spec(spec)
         path = find_path(name)
         path = _from_hub(name, file) if path is None else path / file
         there = sorted(path.glob(f"*{ENDING}")) if path.is_dir() else [path]
@@ -139,7 +139,7 @@ def _find(spec: str) -> Lora:
     return Lora(spec, read_adapter(there[0]), scale)
 
 
-def _split(spec: str) -> tuple[str, str, float]:
+def split_spec(spec: str) -> tuple[str, str, float]:
     """`NAME[:FILE][:SCALE]` in its parts; a colon in a path is the path's own."""
     if find_path(spec) is not None:
         return spec, "", 1.0

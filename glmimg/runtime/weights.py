@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 
@@ -67,6 +65,8 @@ class WeightFiles:
         if place.size == 0:
             return torch.empty(place.shape, dtype=dtype)
         # Copy on write: torch wants memory it may write to, the file stays as it is.
+        import numpy as np
+
         raw = np.memmap(place.file, np.uint8, mode="c", offset=place.start, shape=(place.size,))
         return torch.from_numpy(raw).view(dtype).view(place.shape)
 

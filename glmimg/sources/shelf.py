@@ -58,6 +58,10 @@ class SourceShelf:
         """Prepare a picture file and keep it. Raises BadImage (exit 3)."""
         return self._keep(prepare_source(path, bounds, fit, background), path)
 
+    def put(self, prepared: PreparedSource) -> None:
+        """Keep a source that somebody else prepared."""
+        self._keep(prepared, Path(prepared.ref.path))
+
     def get(self, ref: SourceRef) -> PreparedSource:
         """The prepared source a job or a dump refers to, read again if it is not here. Raises BadImage (exit 3)."""
         key = identity(ref)

@@ -1,0 +1,97 @@
+"""`glmimg worker`: keep a model loaded between commands: start, status, stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from glmimg.choice import Keeping, ModelChoice, Output
+from glmimg.cli.options import Request, only, takes
+
+if TYPE_CHECKING:
+    from glmimg.engine.worker.link import Link
+
+DEFAULT_KEEP = 600.0
+"""Seconds a worker stays that was started by itself."""
+
+worker = typer.Typer(
+    help="Keep a model loaded between commands: start, status, stop.", no_args_is_help=False, add_completion=False
+)
+
+
+@worker.callback(invoke_without_command=True)
+@takes(only(Output, "as_json"))
+def worker_default(request: Request, context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        show_workers(request)
+
+
+@worker.command()
+@takes(ModelChoice, only(Keeping, "keep"), only(Output, "as_json", "quiet", "verbose"))
+def start(request: Request) -> None:
+    """Load a model into a worker, which later commands with the same model options draw through.
+
+    \b
+    Examples:
+      glmimg worker start -m demo --keep 1h
+    """
+    from glmimg.cli.run import Run
+    from glmimg.engine.worker.place import socket_of
+    from glmimg.engine.worker.start import lasting, start_worker
+
+    run, keep = Run.open(request), request.settings(Keeping).keep
+    stages = run.own_stages
+    stages.check("ar", "dit")
+    choice = lasting(stages)
+    link = start_worker(choice, socket_of(choice, stages.model.fingerprint), DEFAULT_KEEP if keep is None else keep)
+    request.console.result(f"{link.hello.model} pid {link.hello.pid}", fields_of(link))
+
+
+@worker.command()
+@takes(only(Output, "as_json"))
+def status(request: Request) -> None:
+    """List the workers of this user."""
+    show_workers(request)
+
+
+@worker.command()
+@takes(only(ModelChoice, "model"), only(Output, "as_json", "quiet"))
+def stop(request: Request) -> None:
+    """Have the workers of a model leave, or all of them. Whatever one works on is given up."""
+    from glmimg.engine.worker.start import running
+
+    wanted = request.flags.get("model")
+    for link in running():
+        if wanted is None or wanted in (link.hello.model, link.hello.choice.model):
+            link.stop()
+            request.console.result(f"{link.hello.model} pid {link.hello.pid} stopped", fields_of(link))
+
+
+def show_workers(request: Request) -> None:
+    """A table of the workers that run."""
+    from glmimg.cli.progress import duration
+    from glmimg.engine.worker.start import running
+
+    console, links = request.console, running()
+    if console.json:
+        for link in links:
+            console.result("", fields_of(link))
+        return
+    if not links:
+        console.note("no worker runs; start one with glmimg worker start, or draw with --keep 10m")
+        return
+    from rich.table import Table
+
+    table = Table("model", "pid", "device", "dtype", "done", "state", box=None, pad_edge=False)
+    for link in links:
+        hello = link.hello
+        left = duration(max(0.0, hello.keep - hello.idle))
+        state = f"at work, {hello.waiting} in its queue" if hello.waiting else f"leaves in {left}"
+        table.add_row(hello.model, str(hello.pid), hello.device, hello.dtype, str(hello.done), state)
+    console.show(table)
+
+
+def fields_of(link: Link) -> dict[str, Any]:
+    """A worker as `--json` reports it."""
+    return {**link.hello.model_dump(mode="json"), "socket": str(link.socket)}

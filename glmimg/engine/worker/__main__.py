@@ -1,0 +1,59 @@
+"""`python -m glmimg.engine.worker ERRAND`: the process of a worker. `start` is who runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from glmimg.engine.stages import CheckpointStages
+from glmimg.engine.worker.app import Worker
+from glmimg.engine.worker.dispatcher import Dispatcher
+from glmimg.engine.worker.start import Errand
+from glmimg.runtime.device import place
+from glmimg.runtime.resolve import resolve
+from glmimg.sources import SourceShelf
+
+LOOK_SECONDS = 0.5
+"""Between two looks at whether it is time to leave."""
+
+
+def main() -> None:
+    """Serve until nothing was asked for long enough, or somebody says stop."""
+    errand = Errand.model_validate_json(sys.argv[1])
+    stages = CheckpointStages(resolve(errand.choice.model, errand.choice.revision), errand.choice, SourceShelf())
+    placement = place(errand.choice, "dit")
+    dispatcher = Dispatcher(stages)
+    server: uvicorn.Server
+
+    def leave() -> None:
+        server.should_exit = True
+
+    worker = Worker(dispatcher, placement.device.type, placement.dtype_name, errand.keep, leave)
+    settings = uvicorn.Config(
+        worker.app(), uds=str(errand.socket), log_level="warning", access_log=False, lifespan="off",
+        timeout_graceful_shutdown=1,
+    )  # fmt: skip
+    server = uvicorn.Server(settings)
+    try:
+        asyncio.run(serve(server, worker, errand.socket))
+    finally:
+        errand.socket.unlink(missing_ok=True)
+    os._exit(0)  # whatever the stages still do is given up
+
+
+async def serve(server: uvicorn.Server, worker: Worker, socket: Path) -> None:
+    """Serve until it is time to leave, or the socket is gone: then nobody can ask any more."""
+    serving = asyncio.create_task(server.serve())
+    while not serving.done():
+        await asyncio.sleep(LOOK_SECONDS)
+        if server.started and (worker.dispatcher.idle_seconds > worker.keep or not socket.exists()):
+            server.should_exit = True
+    await serving
+
+
+if __name__ == "__main__":
+    main()

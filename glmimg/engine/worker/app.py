@@ -1,0 +1,93 @@
+"""What a worker answers over its socket: a greeting, units of work, and the request to leave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from glmimg import __version__
+from glmimg.engine.worker.dispatcher import Dispatcher
+from glmimg.engine.worker.messages import pack_error
+from glmimg.engine.worker.units import Message, Unit, parse_unit
+from glmimg.errors import GlmimgError
+from glmimg.request import problem_of
+
+
+@dataclass
+class Worker:
+    """A dispatcher, and how long it stays without work. leave: ends the process's server"""
+
+    dispatcher: Dispatcher
+    device: str
+    dtype: str
+    keep: float
+    leave: Callable[[], None]
+
+    def app(self) -> Starlette:
+        routes = [
+            Route("/hello", self.hello),
+            Route("/units", self.units, methods=["POST"]),
+            Route("/stop", self.stop, methods=["POST"]),
+        ]
+        return Starlette(routes=routes)
+
+    async def hello(self, request: Request) -> Response:
+        """Who this is. `?keep=SECONDS` also sets how long it stays."""
+        if said := request.query_params.get("keep"):
+            self.keep = float(said)
+        return JSONResponse(self.state())
+
+    def state(self) -> Message:
+        import os
+
+        stages = self.dispatcher.stages
+        return {
+            "version": __version__,
+            "model": stages.model.id,
+            "fingerprint": stages.model.fingerprint,
+            "choice": stages.choice.model_dump(mode="json"),
+            "device": self.device,
+            "dtype": self.dtype,
+            "pid": os.getpid(),
+            "keep": self.keep,
+            "idle": self.dispatcher.idle_seconds,
+            "waiting": self.dispatcher.waiting,
+            "done": self.dispatcher.done,
+        }
+
+    async def units(self, request: Request) -> Response:
+        """A unit's events, and then its result or its error, a line each."""
+        try:
+            unit = parse_unit(await request.body())
+        except ValidationError as error:
+            problem = GlmimgError(f"the worker does not understand what it is asked: {problem_of(error)}")
+            return JSONResponse(pack_error(problem))
+        return StreamingResponse(answers(self.dispatcher, unit), media_type="application/x-ndjson")
+
+    async def stop(self, request: Request) -> Response:
+        self.leave()
+        return Response(status_code=204)
+
+
+async def answers(dispatcher: Dispatcher, unit: Unit) -> AsyncIterator[str]:
+    """Every message about a unit, as lines; whoever stops listening gives the unit up."""
+    loop, messages = asyncio.get_running_loop(), asyncio.Queue[Message]()
+
+    def tell(message: Message) -> None:
+        loop.call_soon_threadsafe(messages.put_nowait, message)
+
+    ticket = dispatcher.submit(unit, tell)
+    try:
+        while "event" in (message := await messages.get()):
+            yield json.dumps(message) + "\n"
+        yield json.dumps(message) + "\n"
+    finally:
+        dispatcher.give_up(ticket)

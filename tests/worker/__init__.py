@@ -1,0 +1,1 @@
+"""Workers: a model kept loaded between commands."""

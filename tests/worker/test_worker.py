@@ -1,0 +1,231 @@
+"""A real worker on the tiny checkpoint: what is drawn through it is what is drawn without it, whatever befalls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from glmimg.choice import ModelChoice
+from glmimg.engine.worker import place
+from glmimg.engine.worker.link import Link
+from glmimg.engine.worker.start import running
+from glmimg.errors import WorkerUnavailable
+from tests.conftest import Outcome, run_program
+
+pytest.importorskip("uvicorn", reason="the extra serve is not installed: no worker was started")
+
+Glmimg = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="module")
+def runtime() -> Iterator[Path]:
+    """A folder for sockets, whose workers end with the module."""
+    folder = Path(tempfile.mkdtemp(prefix="glmimg-w-"))
+    yield folder
+    os.environ["XDG_RUNTIME_DIR"], before = str(folder), os.environ.get("XDG_RUNTIME_DIR", "")
+    for link in running():
+        link.stop()
+    os.environ["XDG_RUNTIME_DIR"] = before
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def common(tiny: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> list[str | Path]:
+    """Options of every command that draws; a worker holds the model."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    return ["-m", tiny, "-q", "--force"]
+
+
+@pytest.fixture
+def worker(common: list[str | Path], glmimg: Glmimg, tiny: Path) -> Link:
+    """A worker that holds the tiny checkpoint, the same for all tests unless one ends it."""
+    started = glmimg("worker", "start", "-m", tiny, "--keep", "5m", "--json")
+    assert started.status == 0, started.err
+    return next(link for link in running() if link.hello.model == str(tiny))
+
+
+COMMANDS = {
+    "t2i": "t2i x --seed 1 -s 64x64 --steps 2 -o {out}/x.png",
+    "several": "t2i x y -n 2 --seed 3 -s 64x64 --steps 1 -o {out}/x-{{index}}.png",
+    "draft": "t2i x --seed 1 -s 64x64 --steps 1 --preview-out {out}/d.png -o {out}/x.png",
+    "edit": "edit x -i {source} --seed 1 -s 64x64 --steps 2 -o {out}/x.png",
+    "tokens": "tokens x --seed 1 -s 64x64 -o {out}/x.json",
+    "decode": "decode {dump} --steps 2 -o {out}/x.png",
+    "edit's dump": "decode {edited} --steps 2 -o {out}/x.png",
+    "redraw": "redraw {dump} --seed 3 --box 0,0,32,32 -o {out}/x.json",
+    "score": "score {dump} -o {out}/x.json",
+    "encode": "encode {source} -o {out}/x.json",
+    "explore": "explore x -n 2 --seed 1 -s 64x64 --steps 1 --pick 2 -o {out}/x.png",
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A picture, a dump of a prompt, and one of an edit that carries its source."""
+    folder = tmp_path_factory.mktemp("inputs")
+    named = {name: folder / f"{name}.json" for name in ("dump", "edited")} | {"source": folder / "source.png"}
+    Image.effect_noise((96, 64), 90).convert("RGB").save(named["source"])
+    line = ["tokens", "x", "-m", tiny, "--seed", "2", "-s", "64x64", "-q", "--no-worker", "-o"]
+    assert run_program(*line, named["dump"]).returncode == 0
+    assert run_program(*line, named["edited"], "-i", named["source"], "--embed-sources").returncode == 0
+    return named
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_same_files_as_without(
+    worker: Link, common: list[str | Path], inputs: dict[str, Path], glmimg: Glmimg, tmp_path: Path, name: str
+) -> None:
+    files = []
+    for way in ("with", "without"):
+        out = tmp_path / way
+        out.mkdir()
+        line = [word.format(out=out, **inputs) for word in COMMANDS[name].split()]
+        before = running()[0].hello.done
+        done = glmimg(*line, *common, *(["--no-worker"] if way == "without" else []))
+        assert done.status == 0, done.err
+        assert (running()[0].hello.done > before) == (way == "with")
+        files.append({path.name: _content(path) for path in sorted(out.iterdir())})
+    assert files[0] == files[1]
+
+
+def _content(path: Path) -> object:
+    """A file without the time it took."""
+    if path.suffix != ".json":
+        return path.read_bytes()
+    fields = json.loads(path.read_text())
+    del fields["stats"]["seconds"]
+    return fields
+
+
+def test_a_batch_and_python_draw_through_it(worker: Link, tiny: Path, common: list[str | Path], tmp_path: Path) -> None:
+    import glmimg as python
+
+    (tmp_path / "jobs.txt").write_text("x\ny\n")
+    done = run_program("batch", tmp_path / "jobs.txt", "-o", tmp_path / "out", "-s", "64x64", "--steps", "1", *common)
+    assert done.returncode == 0, done.stderr
+    counted = running()[0].hello.done
+    assert counted > worker.hello.done
+    with python.load(str(tiny)) as model:
+        model.draw("x", size="64x64", steps=1, seed=1)
+    assert running()[0].hello.done > counted
+
+
+def test_a_client_imports_no_torch(worker: Link, common: list[str | Path], tmp_path: Path) -> None:
+    line = ["t2i", "x", "-s", "64x64", "--steps", "1", "-o", tmp_path / "x.png", *common]
+    command = [sys.executable, "-X", "importtime", "-m", "glmimg", *map(str, line)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    imported = {name.rpartition("|")[2].strip() for name in done.stderr.splitlines()}
+    assert not {"torch", "transformers", "diffusers", "numpy"} & imported
+    assert (tmp_path / "x.png").is_file()
+
+
+def test_ctrl_c_ends_the_job_and_not_the_worker(worker: Link, common: list[str | Path], tmp_path: Path) -> None:
+    line = ["t2i", "x", "-s", "1024x1024", "-o", tmp_path / "x.png", *common]
+    client = subprocess.Popen([sys.executable, "-m", "glmimg", *map(str, line)], stderr=subprocess.PIPE, text=True)
+    _wait(lambda: running()[0].hello.waiting > 0)
+    client.send_signal(signal.SIGINT)
+    assert client.wait(30) == 130
+    _wait(lambda: running()[0].hello.waiting == 0)
+    assert running()[0].hello.pid == worker.hello.pid
+    assert list(tmp_path.glob("*.png")) == []
+
+
+@pytest.mark.parametrize("moment", ["before", "at work"])
+def test_a_killed_worker_costs_nothing(worker: Link, common: list[str | Path], tmp_path: Path, moment: str) -> None:
+    """Its end is said once, the picture is drawn all the same, and the next command is not in its way."""
+    size = "64x64" if moment == "before" else "256x256"
+    line = ["t2i", "x", "--seed", "1", "-s", size, "--steps", "1", "-m", common[1], "-o"]
+    if moment == "before":
+        os.kill(worker.hello.pid, signal.SIGKILL)
+        drawn = run_program(*line, tmp_path / "x.png")
+        assert drawn.returncode == 0, drawn.stderr
+    else:
+        client = subprocess.Popen(
+            [sys.executable, "-m", "glmimg", *map(str, line), str(tmp_path / "x.png")],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        _wait(lambda: running()[0].hello.waiting > 0)
+        os.kill(worker.hello.pid, signal.SIGKILL)
+        said = client.communicate(timeout=90)[1]
+        assert (client.returncode, said.count("died; going on without it")) == (0, 1), said
+    assert run_program(*line, tmp_path / "again.png", "--no-worker").returncode == 0
+    assert (tmp_path / "x.png").read_bytes() == (tmp_path / "again.png").read_bytes()
+    assert list(place.folder().glob("*.sock")) == []
+
+
+def test_an_error_there_is_the_error_here(worker: Link, common: list[str | Path], tmp_path: Path) -> None:
+    broken = shutil.copytree(common[1], tmp_path / "broken")
+    weights = next(broken.glob("vision_language_encoder/*.safetensors"))
+    lines = []
+    for way in (["--keep", "1m"], ["--no-worker"]):
+        if not lines:
+            done = run_program("tokens", "x", "-m", broken, "-s", "64x64", "-o", tmp_path / "x.json", *way)
+            assert done.returncode == 0, done.stderr
+        weights.write_bytes(weights.read_bytes()[:-8])
+        done = run_program("tokens", "x", "-m", broken, "-s", "64x64", "-o", tmp_path / "y.json", *way)
+        lines.append((done.returncode, done.stderr.splitlines()[-2:]))
+    assert lines[0] == lines[1]
+    assert lines[0][0] == 4
+
+
+def test_it_leaves_when_nothing_is_asked(common: list[str | Path], glmimg: Glmimg, tmp_path: Path) -> None:
+    line = ["t2i", "x", "-s", "64x64", "--steps", "1", "--dtype", "bf16", "-o", tmp_path / "x.png"]
+    drawn = glmimg(*line, *common, "--keep", "1s")
+    assert drawn.status == 0, drawn.err
+    assert "bf16" in [link.hello.choice.dtype for link in running()]
+    _wait(lambda: "bf16" not in [link.hello.choice.dtype for link in running()])
+
+
+def test_stop_and_status(worker: Link, common: list[str | Path], glmimg: Glmimg, tiny: Path) -> None:
+    shown = [json.loads(line) for line in glmimg("worker", "--json").out.splitlines()]
+    assert (worker.hello.pid, str(tiny)) in [(each["pid"], each["model"]) for each in shown]
+    assert str(worker.hello.pid) in glmimg("worker", "status").out
+    assert glmimg("worker", "stop", "-m", "demo").out == ""
+    assert "stopped" in glmimg("worker", "stop").out
+    _wait(lambda: running() == [])
+
+
+def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "glmimg").mkdir(mode=0o755)
+    with pytest.raises(WorkerUnavailable, match="only you may enter"):
+        place.folder()
+    (tmp_path / "glmimg").chmod(0o700)
+    assert place.folder() == tmp_path / "glmimg"
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    with pytest.raises(WorkerUnavailable, match="only you may enter"):
+        place.folder()
+
+
+def test_a_long_runtime_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("long" * 30)))
+    assert len(str(place.socket_of(ModelChoice(), "x"))) <= place.MOST_BYTES
+
+
+def test_other_weights_and_other_adapters_have_other_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(Path(tempfile.gettempdir())))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.safetensors").write_bytes(b"1")
+    adapted = ModelChoice(lora=("a.safetensors:2",))
+    sockets = {place.socket_of(ModelChoice(), "x"), place.socket_of(ModelChoice(), "y"), place.socket_of(adapted, "x")}
+    (tmp_path / "a.safetensors").write_bytes(b"22")
+    assert len(sockets | {place.socket_of(adapted, "x")}) == 4
+
+
+def _wait(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
