@@ -37,14 +37,12 @@ def start(request: Request) -> None:
       glmimg worker start -m demo --keep 1h
     """
     from glmimg.cli.run import Run
-    from glmimg.engine.worker.place import socket_of
-    from glmimg.engine.worker.start import lasting, start_worker
+    from glmimg.engine.worker.start import start_worker
 
     run, keep = Run.open(request), request.settings(Keeping).keep
     stages = run.own_stages
     stages.check("ar", "dit")
-    choice = lasting(stages)
-    link = start_worker(choice, socket_of(choice, stages.model.fingerprint), DEFAULT_KEEP if keep is None else keep)
+    link = start_worker(stages, DEFAULT_KEEP if keep is None else keep)
     request.console.result(f"{link.hello.model} pid {link.hello.pid}", fields_of(link))
 
 

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from glmimg.choice import ModelChoice
-from glmimg.engine.worker import place
+from glmimg.engine.worker import place, start
 from glmimg.engine.worker.link import Link
 from glmimg.engine.worker.start import running
 from glmimg.errors import WorkerUnavailable
@@ -186,6 +186,15 @@ def test_it_leaves_when_nothing_is_asked(common: list[str | Path], glmimg: Glmim
     assert drawn.status == 0, drawn.err
     assert "bf16" in [link.hello.choice.dtype for link in running()]
     _wait(lambda: "bf16" not in [link.hello.choice.dtype for link in running()])
+
+
+def test_an_idle_worker_makes_room_for_another_choice(
+    worker: Link, common: list[str | Path], glmimg: Glmimg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "free_host_bytes", lambda: 0.0)
+    line = ["tokens", "x", "-s", "64x64", "--dtype", "bf16", "-o", tmp_path / "x.json", "--keep", "1s"]
+    assert glmimg(*line, *common).status == 0
+    _wait(lambda: worker.hello.pid not in [link.hello.pid for link in running()])
 
 
 def test_stop_and_status(worker: Link, common: list[str | Path], glmimg: Glmimg, tiny: Path) -> None:

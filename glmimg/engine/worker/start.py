@@ -16,6 +16,8 @@ from glmimg.engine.worker.link import Link
 from glmimg.engine.worker.place import end_of_log, log_of, socket_of, sockets
 from glmimg.engine.worker.stages import WorkerStages
 from glmimg.errors import UsageError, WorkerUnavailable
+from glmimg.runtime.checkpoint import PARTS
+from glmimg.runtime.machine import free_host_bytes
 from glmimg.text import excerpt
 
 START_SECONDS = 120.0
@@ -37,18 +39,17 @@ def with_worker(stages: CheckpointStages, keep: float | None = None) -> Checkpoi
     keep:   seconds a worker shall stay without work: then it is started if there is none
     raises: UsageError (exit 2) without the extra, WorkerUnavailable (exit 1) if it does not start
     """
-    if any(importlib.util.find_spec(name) is None for name in NEEDED):
-        if keep is None:
-            return stages
-        raise UsageError("--keep needs the extra serve", "Install it: pip install 'glmimg[serve]'")
-    if keep is None and not any_sockets():
+    if keep is not None:
+        return WorkerStages(stages, start_worker(stages, keep))
+    if not has_extra() or not any_sockets():
         return stages
-    choice = lasting(stages)
-    socket = socket_of(choice, stages.model.fingerprint)
-    link = Link.to(socket, keep)
-    if link is None and keep is not None:
-        link = start_worker(choice, socket, keep)
+    link = Link.to(_socket(stages))
     return stages if link is None else WorkerStages(stages, link)
+
+
+def has_extra() -> bool:
+    """Whether what a worker needs is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in NEEDED)
 
 
 def any_sockets() -> bool:
@@ -59,20 +60,18 @@ def any_sockets() -> bool:
         return False
 
 
-def lasting(stages: CheckpointStages) -> ModelChoice:
-    """The choice as it means the same from any folder, and tomorrow."""
-    checkpoint = stages.checkpoint
-    return stages.choice.model_copy(update={"model": checkpoint.id, "revision": checkpoint.revision})
-
-
-def start_worker(choice: ModelChoice, socket: Path, keep: float) -> Link:
-    """Start a worker, or wait for one that somebody starts just now. Raises WorkerUnavailable (exit 1)."""
+def start_worker(stages: CheckpointStages, keep: float) -> Link:
+    """The worker of a choice, started if it does not run. Raises as `with_worker`."""
+    if not has_extra():
+        raise UsageError("a worker needs the extra serve", "Install it: pip install 'glmimg[serve]'")
     from filelock import FileLock
 
-    with FileLock(socket.with_suffix(".lock")):
+    socket = _socket(stages)
+    with FileLock(socket.with_suffix(".lock")):  # two commands at once start one
         if (link := Link.to(socket, keep)) is not None:
             return link
-        errand = Errand(socket=socket, choice=choice, keep=keep).model_dump_json()
+        make_room(stages)
+        errand = Errand(socket=socket, choice=_lasting(stages), keep=keep).model_dump_json()
         with log_of(socket).open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "glmimg.engine.worker", errand],
@@ -86,6 +85,24 @@ def start_worker(choice: ModelChoice, socket: Path, keep: float) -> Link:
     last = end_of_log(socket)
     process.kill()
     raise WorkerUnavailable(f"the worker did not start{f': {excerpt(last)}' if last else ''}", f"See {log_of(socket)}.")
+
+
+def make_room(stages: CheckpointStages) -> None:
+    """Have idle workers of other choices leave, if the weights do not fit into the host's memory beside theirs."""
+    files = {file for part in PARTS for file in stages.checkpoint.weight_files(part)}
+    if sum(file.stat().st_size for file in files) > free_host_bytes():
+        for link in running():
+            link.leave_if_idle()
+
+
+def _socket(stages: CheckpointStages) -> Path:
+    return socket_of(_lasting(stages), stages.model.fingerprint)
+
+
+def _lasting(stages: CheckpointStages) -> ModelChoice:
+    """The choice as it means the same from any folder, and tomorrow."""
+    checkpoint = stages.checkpoint
+    return stages.choice.model_copy(update={"model": checkpoint.id, "revision": checkpoint.revision})
 
 
 def running() -> list[Link]:
