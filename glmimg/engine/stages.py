@@ -15,12 +15,12 @@ from glmimg.choice import ModelChoice
 from glmimg.engine.memory import HalfMemory, check_changes
 from glmimg.engine.provenance import provenance_of
 from glmimg.errors import OutOfMemory
-from glmimg.events import Watch
+from glmimg.events import Noted, Watch
 from glmimg.grid import Role
 from glmimg.image_io import Provenance
 from glmimg.job import Job, Painting
 from glmimg.runtime.checkpoint import HALVES, Checkpoint, Half
-from glmimg.runtime.device import check_names, device_for, place
+from glmimg.runtime.device import check_names, device_for, lacking, place
 from glmimg.runtime.estimate import Request
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import free_bytes
@@ -216,6 +216,7 @@ class CheckpointStages:
     checkpoint: Checkpoint
     choice: ModelChoice
     shelf: SourceShelf | None = None
+    _told: set[str] = field(default_factory=set, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_names(self.choice)
@@ -259,6 +260,7 @@ class CheckpointStages:
         from glmimg.ar.stage import ARStage
 
         self.checkpoint.check("ar")
+        self._tell_what_is_lacking("ar", watch)
         at, sources = self._memory["ar"].placement, scope.with_sources
         return ARStage(
             self.checkpoint, at, watch, shelf=self.shelf, choice=self.choice, layout=layout, with_vision=sources
@@ -268,6 +270,7 @@ class CheckpointStages:
         from glmimg.dit.stage import DiTStage
 
         self.checkpoint.check("dit")
+        self._tell_what_is_lacking("dit", watch)
         at, sources, compile_it = self._memory["dit"].placement, scope.with_sources, bool(self.choice.compile)
         return DiTStage.load(
             self.checkpoint, at, watch, shelf=self.shelf, layout=layout, with_encoder=sources, compile=compile_it
@@ -318,6 +321,12 @@ class CheckpointStages:
     def files_of_stage_2(self) -> list[Path]:
         """What stage 2 will read, in that order."""
         return [file for part in ("text_encoder", "transformer", "vae") for file in self.checkpoint.weight_files(part)]
+
+    def _tell_what_is_lacking(self, half: Half, watch: Watch) -> None:
+        note = lacking(self.choice, self._memory[half].placement)
+        if note and note not in self._told:
+            self._told.add(note)
+            watch(Noted(note))
 
     def _peak(self, half: Half, layout: Layout, scope: Scope) -> float:
         """Bytes a half takes; stage 1 holds the keys and values of a whole batch."""

@@ -61,7 +61,9 @@ def device_for(device: str, half: Half) -> str:
 
 
 def place(choice: ModelChoice, half: Half = "ar") -> Placement:
-    """Device and precision for one half; `auto` is the first accelerator in bf16, else the CPU in fp32.
+    """Device and precision for one half; `auto` is the first accelerator, else the CPU.
+
+    In precision `auto` is bf16 where an accelerator computes in it, else fp32: fp16 overflows in the VAE.
 
     raises: UsageError (exit 2) for a device this machine lacks, or a precision the device lacks
     """
@@ -73,11 +75,19 @@ def place(choice: ModelChoice, half: Half = "ar") -> Placement:
     if not _is_there(device):
         raise UsageError(f"--device {name} is not on this machine", "Leave --device out, or use --device cpu.")
     if choice.dtype == "auto":
-        return Placement(device, torch.float32 if device.type == "cpu" else torch.bfloat16)
+        half = Placement(device, torch.bfloat16)
+        return half if device.type != "cpu" and _computes_natively(half) else Placement(device, torch.float32)
     placement = Placement(device, getattr(torch, DTYPES[choice.dtype]))
     if not _computes_in(placement):
         raise UsageError(f"--dtype {choice.dtype}: {device} does not compute in it", "Leave --dtype out, or use fp32.")
     return placement
+
+
+def lacking(choice: ModelChoice, placement: Placement) -> str:
+    """What a person should know of a device that `auto` had to place in fp32; empty for the others."""
+    if choice.dtype != "auto" or placement.device.type == "cpu" or placement.precision != "fp32":
+        return ""
+    return f"{placement.device} does not compute in bf16: fp32 is used, which takes twice the memory"
 
 
 def _first_accelerator() -> str:
@@ -94,6 +104,16 @@ def _is_there(device: torch.device) -> bool:
         return not device.index
     found = torch.accelerator.current_accelerator(check_available=True)
     return found is not None and found.type == device.type and (device.index or 0) < torch.accelerator.device_count()
+
+
+def _computes_natively(half: Placement) -> bool:
+    """Whether the device computes in bf16 itself; cards before Ampere emulate it, slowly."""
+    import torch
+
+    if half.device.type == "cuda":
+        with torch.cuda.device(half.device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    return _computes_in(half)
 
 
 def _computes_in(placement: Placement) -> bool:

@@ -80,8 +80,8 @@ def stand_ins(card: Any) -> list[Any]:
         "empty_cache": lambda: None,
         "mem_get_info": lambda device=None: (int(card.memory), int(card.memory)),
         "get_device_name": lambda device=None: "pretended",
-        "get_device_capability": lambda device=None: (9, 0),
-        "is_bf16_supported": lambda *_, **__: True,
+        "get_device_capability": lambda device=None: card.capability,
+        "is_bf16_supported": lambda including_emulation=True: including_emulation or card.capability >= (8, 0),
     }
     everywhere[torch.accelerator] = {
         "is_available": lambda: True,

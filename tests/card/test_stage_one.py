@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,39 +14,11 @@ from PIL import Image
 
 from glmimg.runtime.graph import capture
 from glmimg.runtime.release import is_out_of_memory
+from tests.card.conftest import OnTheCard
 
 SIZE = ("-s", "64x64", "--seed", "3")
 PREVIEW, TARGET = 256, 4
 TOKENS = PREVIEW + TARGET
-
-OnTheCard = Callable[..., Any]
-
-
-@pytest.fixture
-def on_card(monkeypatch: pytest.MonkeyPatch) -> OnTheCard:
-    """Run the program on a pretended card; returns the card."""
-    import diffusers  # noqa: F401 (before the card is there)
-    from diffusers import AutoencoderKL, GlmImageTransformer2DModel  # noqa: F401
-    from transformers import (  # noqa: F401
-        ByT5Tokenizer,
-        GlmImageForConditionalGeneration,
-        GlmImageProcessor,
-        T5EncoderModel,
-    )
-
-    import glmimg.ar.stage
-    import glmimg.dit.stage  # noqa: F401
-    from glmimg.cli.main import main
-    from tests.card.card import Card
-
-    def run(*arguments: str | Path, status: int = 0) -> Card:
-        monkeypatch.setattr(sys, "argv", ["glmimg", *map(str, arguments), "--device", "cuda", "-q", "-f"])
-        with Card() as card, pytest.raises(SystemExit) as leaving:
-            main()
-        assert leaving.value.code == status
-        return card
-
-    return run
 
 
 def grids(path: Path) -> list[Any]:
