@@ -75,8 +75,8 @@ def place(choice: ModelChoice, half: Half = "ar") -> Placement:
     if not _is_there(device):
         raise UsageError(f"--device {name} is not on this machine", "Leave --device out, or use --device cpu.")
     if choice.dtype == "auto":
-        half = Placement(device, torch.bfloat16)
-        return half if device.type != "cpu" and _computes_natively(half) else Placement(device, torch.float32)
+        in_bf16 = Placement(device, torch.bfloat16)
+        return in_bf16 if _computes_natively(in_bf16) else Placement(device, torch.float32)
     placement = Placement(device, getattr(torch, DTYPES[choice.dtype]))
     if not _computes_in(placement):
         raise UsageError(f"--dtype {choice.dtype}: {device} does not compute in it", "Leave --dtype out, or use fp32.")
@@ -106,14 +106,14 @@ def _is_there(device: torch.device) -> bool:
     return found is not None and found.type == device.type and (device.index or 0) < torch.accelerator.device_count()
 
 
-def _computes_natively(half: Placement) -> bool:
-    """Whether the device computes in bf16 itself; cards before Ampere emulate it, slowly."""
+def _computes_natively(in_bf16: Placement) -> bool:
+    """Whether an accelerator computes in bf16 itself; cards before Ampere emulate it, slowly, as many CPUs do."""
     import torch
 
-    if half.device.type == "cuda":
-        with torch.cuda.device(half.device):
-            return torch.cuda.is_bf16_supported(including_emulation=False)
-    return _computes_in(half)
+    if in_bf16.device.type == "cuda":
+        with torch.cuda.device(in_bf16.device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return in_bf16.device.type != "cpu" and _computes_in(in_bf16)
 
 
 def _computes_in(placement: Placement) -> bool:
