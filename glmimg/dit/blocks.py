@@ -17,6 +17,10 @@ State = tuple[torch.Tensor, torch.Tensor]
 """What goes from block to block for one branch: [1, patches, width] and [1, glyph tokens, width]."""
 
 
+GRAPHS_KEPT = 4
+"""Shapes of passes: two pictures' with a guidance window, or four without."""
+
+
 @dataclass(frozen=True)
 class Pass:
     """What goes into the blocks at one step.
@@ -33,9 +37,20 @@ class Pass:
     rotary: Rotary
 
     @property
-    def changing(self) -> list[torch.Tensor]:
-        """The tensors that are others at every step."""
-        return [*(tensor for state in self.states for tensor in state), self.time]
+    def inputs(self) -> list[torch.Tensor]:
+        """The tensors that are others at every step or in every picture, but for what is kept of source pictures."""
+        return [*(tensor for state in self.states for tensor in state), self.time, *self.rotary]
+
+    @property
+    def shape(self) -> tuple[torch.Size, ...]:
+        """What a graph is captured for: sizes of the picture and of its glyphs, and how many branches."""
+        return tuple(tensor.shape for tensor in self.inputs)
+
+    def copied(self) -> Pass:
+        """The same pass in tensors of its own."""
+        cos, sin = self.rotary
+        states = [(hidden.clone(), glyphs.clone()) for hidden, glyphs in self.states]
+        return replace(self, states=states, time=self.time.clone(), rotary=(cos.clone(), sin.clone()))
 
 
 BlockRunner = Callable[[Pass], Sequence[State]]
@@ -82,21 +97,27 @@ def one_batch_runner(blocks: Iterable[Any]) -> BlockRunner:
 
 
 def captured_runner(run_blocks: BlockRunner) -> BlockRunner:
-    """`run_blocks` for one picture as a CUDA graph, captured at its first step and replayed at the others.
+    """`run_blocks` as CUDA graphs: one for each shape, captured at its first step and replayed at the others.
 
-    There is one graph for each number of branches, since a guidance window has steps of both. What a picture is told
-    stays the same, so a graph may keep it; latents and time go through buffers that stay where they are. The states
-    returned are overwritten by the next step.
+    Pictures of a shape share a graph, unless they have source pictures: what is kept of those is of one picture alone,
+    as is then the runner. A guidance window has steps of two shapes, with and without the second branch. The least
+    recent of more than `GRAPHS_KEPT` goes, as each holds memory for its activations.
+
+    All that goes in passes through buffers that stay where they are. The states returned are overwritten by the next
+    step.
     """
-    recorded: dict[int, tuple[Pass, Callable[[], Sequence[State]]]] = {}
+    recorded: dict[tuple[torch.Size, ...], tuple[Pass, Callable[[], Sequence[State]]]] = {}
+
+    def record(step: Pass) -> tuple[Pass, Callable[[], Sequence[State]]]:
+        if len(recorded) == GRAPHS_KEPT:
+            del recorded[next(iter(recorded))]
+        own = step.copied()
+        return own, capture(lambda: run_blocks(own), own.time.device, warm_ups=1)
 
     def replayed(step: Pass) -> Sequence[State]:
-        if len(step.branches) not in recorded:
-            own = replace(step, states=[(hidden.clone(), glyphs.clone()) for hidden, glyphs in step.states])
-            own = replace(own, time=step.time.clone())
-            recorded[len(step.branches)] = own, capture(lambda: run_blocks(own), own.time.device, warm_ups=1)
-        buffers, replay = recorded[len(step.branches)]
-        for buffer, value in zip(buffers.changing, step.changing, strict=True):
+        own, replay = recorded.pop(step.shape) if step.shape in recorded else record(step)
+        recorded[step.shape] = own, replay
+        for buffer, value in zip(own.inputs, step.inputs, strict=True):
             buffer.copy_(value)
         return replay()
 

@@ -34,6 +34,7 @@ class DiTStage:
     def __init__(self, parts: DecoderParts, shelf: SourceShelf | None = None) -> None:
         self.parts = parts
         self.sources = SourceReader(parts, shelf or SourceShelf())
+        self._captured: dict[bool, BlockRunner] = {}  # by whether branches are one batch
 
     @classmethod
     def load(
@@ -71,7 +72,7 @@ class DiTStage:
         latents, conditioning = self._prepare(dump, painting)
         set_timesteps(self.parts.scheduler, painting.steps, conditioning.rotary[0].shape[0], latents.device)
         scheduler, timesteps = switch_scheduler(self.parts.scheduler, painting.scheduler)
-        run_blocks = self._runner(painting, len(timesteps))
+        run_blocks = self._runner(painting, len(timesteps), with_sources=bool(dump.sources))
         place, done = (latents.device, latents.dtype), 0
         mark: tuple[int, dict[str, Any]] = 0, {}
 
@@ -116,14 +117,18 @@ class DiTStage:
             parts.transformer, dump.target, glyphs, no_glyphs, latents, size_px, sources, dropped
         )
 
-    def _runner(self, painting: Painting, steps: int) -> BlockRunner:
+    def _runner(self, painting: Painting, steps: int, *, with_sources: bool) -> BlockRunner:
         """How the blocks are gone through for one picture of `steps` passes."""
         transformer = self.parts.transformer
         if isinstance(painting.cache, float):
             return cached_runner(transformer, painting.cache, steps)
-        run_blocks = (one_batch_runner if painting.guidance_batch else plain_runner)(transformer.transformer_blocks)
-        captures = self.parts.is_compiled and transformer.device.type == "cuda"
-        return captured_runner(run_blocks) if captures else run_blocks
+        one_batch = painting.guidance_batch
+        run_blocks = (one_batch_runner if one_batch else plain_runner)(transformer.transformer_blocks)
+        if not self.parts.is_compiled or transformer.device.type != "cuda":
+            return run_blocks
+        if with_sources or self.parts.layout.taking_turns:  # blocks that come and go take their graphs with them
+            return captured_runner(run_blocks)
+        return self._captured.setdefault(one_batch, captured_runner(run_blocks))
 
     def _glyphs(self, prompt: str) -> torch.Tensor:
         parts = self.parts
@@ -131,4 +136,5 @@ class DiTStage:
 
     def close(self) -> None:
         """Free the weights."""
+        self._captured.clear()
         self.parts.close()

@@ -99,6 +99,6 @@ def test_a_captured_way_reads_new_values_from_its_buffers(
     stage = load(tiny)
     plain = paint(stage, dump, settings)
     walk = stage._runner
-    monkeypatch.setattr(stage, "_runner", lambda *arguments: blocks.captured_runner(walk(*arguments)))
+    monkeypatch.setattr(stage, "_runner", lambda *given, **more: blocks.captured_runner(walk(*given, **more)))
     assert np.array_equal(paint(stage, dump, settings), plain)
     assert len(recorded) == 2, "one for guided steps, one for the others"
