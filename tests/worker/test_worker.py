@@ -206,13 +206,15 @@ def test_stop_and_status(worker: Link, common: list[str | Path], glmimg: Glmimg,
     _wait(lambda: running() == [])
 
 
-def test_a_folder_that_others_may_enter_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    (tmp_path / "glmimg").mkdir(mode=0o755)
+def test_a_folder_that_others_may_enter_is_refused(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = runtime / "other"
+    other.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(other))
+    (other / "glmimg").mkdir(mode=0o755)
     with pytest.raises(WorkerUnavailable, match="only you may enter"):
         place.folder()
-    (tmp_path / "glmimg").chmod(0o700)
-    assert place.folder() == tmp_path / "glmimg"
+    (other / "glmimg").chmod(0o700)
+    assert place.folder() == other / "glmimg"
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(WorkerUnavailable, match="only you may enter"):
         place.folder()

@@ -20,16 +20,20 @@ MOST_BYTES = 100
 NAME_DIGITS = 16
 
 
-def folder() -> Path:
+def folder(*, make: bool = True) -> Path:
     """The folder, made if it is missing. Raises WorkerUnavailable (exit 1) if it is not this user's alone."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     shared = Path(tempfile.gettempdir()) / f"glmimg-{os.geteuid()}"
     places = [Path(runtime) / "glmimg", shared] if runtime else [shared]
-    short = [place for place in places if len(os.fsencode(place)) + NAME_DIGITS + 6 <= MOST_BYTES]
-    for place in short:
+    for place in places:
+        if len(os.fsencode(place)) + NAME_DIGITS + 6 > MOST_BYTES or not place.parent.is_dir():
+            continue
         try:
-            place.mkdir(mode=0o700, exist_ok=True)
+            if make:
+                place.mkdir(mode=0o700, exist_ok=True)
             status = place.lstat()
+        except FileNotFoundError:
+            return place
         except OSError:
             continue
         if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o077:
@@ -42,12 +46,12 @@ def socket_of(choice: ModelChoice, fingerprint: str) -> Path:
     """The socket of the worker for these weights, loaded so, by this version of glmimg."""
     what = [__version__, fingerprint, choice.model_dump(mode="json"), [_state_of(lora) for lora in choice.lora]]
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-    return folder() / f"{digest[:NAME_DIGITS]}.sock"
+    return folder(make=False) / f"{digest[:NAME_DIGITS]}.sock"
 
 
 def sockets() -> Iterator[Path]:
     """Of every worker there may be."""
-    yield from sorted(folder().glob("*.sock"))
+    yield from sorted(folder(make=False).glob("*.sock"))
 
 
 def log_of(socket: Path) -> Path:

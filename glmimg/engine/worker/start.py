@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from glmimg.choice import ModelChoice
 from glmimg.engine.stages import CheckpointStages
 from glmimg.engine.worker.link import Link
-from glmimg.engine.worker.place import end_of_log, log_of, socket_of, sockets
+from glmimg.engine.worker.place import end_of_log, folder, log_of, socket_of, sockets
 from glmimg.engine.worker.stages import WorkerStages
 from glmimg.errors import UsageError, WorkerUnavailable
 from glmimg.runtime.checkpoint import PARTS
@@ -66,6 +66,7 @@ def start_worker(stages: CheckpointStages, keep: float) -> Link:
         raise UsageError("a worker needs the extra serve", "Install it: pip install 'glmimg[serve]'")
     from filelock import FileLock
 
+    folder()
     socket = _socket(stages)
     with FileLock(socket.with_suffix(".lock")):  # two commands at once start one
         if (link := Link.to(socket, keep)) is not None:
