@@ -40,13 +40,16 @@ def head_dim(config: Any) -> int:
     return getattr(config, "head_dim", None) or int(config.hidden_size // config.num_attention_heads)
 
 
-def rows_that_fit(model: GlmImageForConditionalGeneration, length: int) -> int:
-    """Rows of `length` tokens to draw at once, at least 1: as many as pay, as far as their keys and values fit."""
+def rows_that_fit(model: GlmImageForConditionalGeneration, length: int, held: int = 0) -> int:
+    """Rows of `length` tokens to draw at once, at least 1: as many as pay, as far as their keys and values fit.
+
+    held: bytes of a cache that theirs takes the place of
+    """
     config = model.config.text_config
     per_token = 2 * config.num_hidden_layers * config.num_key_value_heads * head_dim(config) * model.dtype.itemsize
     logits = 16 * 4 * config.vision_vocab_size  # and the copies that sampling makes of them
-    held = free_bytes(model.device) * SHARE_OF_FREE_MEMORY // (length * per_token + logits)
-    return max(1, min(MOST_ROWS, int(held)))
+    room = (free_bytes(model.device) + held) * SHARE_OF_FREE_MEMORY
+    return max(1, min(MOST_ROWS, int(room // (length * per_token + logits))))
 
 
 class KVCache:
@@ -134,6 +137,11 @@ class StaticKVCache:
         self.places = torch.arange(capacity, device=first.device)
         self.position = torch.zeros(1, dtype=torch.int64, device=first.device)
         self.visible = torch.ones(rows, 1, 1, capacity, dtype=torch.bool, device=first.device)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its keys and values."""
+        return sum(tensor.nbytes for tensor in (*self.keys, *self.values))
 
     def fill(self, prefilled: Sequence[DynamicCache]) -> None:
         """Start anew from what each row's prompt left."""

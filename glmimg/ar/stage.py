@@ -160,7 +160,8 @@ class ARStage:
         """How many works like this one to draw at once: as many as pay, and as memory holds."""
         if self.choice.rows is not None:
             return self.choice.rows
-        return rows_that_fit(self.model, self._read_prompts([work.job.scene])[0].length)
+        length = self._read_prompts([work.job.scene])[0].length
+        return self.static.rows_that_fit(length) if self.static else rows_that_fit(self.model, length)
 
     def _pieces(
         self,

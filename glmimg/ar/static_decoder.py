@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from glmimg.ar.decode_loop import prefill
-from glmimg.ar.kv_cache import StaticKVCache
+from glmimg.ar.kv_cache import StaticKVCache, rows_that_fit
 from glmimg.ar.layers import EmbeddingRows, TextPass, decode_rotary, is_plain
 from glmimg.ar.prompt import ARPrompt
 from glmimg.runtime.graph import capture
@@ -59,8 +59,9 @@ class StaticDecoder:
             self.sin.copy_(sin)
         else:
             self.cos, self.sin = cos, sin
-            self.prepared = len(prompts), -(-length // LENGTH_STEP) * LENGTH_STEP, new_tokens
-            self._prepare(prefilled[0])
+            capacity = -(-length // LENGTH_STEP) * LENGTH_STEP
+            self._prepare(prefilled[0], len(prompts), capacity)
+            self.prepared = len(prompts), capacity, new_tokens
         self.kv_cache.fill(prefilled)
         self.index.fill_(prefilled[0].get_seq_length() - prompts[0].input_ids.shape[1])
 
@@ -69,8 +70,16 @@ class StaticDecoder:
         self.tokens.copy_(tokens)
         return self.forward()
 
-    def _prepare(self, like: DynamicCache) -> None:
+    def rows_that_fit(self, length: int) -> int:
+        """As of `kv_cache`; at least as many as are prepared, whose memory is there and whose capture is done."""
         rows, capacity, _ = self.prepared
+        fit = rows_that_fit(self.model, length, self.kv_cache.nbytes if rows else 0)
+        return max(fit, rows) if length <= capacity else fit
+
+    def _prepare(self, like: DynamicCache, rows: int, capacity: int) -> None:
+        self.prepared = (0, 0, 0)
+        for name in ("forward", "kv_cache"):  # what was prepared before makes room
+            vars(self).pop(name, None)
         device = self.model.device
         self.kv_cache = StaticKVCache(like, rows, capacity)
         self.text_pass = TextPass(self.model, rows, compiled=self.compile)

@@ -16,12 +16,13 @@ CGROUP_LIMIT, CGROUP_USED = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgr
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that a new stage may take on `device`; for the CPU and Apple's GPUs, that of the host."""
+    """Memory that may be taken on `device`, of which torch may have some already; the host's for CPU and Apple's."""
     import torch
 
     if device.type in ("cuda", "xpu"):
         backend = torch.cuda if device.type == "cuda" else torch.xpu
-        return float(backend.mem_get_info(device)[0])
+        unused = backend.memory_reserved(device) - backend.memory_allocated(device)
+        return float(backend.mem_get_info(device)[0] + unused)
     return free_host_bytes()
 
 

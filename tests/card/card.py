@@ -40,6 +40,7 @@ class Card(TorchDispatchMode):
     """One pretended card.
 
     memory: bytes it says are free
+    unused: bytes beside those that torch has taken and does not use
     capability: what it computes in, as CUDA numbers cards; bf16 from (8, 0) on
     events: what happened that a person should know: replays, and whatever made the host wait, by name
     attention: for each attention of more than no keys, whether cuDNN was allowed to take it, by who asked
@@ -47,7 +48,7 @@ class Card(TorchDispatchMode):
 
     def __init__(self, memory: float = 79e9, capability: tuple[int, int] = (9, 0)) -> None:
         super().__init__()
-        self.memory, self.capability = memory, capability
+        self.memory, self.unused, self.capability = memory, 0.0, capability
         self.device = torch.device("cuda", 0)
         self.events: Counter[str] = Counter()
         self.attention: Counter[tuple[str, bool]] = Counter()

@@ -79,6 +79,8 @@ def stand_ins(card: Any) -> list[Any]:
         "synchronize": wait,
         "empty_cache": lambda: None,
         "mem_get_info": lambda device=None: (int(card.memory), int(card.memory)),
+        "memory_reserved": lambda device=None: int(card.unused),
+        "memory_allocated": lambda device=None: 0,
         "get_device_name": lambda device=None: "pretended",
         "get_device_capability": lambda device=None: card.capability,
         "is_bf16_supported": lambda including_emulation=True: including_emulation or card.capability >= (8, 0),
