@@ -303,7 +303,7 @@ class CheckpointStages:
 
     def provenance(self, dump: TokenDump, painting: Painting, grid: Role) -> Provenance:
         placement = self._memory["dit"].placement
-        return provenance_of(dump, painting, grid, placement.device.type, placement.dtype_name, self.choice)
+        return provenance_of(dump, painting, grid, placement.device.type, placement.recorded, self.choice)
 
     def needs(self, scope: Scope) -> Needs:
         """What the stages take in memory and time. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""

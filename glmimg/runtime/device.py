@@ -7,7 +7,7 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glmimg.choice import ModelChoice
 from glmimg.errors import UsageError
@@ -32,6 +32,12 @@ class Placement:
     @property
     def dtype_name(self) -> str:
         return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def recorded(self) -> str:
+        """The dtype as pictures record it: unless told otherwise, CUDA rounds what fp32 convolutions multiply."""
+        rounds = self.device.type == "cuda" and self.precision == "fp32" and _convolves_in_tf32(self.device)
+        return f"{self.dtype_name}, convolutions in TF32" if rounds else self.dtype_name
 
     @property
     def precision(self) -> str:
@@ -114,6 +120,15 @@ def _computes_natively(in_bf16: Placement) -> bool:
         with torch.cuda.device(in_bf16.device):
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return in_bf16.device.type != "cpu" and _computes_in(in_bf16)
+
+
+def _convolves_in_tf32(card: torch.device) -> bool:
+    """Whether torch lets cuDNN take the tensor cores of cards since Ampere for fp32 convolutions, as is its default."""
+    import torch
+
+    cudnn: Any = torch.backends.cudnn
+    allowed = cudnn.conv.fp32_precision == "tf32" if hasattr(cudnn, "conv") else cudnn.allow_tf32  # torch 2.8
+    return bool(allowed) and torch.version.hip is None and torch.cuda.get_device_capability(card) >= (8, 0)
 
 
 def _computes_in(placement: Placement) -> bool:

@@ -32,7 +32,7 @@ def main() -> None:
     def leave() -> None:
         server.should_exit = True
 
-    worker = Worker(dispatcher, placement.device.type, placement.dtype_name, errand.keep, leave)
+    worker = Worker(dispatcher, placement.device.type, placement.recorded, errand.keep, leave)
     settings = uvicorn.Config(
         worker.app(), uds=str(errand.socket), log_level="warning", access_log=False, lifespan="off",
         timeout_graceful_shutdown=1,
