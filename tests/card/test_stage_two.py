@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from glmimg.events import unwatched
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.layout import Layout
-from glmimg.tokens.dump import TokenDump
-from tests.dumps import dump
+from glmimg.sources import SourceShelf
+from glmimg.tokens.dump import Source, TokenDump
+from tests.dumps import dump, grid
 from tests.jobs import make_painting
 
 WINDOW = make_painting(4, 3, 1.5, guidance_window=(0.0, 0.5))
@@ -39,7 +42,12 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def paint_all(
-    folder: Path, dumps: list[TokenDump], *, captured: bool, layout: Layout = Layout()
+    folder: Path,
+    dumps: list[TokenDump],
+    *,
+    captured: bool,
+    layout: Layout = Layout(),
+    shelf: SourceShelf | None = None,
 ) -> tuple[list[np.ndarray], int]:
     """The pictures of one stage on the card, as captured or plain; and how many graphs it still has in the end."""
     from glmimg.dit.stage import DiTStage
@@ -47,9 +55,9 @@ def paint_all(
 
     with Card():
         placement = Placement(torch.device("cuda:0"), torch.float32)
-        stage = DiTStage.load(Checkpoint("tiny", folder), placement, lambda event: None, layout=layout)
+        stage = DiTStage.load(Checkpoint("tiny", folder), placement, unwatched, shelf, layout)
         stage.parts.is_compiled = captured  # the compiler knows nothing of this card
-        pictures = [stage.paint(each, WINDOW, lambda event: None) for each in dumps]
+        pictures = [stage.paint(each, WINDOW, unwatched) for each in dumps]
         stage.close()
         return [np.asarray(each) for each in pictures], len(stage._captured)
 
@@ -74,6 +82,22 @@ def test_glyphs_of_another_length_are_another_shape_and_few_are_kept(
     monkeypatch.setattr(blocks, "GRAPHS_KEPT", 3)
     paint_all(tiny, [WIDE, QUOTED, QUOTED, WIDE], captured=True)
     assert len(captures) == 2 + 2 + 2, "WIDE's first graph had to go for QUOTED's, and its second for the first"
+
+
+def test_what_is_kept_of_source_pictures_stays_with_its_picture(
+    libraries: None, tiny: Path, captures: list[Any], tmp_path: Path
+) -> None:
+    checkpoint, shelf, edits = Checkpoint("tiny", tiny), SourceShelf(), list[TokenDump]()
+    for colour in ("red", "blue"):
+        Image.new("RGB", (64, 64), colour).save(tmp_path / f"{colour}.png")
+        ref = shelf.take(tmp_path / f"{colour}.png", checkpoint.source_bounds).ref
+        source = Source(**ref.model_dump(), grid=grid("source", [[1, 2], [3, 4]]))
+        edits.append(dump([[1, 2]], sources=[source], grids=[grid("target", [[1, 2]])]))
+    pictures, _ = paint_all(tiny, edits, captured=True, shelf=shelf)
+    assert len(captures) == 4
+    plain, _ = paint_all(tiny, edits, captured=False, shelf=shelf)
+    assert all(map(np.array_equal, pictures, plain))
+    assert not np.array_equal(*plain)
 
 
 def test_parts_that_take_turns_take_their_graphs_with_them(libraries: None, tiny: Path, captures: list[Any]) -> None:
