@@ -43,7 +43,7 @@ class ModelChoice(Settings):
     model: Annotated[str, Knob("A hub id, a directory, or demo.", MODEL, "MODEL", "zai-org/GLM-Image", short="-m")] = ""
     revision: Annotated[str | None, Knob("Revision of a hub model.", MODEL, "REV", rare=True)] = None
     device: Annotated[str, Knob("auto, cpu, cuda, mps, xpu; or one a stage: cuda:0,cuda:1.", MODEL, "DEVICE")] = "auto"
-    dtype: Annotated[Dtype, Knob("auto (bf16 on cards with it, else fp32), fp32, bf16, fp16.", MODEL, "DTYPE")] = "auto"
+    dtype: Annotated[Dtype, Knob("auto (bf16 on cards with it), fp32, bf16, fp16.", MODEL, "DTYPE")] = "auto"
     memory: Annotated[Memory, Knob("auto, resident, stage, offload, stream.", MODEL, "HOW")] = "auto"
     quantize: Annotated[str, Knob("none, int8, fp8, int4, nf4, or ar=int4,dit=int8.", MODEL, "WAY")] = "none"
     lora: Annotated[Several, Knob("An adapter, PATH_OR_HUB[:FILE][:SCALE]; repeatable.", MODEL, "LORA")] = ()
