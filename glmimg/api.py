@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from glmimg.choice import ModelChoice
+from glmimg.choice import Keeping, ModelChoice
 from glmimg.engine.complete import complete, complete_painting
 from glmimg.engine.dumps import check_fingerprint
 from glmimg.engine.engine import Engine
@@ -78,7 +78,8 @@ class Model:
         self.choice = choice
         self.checkpoint = resolve(choice.model, choice.revision)
         self.shelf = SourceShelf()
-        stages = with_worker(CheckpointStages(self.checkpoint, choice, self.shelf))
+        keeping = Keeping(**read_environment(Keeping))
+        stages = with_worker(CheckpointStages(self.checkpoint, choice, self.shelf), keeping)
         scope = stages.open_scope()
         self._engine = Engine(stages, scope, watch, keep_both=stages.both_fit(scope))
         self._folder: TemporaryDirectory[str] | None = None

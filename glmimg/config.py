@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from glmimg.choice import Ideas, ModelChoice, Output, Sources
+from glmimg.choice import Ideas, Keeping, ModelChoice, Output, Sources
 from glmimg.engine.batch.settings import Cluster, Schedule
 from glmimg.engine.http.settings import Serving
 from glmimg.errors import BadConfig, UsageError
@@ -19,7 +19,7 @@ from glmimg.knob import knobs
 from glmimg.request import JOB, check_values, partial, problem_of
 from glmimg.settings_file import near_names, parse_mapping, read_text, written
 
-MODELS = (*JOB, Ideas, ModelChoice, Sources, Output, Schedule, Cluster, Serving)
+MODELS = (*JOB, Ideas, ModelChoice, Keeping, Sources, Output, Schedule, Cluster, Serving)
 """The models whose knobs may have a default of one's own."""
 
 

@@ -68,6 +68,10 @@ class Run:
         given, output, keeping = request.job(), request.settings(Output), request.settings(Keeping)
         if prompts is not None and not prompts and given.get("prompt") is None:
             raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
+        if keeping.keep is not None:
+            from glmimg.engine.worker.start import check_keeping
+
+            check_keeping(keeping)
         choice = request.settings(ModelChoice, file=_loaded_before(request, model, loaded))
         check_names(choice)
         if only is not None and "lora" in request.flags:
@@ -92,13 +96,11 @@ class Run:
     def stages(self) -> CheckpointStages | WorkerStages:
         """The stages to draw with: those of a worker, if one holds the model or shall, else this process's own.
 
-        raises: UsageError (exit 2) without the extra for workers, WorkerUnavailable (exit 1)
+        raises: WorkerUnavailable (exit 1)
         """
-        if self.keeping.no_worker:
-            return self.own_stages
         from glmimg.engine.worker.start import with_worker
 
-        return with_worker(self.own_stages, self.keeping.keep)
+        return with_worker(self.own_stages, self.keeping)
 
     def jobs(
         self, prompts: Sequence[str], count: int, sources: Sequence[SourceRef] = (), file: Layer | None = None

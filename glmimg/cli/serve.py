@@ -29,9 +29,10 @@ def serve(request: Request) -> None:
       glmimg serve --http 0.0.0.0:8000 --api-key-file key.txt
     """
     from glmimg.cli.run import Run
+    from glmimg.engine.worker.start import check_extra
 
     serving = request.settings(Serving)
-    check_installed()
+    check_extra("glmimg serve")
     host, port = read_address(serving.http)
     key = read_key(serving.api_key_file)
     check_open(host, key)
@@ -92,16 +93,6 @@ def check_open(host: str, key: str | None) -> None:
     if key is None and not is_loopback(host):
         hint = "Give a file that holds one: --api-key-file key.txt"
         raise UsageError(f"--http {host or '0.0.0.0'}: other machines reach this address, so it needs a key", hint)
-
-
-def check_installed() -> None:
-    """Raises UsageError (exit 2) without the libraries of the extra."""
-    from importlib.util import find_spec
-
-    from glmimg.errors import UsageError
-
-    if missing := [name for name in ("starlette", "uvicorn", "python_multipart") if find_spec(name) is None]:
-        raise UsageError(f"glmimg serve needs {', '.join(missing)}", "Install it: pip install 'glmimg[serve]'")
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -37,8 +37,9 @@ def start(request: Request) -> None:
       glmimg worker start -m demo --keep 1h
     """
     from glmimg.cli.run import Run
-    from glmimg.engine.worker.start import start_worker
+    from glmimg.engine.worker.start import check_extra, start_worker
 
+    check_extra("glmimg worker start")
     run, keep = Run.open(request), request.settings(Keeping).keep
     stages = run.own_stages
     stages.check("ar", "dit")

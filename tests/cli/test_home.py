@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,17 @@ from pathlib import Path
 import pytest
 from platformdirs import user_config_path
 
+import glmimg as glmimg_package
+from glmimg.choice import Keeping
 from glmimg.cli import completing
+from glmimg.cli.options import Request
+from glmimg.config import setting_names
 from glmimg.home import config_path
+from glmimg.knob import Settings, knobs
 from tests.conftest import Outcome, run_program
 
 Glmimg = Callable[..., Outcome]
+PACKAGE = Path(glmimg_package.__file__).parent
 
 
 def test_the_suite_has_a_home_of_its_own(own_home: Path) -> None:
@@ -39,6 +46,19 @@ def test_a_default_of_ones_own_is_kept_and_read(glmimg: Glmimg, tiny: Path, tmp_
     drawn = glmimg("t2i", "a red circle", "--seed", "1", "-o", tmp_path / "x.png", "--json")
     result = json.loads(drawn.out)
     assert (drawn.err, result["steps"], result["width"], result["height"]) == ("", 2, 96, 64)
+
+
+def test_every_knob_may_have_a_default_of_ones_own(glmimg: Glmimg, own_home: Path) -> None:
+    for path in PACKAGE.rglob("*.py"):
+        if "(Settings):" in path.read_text():
+            importlib.import_module(".".join(["glmimg", *path.relative_to(PACKAGE).with_suffix("").parts]))
+    models = [model for model in Settings.__subclasses__() if model.__module__.startswith("glmimg.")]
+    assert Keeping in models
+    assert {each.name for model in models for each in knobs(model)} == set(setting_names())
+    assert glmimg("config", "set", "keep", "10m").status == 0
+    assert glmimg("config", "set", "no_worker", "yes").status == 0
+    assert glmimg("config", "show").out == "keep: 600.0\nno_worker: true\n"
+    assert Request({}).settings(Keeping) == Keeping(keep=600, no_worker=True)
 
 
 @pytest.mark.parametrize(

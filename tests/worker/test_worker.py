@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,11 +18,13 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from glmimg.choice import ModelChoice
+from glmimg.choice import Keeping, ModelChoice
+from glmimg.engine.stages import CheckpointStages
 from glmimg.engine.worker import place, start
 from glmimg.engine.worker.link import Link
 from glmimg.engine.worker.start import running
 from glmimg.errors import WorkerUnavailable
+from glmimg.runtime.resolve import resolve
 from tests.conftest import Outcome, run_program
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed: no worker was started")
@@ -222,17 +226,75 @@ def test_a_folder_that_others_may_enter_is_refused(runtime: Path, monkeypatch: p
 
 def test_a_long_runtime_folder_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("long" * 30)))
-    assert len(str(place.socket_of(ModelChoice(), "x"))) <= place.MOST_BYTES
+    assert len(str(place.socket_of(place.identity_of(ModelChoice(), "x")))) <= place.MOST_BYTES
 
 
-def test_other_weights_and_other_adapters_have_other_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(Path(tempfile.gettempdir())))
+def test_what_changes_pixels_has_another_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other weights, adapters, and a number of threads by which the last bits round otherwise."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.safetensors").write_bytes(b"1")
-    adapted = ModelChoice(lora=("a.safetensors:2",))
-    sockets = {place.socket_of(ModelChoice(), "x"), place.socket_of(ModelChoice(), "y"), place.socket_of(adapted, "x")}
+    adapted, own = ModelChoice(lora=("a.safetensors:2",)), place.identity_of
+    names = {own(ModelChoice(), "x"), own(ModelChoice(), "y"), own(adapted, "x")}
     (tmp_path / "a.safetensors").write_bytes(b"22")
-    assert len(sockets | {place.socket_of(adapted, "x")}) == 4
+    names.add(own(adapted, "x"))
+    for variable in place.NUMBERS:
+        monkeypatch.setenv(variable, "7")
+        names.add(own(ModelChoice(), "x"))
+    assert len(names) == 4 + len(place.NUMBERS)
+
+
+def test_a_socket_is_dead_at_the_second_look(runtime: Path) -> None:
+    """One who starts has bound its socket, and refuses for a moment."""
+    path = runtime / "starting.sock"
+    with socket.socket(socket.AF_UNIX) as starting:
+        starting.bind(str(path))
+        assert place.is_dead(path)
+        listening = threading.Timer(place.SECOND_LOOK_SECONDS / 2, starting.listen)
+        listening.start()
+        place.clear_dead(path)
+        listening.join()
+        assert path.exists()
+    assert Link.to(path) is None
+    assert not path.exists()
+
+
+def test_a_busy_worker_keeps_its_socket(
+    runtime: Path, common: list[str | Path], tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not answer in time is no reason to start another in its place."""
+    stages = CheckpointStages(resolve(str(tiny), None), ModelChoice(model=str(tiny), dtype="fp16"))
+    path = place.folder() / f"{start._identity(stages)}.sock"
+    monkeypatch.setattr("glmimg.engine.worker.link.ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(start, "START_SECONDS", 0.5)
+    with socket.socket(socket.AF_UNIX) as busy:
+        busy.bind(str(path))
+        busy.listen()
+        inode = path.stat().st_ino
+        assert start.with_worker(stages, Keeping()) is stages
+        with pytest.raises(WorkerUnavailable, match="does not answer"):
+            start.start_worker(stages, 60)
+        assert path.stat().st_ino == inode
+    path.unlink()
+
+
+@pytest.mark.parametrize("line", ["t2i x --keep 1m", "worker start", "serve"])
+def test_without_the_extra_that_is_said_first(glmimg: Glmimg, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    monkeypatch.setattr(start, "missing_extra", lambda: ["uvicorn"])
+    refused = glmimg(*line.split(), "-m", "nowhere/nothing")
+    assert refused.status == 2
+    assert "uvicorn" in refused.err
+    install = refused.err.partition("pip ")[2].split("'")[0].strip()
+    assert f"pip {install}" in Path(__file__).parents[2].joinpath("README.md").read_text()
+
+
+def test_another_version_at_the_socket_is_not_asked(
+    worker: Link, tiny: Path, common: list[str | Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = CheckpointStages(resolve(str(tiny), None), ModelChoice(model=str(tiny)))
+    monkeypatch.setattr(start, "__version__", "0.0.1")
+    assert start.with_worker(stages, Keeping()) is stages
+    with pytest.raises(WorkerUnavailable, match="another glmimg"):
+        start.start_worker(stages, 60)
 
 
 def _wait(condition: Callable[[], object]) -> None:

@@ -32,27 +32,33 @@ def main() -> None:
     def leave() -> None:
         server.should_exit = True
 
-    worker = Worker(dispatcher, placement.device.type, placement.recorded, errand.keep, leave)
+    worker = Worker(dispatcher, errand.identity, placement.device.type, placement.recorded, errand.keep, leave)
     settings = uvicorn.Config(
         worker.app(), uds=str(errand.socket), log_level="warning", access_log=False, lifespan="off",
         timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(settings)
-    try:
-        asyncio.run(serve(server, worker, errand.socket))
-    finally:
-        errand.socket.unlink(missing_ok=True)
+    asyncio.run(serve(server, worker, errand.socket))
     os._exit(0)  # whatever the stages still do is given up
 
 
 async def serve(server: uvicorn.Server, worker: Worker, socket: Path) -> None:
-    """Serve until it is time to leave, or the socket is gone: then nobody can ask any more."""
+    """Serve until it is time to leave, or the socket is gone or another's: then nobody can ask any more."""
     serving = asyncio.create_task(server.serve())
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    own = _inode(socket)
     while not serving.done():
         await asyncio.sleep(LOOK_SECONDS)
-        if server.started and (worker.dispatcher.idle_seconds > worker.keep or not socket.exists()):
+        if worker.dispatcher.idle_seconds > worker.keep or _inode(socket) != own:
             server.should_exit = True
     await serving
+    if own is not None and _inode(socket) == own:
+        socket.unlink(missing_ok=True)
+
+
+def _inode(path: Path) -> int | None:
+    return path.stat().st_ino if path.exists() else None
 
 
 if __name__ == "__main__":

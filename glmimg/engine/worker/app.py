@@ -26,6 +26,7 @@ class Worker:
     """A dispatcher, and how long it stays without work. leave: ends the process's server"""
 
     dispatcher: Dispatcher
+    identity: str
     device: str
     dtype: str
     keep: float
@@ -51,6 +52,7 @@ class Worker:
         stages = self.dispatcher.stages
         return {
             "version": __version__,
+            "identity": self.identity,
             "model": stages.model.id,
             "fingerprint": stages.model.fingerprint,
             "choice": stages.choice.model_dump(mode="json"),

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from glmimg import __version__
 from glmimg.choice import ModelChoice
 from glmimg.engine.worker.messages import unpack_error, unpack_event
-from glmimg.engine.worker.place import end_of_log
+from glmimg.engine.worker.place import clear_dead, end_of_log
 from glmimg.engine.worker.units import Message, Unit
 from glmimg.errors import WorkerLost
 from glmimg.events import Watch
@@ -22,13 +21,14 @@ from glmimg.text import excerpt
 if TYPE_CHECKING:
     import httpx
 
-ANSWER_SECONDS = 5.0
-"""A worker answers a greeting at once, whatever it works on."""
+ANSWER_SECONDS = 20.0
+"""A worker answers a greeting at once, but where its machine has too much to do."""
 
 
 class Hello(BaseModel):
     """What a worker says of itself.
 
+    identity: what it takes work for, as of `place.identity_of`
     model, fingerprint, choice: which weights it holds, and how they are loaded
     device, dtype: what it computes on and in
     keep, idle: seconds without work after which it leaves, and how many have passed
@@ -38,6 +38,7 @@ class Hello(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     version: str
+    identity: str
     model: str
     fingerprint: str
     choice: ModelChoice
@@ -59,7 +60,7 @@ class Link:
 
     @classmethod
     def to(cls, socket: Path, keep: float | None = None) -> Link | None:
-        """The worker at a socket; None if nobody answers there, and then the socket is gone too.
+        """The worker at a socket; None if nobody answers there. The socket of a dead one is removed.
 
         keep: seconds it shall stay without work from now on
         """
@@ -73,11 +74,11 @@ class Link:
                 answer = client.get("/hello", params=asked, timeout=ANSWER_SECONDS)
                 hello = Hello.model_validate_json(answer.content)
         except httpx.ConnectError:
-            socket.unlink(missing_ok=True)  # its worker died
+            clear_dead(socket)
             return None
         except (httpx.HTTPError, ValidationError):
             return None
-        return cls(socket, hello) if hello.version == __version__ else None
+        return cls(socket, hello)
 
     def ask(self, unit: Unit, watch: Watch) -> Message:
         """Have a unit done. Raises what it raised there; WorkerLost (exit 1) if the worker died over it."""

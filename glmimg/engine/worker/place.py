@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from glmimg import __version__
@@ -18,6 +21,11 @@ MOST_BYTES = 100
 """Of a socket's path: the system allows 107 on Linux and 103 elsewhere."""
 
 NAME_DIGITS = 16
+
+NUMBERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "MKL_CBWR", "ATEN_CPU_CAPABILITY", "CUDA_VISIBLE_DEVICES")
+"""Variables that decide which device computes, and how its last bits round."""
+
+SECOND_LOOK_SECONDS = 0.3
 
 
 def folder(*, make: bool = True) -> Path:
@@ -42,11 +50,50 @@ def folder(*, make: bool = True) -> Path:
     raise WorkerUnavailable("there is no place for a worker's socket", "Set XDG_RUNTIME_DIR to a short path.")
 
 
-def socket_of(choice: ModelChoice, fingerprint: str) -> Path:
-    """The socket of the worker for these weights, loaded so, by this version of glmimg."""
-    what = [__version__, fingerprint, choice.model_dump(mode="json"), [_state_of(lora) for lora in choice.lora]]
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
-    return folder(make=False) / f"{digest[:NAME_DIGITS]}.sock"
+def identity_of(choice: ModelChoice, fingerprint: str) -> str:
+    """A name for these weights, loaded so, by this version of glmimg, on processors that round so."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    rounding = [cores, *(os.environ.get(name) for name in NUMBERS)]
+    adapters = [_state_of(lora) for lora in choice.lora]
+    what = [__version__, fingerprint, choice.model_dump(mode="json"), adapters, rounding]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:NAME_DIGITS]
+
+
+def socket_of(identity: str) -> Path:
+    """Where the worker of that name listens."""
+    return folder(make=False) / f"{identity}.sock"
+
+
+def is_dead(path: Path) -> bool:
+    """Whether nobody listens at a socket, at a second look either: who starts has a name before it listens."""
+    for pause in (0.0, SECOND_LOOK_SECONDS):
+        time.sleep(pause)
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(SECOND_LOOK_SECONDS)
+            try:
+                line.connect(str(path))
+            except FileNotFoundError:
+                return True
+            except ConnectionRefusedError:
+                continue
+            except OSError:
+                return False
+            return False
+    return True
+
+
+def clear_dead(path: Path) -> None:
+    """Remove the socket of a worker that died, unless somebody starts another there."""
+    from filelock import FileLock, Timeout
+
+    with suppress(Timeout), FileLock(lock_of(path), timeout=0):
+        if is_dead(path):
+            path.unlink(missing_ok=True)
+
+
+def lock_of(path: Path) -> Path:
+    """Held by who starts a worker."""
+    return path.with_suffix(".lock")
 
 
 def sockets() -> Iterator[Path]:

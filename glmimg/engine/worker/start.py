@@ -10,10 +10,11 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from glmimg.choice import ModelChoice
+from glmimg import __version__
+from glmimg.choice import Keeping, ModelChoice
 from glmimg.engine.stages import CheckpointStages
 from glmimg.engine.worker.link import Link
-from glmimg.engine.worker.place import end_of_log, folder, log_of, socket_of, sockets
+from glmimg.engine.worker.place import end_of_log, folder, identity_of, is_dead, lock_of, log_of, socket_of, sockets
 from glmimg.engine.worker.stages import WorkerStages
 from glmimg.errors import UsageError, WorkerUnavailable
 from glmimg.runtime.checkpoint import PARTS
@@ -22,34 +23,50 @@ from glmimg.text import excerpt
 
 START_SECONDS = 120.0
 POLL_SECONDS = 0.05
-NEEDED = ("httpx", "starlette", "uvicorn")
+NEEDED = ("httpx", "starlette", "uvicorn", "python_multipart")
+"""What the extra serve installs."""
 
 
 class Errand(BaseModel):
-    """What a worker is started for. keep: seconds it stays without work"""
+    """What a worker is started for. keep: seconds it stays without work; identity: as of `place.identity_of`"""
 
     socket: Path
+    identity: str
     choice: ModelChoice
     keep: float
 
 
-def with_worker(stages: CheckpointStages, keep: float | None = None) -> CheckpointStages | WorkerStages:
+def with_worker(stages: CheckpointStages, keeping: Keeping) -> CheckpointStages | WorkerStages:
     """The stages of the worker for a choice, if there is one or one is to be kept; else these.
 
-    keep:   seconds a worker shall stay without work: then it is started if there is none
     raises: UsageError (exit 2) without the extra, WorkerUnavailable (exit 1) if it does not start
     """
-    if keep is not None:
-        return WorkerStages(stages, start_worker(stages, keep))
-    if not has_extra() or not any_sockets():
+    if keeping.no_worker:
         return stages
-    link = Link.to(_socket(stages))
-    return stages if link is None else WorkerStages(stages, link)
+    if keeping.keep is not None:
+        return WorkerStages(stages, start_worker(stages, keeping.keep))
+    if missing_extra() or not any_sockets():
+        return stages
+    link = Link.to(socket_of(identity := _identity(stages)))
+    return WorkerStages(stages, link) if link is not None and _fits(link, identity) else stages
 
 
-def has_extra() -> bool:
-    """Whether what a worker needs is installed."""
-    return all(importlib.util.find_spec(name) is not None for name in NEEDED)
+def check_keeping(keeping: Keeping) -> None:
+    """Refuse to keep a worker without the extra for it. Raises UsageError (exit 2)."""
+    if keeping.keep is not None and not keeping.no_worker:
+        check_extra("--keep")
+
+
+def check_extra(what: str) -> None:
+    """Raises UsageError (exit 2) without the libraries that a worker and a server need."""
+    if missing := missing_extra():
+        hint = "Install it, in the checkout: pip install -c constraints.txt '.[serve]'"
+        raise UsageError(f"{what} needs the extra serve: {', '.join(missing)} not installed", hint)
+
+
+def missing_extra() -> list[str]:
+    """What of the extra is not installed."""
+    return [name for name in NEEDED if importlib.util.find_spec(name) is None]
 
 
 def any_sockets() -> bool:
@@ -62,30 +79,36 @@ def any_sockets() -> bool:
 
 def start_worker(stages: CheckpointStages, keep: float) -> Link:
     """The worker of a choice, started if it does not run. Raises as `with_worker`."""
-    if not has_extra():
-        raise UsageError("a worker needs the extra serve", "Install it: pip install 'glmimg[serve]'")
+    check_extra("a worker")
     from filelock import FileLock
 
     folder()
-    socket = _socket(stages)
-    with FileLock(socket.with_suffix(".lock")):  # two commands at once start one
-        if (link := Link.to(socket, keep)) is not None:
-            return link
-        make_room(stages)
-        errand = Errand(socket=socket, choice=_lasting(stages), keep=keep).model_dump_json()
-        with log_of(socket).open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "glmimg.engine.worker", errand],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
-            )  # fmt: skip
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            if (link := Link.to(socket)) is not None:
-                return link
+    socket = socket_of(identity := _identity(stages))
+    process, deadline = None, time.monotonic() + START_SECONDS
+    with FileLock(lock_of(socket)):  # two commands at once start one
+        while time.monotonic() < deadline and (process is None or process.poll() is None):
+            if (link := Link.to(socket, keep)) is not None:
+                if _fits(link, identity):
+                    return link
+                raise WorkerUnavailable(f"another glmimg answers at {socket}", "Have it leave: glmimg worker stop")
+            if process is None and is_dead(socket):
+                make_room(stages)
+                process = _started(Errand(socket=socket, identity=identity, choice=_lasting(stages), keep=keep))
             time.sleep(POLL_SECONDS)
     last = end_of_log(socket)
-    process.kill()
-    raise WorkerUnavailable(f"the worker did not start{f': {excerpt(last)}' if last else ''}", f"See {log_of(socket)}.")
+    if process is not None:
+        process.kill()
+    what = "did not start" if process else "does not answer"
+    raise WorkerUnavailable(f"the worker {what}{f': {excerpt(last)}' if last else ''}", f"See {log_of(socket)}.")
+
+
+def _started(errand: Errand) -> subprocess.Popen[bytes]:
+    errand.socket.unlink(missing_ok=True)
+    with log_of(errand.socket).open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "glmimg.engine.worker", errand.model_dump_json()],
+            stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
 
 
 def make_room(stages: CheckpointStages) -> None:
@@ -96,8 +119,13 @@ def make_room(stages: CheckpointStages) -> None:
             link.leave_if_idle()
 
 
-def _socket(stages: CheckpointStages) -> Path:
-    return socket_of(_lasting(stages), stages.model.fingerprint)
+def _identity(stages: CheckpointStages) -> str:
+    return identity_of(_lasting(stages), stages.model.fingerprint)
+
+
+def _fits(link: Link, identity: str) -> bool:
+    """Whether a worker is of this version and holds what its socket's name says."""
+    return (link.hello.version, link.hello.identity) == (__version__, identity)
 
 
 def _lasting(stages: CheckpointStages) -> ModelChoice:
