@@ -14,14 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from glmimg.atomic import clear_killed, write_atomically
 from glmimg.choice import ModelChoice
-from glmimg.errors import BadInput, OutputError, WriteError
-from glmimg.events import Noted, Watch
+from glmimg.errors import BadInput, Interrupted, OutputError, WriteError
+from glmimg.events import Noted, Watch, unwatched
 from glmimg.files import open_regular
 from glmimg.grid import Role
 from glmimg.job import Job, Positive
@@ -85,7 +85,7 @@ class Unfinished(BaseModel):
 
 @dataclass(frozen=True)
 class Part:
-    """Where work is left unfinished. A stage reads and writes it itself, in whatever process it is."""
+    """Where work is left unfinished. A stage reads and writes it; a worker's has the file kept by its client."""
 
     path: Path
     work: Unfinished
@@ -102,8 +102,24 @@ class Part:
     @property
     def done(self) -> int | None:
         """How far this work was left there; None if it was not."""
-        left = read_unfinished(self.path) if holds_unfinished(self.path) else None
-        return left.done if left is not None and left.work == self.work.work else None
+        return left.done if (left := self._left()) is not None else None
+
+    def raw(self) -> bytes:
+        """What was left there."""
+        return self.path.read_bytes()
+
+    def keep(self, raw: bytes) -> None:
+        """Have that lie there. Raises WriteError (exit 1)."""
+        write_atomically(self.path, raw)
+
+    def _left(self) -> Unfinished | None:
+        """What is there of this work, but for its tensors."""
+        try:
+            with open_regular(self.path, BadInput, "file of unfinished work") as file:
+                left = parse_unfinished(file, self.path)
+        except BadInput:
+            return None
+        return left if left.work == self.work.work else None
 
     def take(
         self, device: torch.device, dtype: torch.dtype, fits: Callable[[Unfinished], bool], watch: Watch
@@ -112,17 +128,17 @@ class Part:
 
         fits: whether a state is one that the stage can go on from
         """
-        if self.done is None:
+        left = self._left()
+        if left is None:
             return None
-        left = read_unfinished(self.path)
         if left.where != _where(device, dtype):
             watch(Noted(f"{self.path} was left on {left.where}: its work is begun again"))
             return None
         from safetensors import SafetensorError
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         with suppress(SafetensorError, LookupError, TypeError, ValueError, AttributeError):
-            tensors = load_file(self.path)
+            tensors = load(self.raw())
             found = left.model_copy(update={"state": _unpack(left.state, tensors, device)})
             if left.sha256 == _hash(left.state, tensors) and fits(found):
                 return found
@@ -137,7 +153,7 @@ class Part:
         packed = _pack(state, tensors)
         how_far |= {"where": _where(device, dtype), "state": packed, "sha256": _hash(packed, tensors)}
         header = self.work.model_copy(update=how_far).model_dump_json(by_alias=True)
-        write_atomically(self.path, save(tensors, {HEADER: header}))
+        self.keep(save(tensors, {HEADER: header}))
 
     def clear(self) -> None:
         """Its output is there: remove it, and what a kill cut off while it was written."""
@@ -148,8 +164,13 @@ class Part:
 def read_unfinished(path: Path) -> Unfinished:
     """What a file of unfinished work says of itself; its tensors are not read. Raises BadInput (exit 3)."""
     with open_regular(path, BadInput, "file of unfinished work") as file:
-        length = int.from_bytes(file.read(8), "little")
-        raw = file.read(length) if length <= MAX_HEADER else b""
+        return parse_unfinished(file, path)
+
+
+def parse_unfinished(file: IO[bytes], path: Path) -> Unfinished:
+    """As `read_unfinished`, of a file that is open; messages call it `path`."""
+    length = int.from_bytes(file.read(8), "little")
+    raw = file.read(length) if length <= MAX_HEADER else b""
     try:
         return Unfinished.model_validate_json(json.loads(raw)["__metadata__"][HEADER])
     except ValidationError as error:
@@ -173,28 +194,33 @@ def holds_unfinished(path: Path) -> bool:
 
 @contextmanager
 def kept(leave: Callable[[], None], watch: Watch) -> Iterator[Callable[[], None]]:
-    """Have `leave` write what there is at Ctrl-C, and every half a minute at which the stage calls what is yielded."""
+    """Have `leave` write what there is at Ctrl-C, and every half a minute at which the stage calls what is yielded.
+
+    It is written too where a watch raises Interrupted: in a worker, whose client has left.
+    """
     pause = float(os.environ.get(VARIABLE, SECONDS))
     due = time.monotonic() + pause
-
-    def try_to_leave() -> None:
-        try:
-            leave()
-        except WriteError as error:  # the work itself goes on
-            watch(Noted(f"what is unfinished cannot be kept: {error.message}"))
 
     def look() -> None:
         nonlocal due
         if (started := time.monotonic()) >= due:
-            try_to_leave()
+            try_to_leave(leave, watch)
             ended = time.monotonic()
             due = ended + pause * max(1.0, ended - started)
 
     try:
         yield look
-    except KeyboardInterrupt:
-        try_to_leave()
+    except (KeyboardInterrupt, Interrupted) as error:
+        try_to_leave(leave, watch if isinstance(error, KeyboardInterrupt) else unwatched)
         raise
+
+
+def try_to_leave(leave: Callable[[], None], watch: Watch) -> None:
+    """Have what is unfinished written; where it cannot be, that is said, and the work itself goes on."""
+    try:
+        leave()
+    except WriteError as error:
+        watch(Noted(f"what is unfinished cannot be kept: {error.message}"))
 
 
 def _where(device: torch.device, dtype: torch.dtype) -> str:

@@ -12,7 +12,7 @@ from glmimg.dit.conditioning import Branch, embed_size, upsample
 from glmimg.dit.denoise import embed_time
 from glmimg.dit.parts import DecoderParts
 from glmimg.dit.vae import encode_image
-from glmimg.sources.shelf import Key, SourceShelf, identity
+from glmimg.sources.shelf import CAPACITY, Key, SourceShelf, identity
 from glmimg.tokens.dump import Source
 
 if TYPE_CHECKING:
@@ -31,11 +31,15 @@ class SourceReader:
 
     def encode(self, sources: Sequence[Source]) -> list[torch.Tensor]:
         """Latents of each source. Raises BadImage (exit 3) if a source's file is gone."""
+        encoded = []
         for source in sources:
             if (key := identity(source)) not in self._latents:
                 image = self.shelf.get(source).image
                 self._latents[key] = encode_image(self.parts.vae, image, self.parts.placement.dtype)
-        return [self._latents[identity(source)] for source in sources]
+            encoded.append(self._latents[key])
+            if len(self._latents) > CAPACITY:
+                del self._latents[next(iter(self._latents))]
+        return encoded
 
     def read(self, sources: Sequence[Source], encoded: Sequence[torch.Tensor]) -> GlmImageKVCache | None:
         """Run each source through the DiT once; every conditional step then attends to what it left.

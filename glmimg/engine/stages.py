@@ -1,8 +1,4 @@
-"""The two stages as the engine reaches them, and those of a checkpoint on this machine.
-
-A stage is reached through a small protocol, so that it may sit in this process, behind a socket, or be a stub in a
-test: stage 1 writes dumps, stage 2 paints pictures, both tell a watch what happens.
-"""
+"""The two stages as the engine reaches them, be they here, behind a socket or a test's stubs; those of a checkpoint."""
 
 from __future__ import annotations
 
@@ -283,10 +279,14 @@ class CheckpointStages:
         return placement.device.type == "cpu" and placement.precision == "fp32"
 
     def both_fit(self, scope: Scope) -> bool:
-        if self.stays or self.choice.memory != "auto":
-            return self.stays
-        whole = sum(self._peak(half, Layout(), scope) for half in HALVES)
-        return whole <= free_bytes(self._memory["ar"].placement.device) * (1 - MARGIN)
+        return self.stays or (self.choice.memory == "auto" and not self.lack_memory(scope))
+
+    def lack_memory(self, scope: Scope) -> bool:
+        """Whether the device has less free than the stages would take if they could."""
+        auto = self.choice.memory == "auto"
+        peaks = [self._peak(half, Layout() if auto else self.layout(half, scope), scope) for half in HALVES]
+        whole = sum(peaks) if auto or self.stays else max(peaks)
+        return whole > free_bytes(self._memory["ar"].placement.device) * (1 - MARGIN)
 
     def painting_devices(self) -> list[str]:
         import torch
@@ -319,7 +319,7 @@ class CheckpointStages:
         return Needs(*peaks, free, placement.device.type, both, (times.tokens, times.picture))
 
     def files_of_stage_2(self) -> list[Path]:
-        """What stage 2 will read, in that order."""
+        """In the order they are read."""
         return [file for part in ("text_encoder", "transformer", "vae") for file in self.checkpoint.weight_files(part)]
 
     def _tell_what_is_lacking(self, half: Half, watch: Watch) -> None:

@@ -101,6 +101,12 @@ class SourceShelf:
             elif key not in self._found:
                 self.find(source.ref, beside, f"Point to it again: glmimg decode {shell_words(beside)} --source PATH")
 
+    def only(self, dump: TokenDump, name: Path) -> None:
+        """As `find_all`, for who works on dumps of many clients: what those before it embedded is forgotten."""
+        self._embedded.clear()
+        self._stated.clear()
+        self.find_all(dump, name)
+
     def check(self, ref: SourceRef) -> None:
         """Make sure that `get` will work, unless it has worked before. Raises BadImage (exit 3)."""
         if identity(ref) not in self._found.keys() | self._stated.keys():

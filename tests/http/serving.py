@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import uvicorn
 
 from glmimg.choice import ModelChoice
@@ -19,6 +20,17 @@ from glmimg.engine.stages import CheckpointStages
 from glmimg.runtime.resolve import resolve
 from glmimg.sources import SourceShelf
 from tests.batch.stubs import StubStages, stub_checkpoint
+
+PATIENCE_SECONDS = 120.0
+"""httpx alone waits five, which a busy machine takes for a picture."""
+
+
+def get(url: str, **more: Any) -> httpx.Response:
+    return httpx.get(url, timeout=PATIENCE_SECONDS, **more)
+
+
+def post(url: str, **more: Any) -> httpx.Response:
+    return httpx.post(url, timeout=PATIENCE_SECONDS, **more)
 
 
 @contextmanager

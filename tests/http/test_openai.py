@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import Outcome
-from tests.http.serving import serve_model
+from tests.http.serving import PATIENCE_SECONDS, get, post, serve_model
 
 Glmimg = Callable[..., Outcome]
 QUICK = {"steps": 1, "seed": 3}
@@ -81,7 +81,7 @@ def test_several_pictures_have_seeds_that_count_on(client: openai.OpenAI) -> Non
 )
 def test_sizes_are_exact_or_the_nearest(address: str, size: str | None, drawn: str) -> None:
     body = {"prompt": "a", "size": size, "n": "1", "response_format": None, **QUICK}
-    answer = httpx.post(f"{address}/v1/images/generations", json=body).json()
+    answer = post(f"{address}/v1/images/generations", json=body).json()
     width, height = map(int, drawn.split("x"))
     assert (answer["size"], pixels(picture(answer["data"][0]))[0]) == (drawn, (width, height))
 
@@ -136,7 +136,7 @@ def bodies() -> dict[str, dict[str, Any]]:
 
 
 def test_an_edit_is_the_same_however_it_is_sent(address: str) -> None:
-    answers = {name: httpx.post(f"{address}/v1/images/edits", **body).json() for name, body in bodies().items()}
+    answers = {name: post(f"{address}/v1/images/edits", **body).json() for name, body in bodies().items()}
     assert {name: answer.get("error") for name, answer in answers.items()} == dict.fromkeys(answers)
     assert len({picture(answer["data"][0]) for answer in answers.values()}) == 1
 
@@ -146,28 +146,43 @@ def test_an_edit_is_as_large_as_its_first_source(client: openai.OpenAI) -> None:
     assert answer.size == "96x96"  # type: ignore[comparison-overlap]
 
 
+def test_an_edit_by_its_dump(address: str, glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
+    """Its sources come with it, or inside it, and no file of this machine is read."""
+    (tmp_path / "a.png").write_bytes(red := png("red"))
+    for name, more in {"plain": (), "embedded": ("--embed-sources",)}.items():
+        line = ["edit", "both", "-i", tmp_path / "a.png", "--seed", "3", "-s", "64x64", "--steps", "1", *more]
+        assert glmimg(*line, "-m", tiny, "-o", tmp_path / f"{name}.png").status == 0
+    (tmp_path / "a.png").rename(tmp_path / "moved.png")
+    dump, inside = ((tmp_path / f"{name}.tokens.json").read_bytes() for name in ("plain", "embedded"))
+    drawn = pixels(tmp_path / "plain.png")
+    files = [("dump", ("x.json", dump)), ("image[]", png("blue")), ("image[]", red)]
+    assert pixels(post(f"{address}/decode", files=files).content) == drawn
+    assert pixels(post(f"{address}/decode", content=inside).content) == drawn
+    for refused in (post(f"{address}/decode", content=dump), post(f"{address}/decode", files=files[:2])):
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "image")
+    assert post(f"{address}/decode", files=files[1:]).json()["error"]["param"] == "dump"
+
+
 def test_tokens_and_then_decode_is_the_same_picture(address: str, client: openai.OpenAI) -> None:
     body = {"prompt": "a red circle", "size": "64x64", **QUICK}
-    dump = httpx.post(f"{address}/tokens", json=body)
+    dump = post(f"{address}/tokens", json=body)
     assert dump.json()["format"] == "glmimg.tokens"
     drawn = picture(draw(client).data[0])
-    assert httpx.post(f"{address}/decode", content=dump.content).content == drawn
-    assert httpx.post(f"{address}/decode", content=drawn).content == drawn
-    again = httpx.post(f"{address}/decode?steps=2&output_format=jpeg", content=drawn)
+    assert post(f"{address}/decode", content=dump.content).content == drawn
+    assert post(f"{address}/decode", content=drawn).content == drawn
+    again = post(f"{address}/decode?steps=2&output_format=jpeg", content=drawn)
     assert again.headers["content-type"] == "image/jpeg"
-    assert httpx.post(f"{address}/decode", content=b"{}").json()["error"]["message"].startswith("the dump")
+    assert post(f"{address}/decode", content=b"{}").json()["error"]["message"].startswith("the dump")
 
 
 def test_the_news_of_one_request(address: str) -> None:
     body, heard = {"prompt": "a red circle", "size": "64x64", **QUICK}, []
-    with httpx.stream("GET", f"{address}/events?id=mine", timeout=20) as news:
+    with httpx.stream("GET", f"{address}/events?id=mine", timeout=PATIENCE_SECONDS) as news:
         lines = news.iter_lines()
         next(lines)
         with ThreadPoolExecutor(2) as threads:
             for name in ("other", "mine"):
-                threads.submit(
-                    httpx.post, f"{address}/v1/images/generations", json=body, headers={"x-request-id": name}
-                )
+                threads.submit(post, f"{address}/v1/images/generations", json=body, headers={"x-request-id": name})
             for line in lines:
                 if line.startswith("data: "):
                     heard.append(json.loads(line[6:]))
@@ -197,7 +212,7 @@ def test_the_news_of_one_request(address: str) -> None:
     ],
 )
 def test_mistakes_are_named_in_openais_form(address: str, asked: dict[str, Any], param: str | None, words: str) -> None:
-    answer = httpx.post(f"{address}/v1/images/generations", json={"prompt": "a", "size": "64x64", **asked})
+    answer = post(f"{address}/v1/images/generations", json={"prompt": "a", "size": "64x64", **asked})
     error = answer.json()["error"]
     assert answer.status_code == (404 if param == "model" else 400)
     assert (error["type"], error["param"]) == ("invalid_request_error", param)
@@ -214,5 +229,5 @@ def test_openais_client_understands_what_is_refused(client: openai.OpenAI, addre
     assert [model.id for model in client.models.list().data] == [client.models.list().data[0].id]
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("other")
-    assert httpx.get(f"{address}/nowhere").json()["error"]["type"] == "invalid_request_error"
-    assert httpx.get(f"{address}/v1/images/edits").status_code == 405
+    assert get(f"{address}/nowhere").json()["error"]["type"] == "invalid_request_error"
+    assert get(f"{address}/v1/images/edits").status_code == 405

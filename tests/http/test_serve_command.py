@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.conftest import Outcome
+from tests.http.serving import get
 
 Glmimg = Callable[..., Outcome]
 
@@ -24,10 +24,13 @@ def test_it_says_where_it_is_and_leaves_when_told(tiny: Path, way: signal.Signal
     command = [sys.executable, "-m", "glmimg", "serve", "-m", str(tiny), "--http", "127.0.0.1:0", "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        url = json.loads(process.stdout.readline())["url"]
-        assert httpx.get(f"{url}/health").json()["status"] == "ok"
-        process.send_signal(way)
-        _, err = process.communicate(timeout=20)
+        try:
+            url = json.loads(process.stdout.readline())["url"]
+            assert get(f"{url}/health").json()["status"] == "ok"
+            process.send_signal(way)
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()  # else a failure waits for ever
     assert process.returncode in (130 if way is signal.SIGINT else -way, 130)
     assert "Traceback" not in err
 

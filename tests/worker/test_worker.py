@@ -22,9 +22,11 @@ from glmimg.choice import Keeping, ModelChoice
 from glmimg.engine.stages import CheckpointStages
 from glmimg.engine.worker import place, start
 from glmimg.engine.worker.link import Link
-from glmimg.engine.worker.start import running
+from glmimg.engine.worker.start import Errand, running
 from glmimg.errors import WorkerUnavailable
 from glmimg.runtime.resolve import resolve
+from glmimg.unfinished import read_unfinished
+from tests.card.conftest import libraries  # noqa: F401
 from tests.conftest import Outcome, run_program
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed: no worker was started")
@@ -76,13 +78,16 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def inputs(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A picture, a dump of a prompt, and one of an edit that carries its source."""
+    """A picture, a dump of a prompt, and one of an edit that carries its source, whose file is gone."""
     folder = tmp_path_factory.mktemp("inputs")
     named = {name: folder / f"{name}.json" for name in ("dump", "edited")} | {"source": folder / "source.png"}
+    moved = folder / "moved.png"
     Image.effect_noise((96, 64), 90).convert("RGB").save(named["source"])
     line = ["tokens", "x", "-m", tiny, "--seed", "2", "-s", "64x64", "-q", "--no-worker", "-o"]
     assert run_program(*line, named["dump"]).returncode == 0
-    assert run_program(*line, named["edited"], "-i", named["source"], "--embed-sources").returncode == 0
+    shutil.copy(named["source"], moved)
+    assert run_program(*line, named["edited"], "-i", moved, "--embed-sources").returncode == 0
+    moved.unlink()
     return named
 
 
@@ -145,6 +150,43 @@ def test_ctrl_c_ends_the_job_and_not_the_worker(worker: Link, common: list[str |
     assert list(tmp_path.glob("*.png")) == []
 
 
+UNDER_WAY = {
+    "tokens": ("tokens x --seed 1 -s 256x256 --dtype bf16 -o", "x.json"),
+    "picture": ("decode {dump} --steps 60 --dtype bf16 -o", "x.png"),
+}
+
+
+@pytest.mark.parametrize(("who", "how"), [("client", "SIGINT"), ("client", "SIGKILL"), ("worker", "SIGKILL")])
+@pytest.mark.parametrize("stage", UNDER_WAY)
+def test_unfinished_work_is_left_to_go_on_from(
+    common: list[str | Path], inputs: dict[str, Path], glmimg: Glmimg, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, stage: str, who: str, how: str,
+) -> None:  # fmt: skip
+    """Whoever ends: what there was by then lies beside the output, and the same result comes of it."""
+    monkeypatch.setenv("GLMIMG_PART_SECONDS", "0")
+    assert glmimg("worker", "start", "-m", common[1], "--dtype", "bf16", "--keep", "5m").status == 0
+    holder = next(link for link in running() if link.hello.choice.dtype == "bf16")
+    words, name = UNDER_WAY[stage]
+    line, out = words.format(**inputs).split(), tmp_path / name
+    part = out.with_name(out.name + ".part")
+    client = subprocess.Popen([sys.executable, "-m", "glmimg", *line, str(out), *map(str, common)])
+    _wait(lambda: part.exists() or client.poll() is not None)
+    ended = signal.Signals[how]
+    os.kill(client.pid if who == "client" else holder.hello.pid, ended)
+    status = client.wait(60)
+    if who == "worker":
+        assert (status, part.exists()) == (0, False)
+    else:
+        assert (status, part.exists()) == (130 if how == "SIGINT" else -ended, True)
+        _wait(lambda: not next(link for link in running() if link.hello.pid == holder.hello.pid).hello.waiting)
+        assert 0 < read_unfinished(part).done < read_unfinished(part).total
+        resumed = glmimg("resume", part, "-q")
+        assert resumed.status == 0, resumed.err
+        assert not part.exists()
+    assert glmimg(*line, tmp_path / f"whole-{name}", *common, "--no-worker").status == 0
+    assert _content(out) == _content(tmp_path / f"whole-{name}")
+
+
 @pytest.mark.parametrize("moment", ["before", "at work"])
 def test_a_killed_worker_costs_nothing(worker: Link, common: list[str | Path], tmp_path: Path, moment: str) -> None:
     """Its end is said once, the picture is drawn all the same, and the next command is not in its way."""
@@ -193,12 +235,41 @@ def test_it_leaves_when_nothing_is_asked(common: list[str | Path], glmimg: Glmim
 
 
 def test_an_idle_worker_makes_room_for_another_choice(
-    worker: Link, common: list[str | Path], glmimg: Glmimg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worker: Link, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(start, "free_host_bytes", lambda: 0.0)
-    line = ["tokens", "x", "-s", "64x64", "--dtype", "bf16", "-o", tmp_path / "x.json", "--keep", "1s"]
-    assert glmimg(*line, *common).status == 0
-    _wait(lambda: worker.hello.pid not in [link.hello.pid for link in running()])
+    other = CheckpointStages(resolve(str(tiny), None), ModelChoice(model=str(tiny), dtype="bf16"))
+    assert start.with_worker(other, Keeping()) is other
+    assert worker.hello.pid in [link.hello.pid for link in running()]
+    monkeypatch.setattr("glmimg.engine.stages.free_bytes", lambda device: 0.0)
+    assert start.with_worker(other, Keeping()) is other
+    assert worker.hello.pid not in [link.hello.pid for link in running()]
+
+
+def test_an_idle_worker_leaves_a_card_that_another_choice_wants(
+    worker: Link,
+    common: list[str | Path],
+    tiny: Path,
+    libraries: None,  # noqa: F811
+) -> None:
+    """Only when its memory is wanted, and one on another device stays."""
+    from tests.card.card import Card
+
+    choice = ModelChoice(model=str(tiny), device="cuda", dtype="fp32")
+    other = CheckpointStages(resolve(str(tiny), None), choice.model_copy(update={"dtype": "bf16"}))
+    errand = Errand(socket=place.folder() / "card.sock", identity="card", choice=choice, keep=60)
+    on_card = subprocess.Popen([sys.executable, "-m", "tests.worker.on_card", errand.model_dump_json()])
+    try:
+        _wait(lambda: "cuda" in [link.hello.device for link in running()])
+        with Card(memory=79e9) as card:
+            start.make_room(other)
+            assert on_card.poll() is None
+            card.memory = 1e6
+            start.make_room(other)
+        assert on_card.wait(10) == 0
+    finally:
+        on_card.kill()
+        on_card.wait()
+    assert worker.hello.pid in [link.hello.pid for link in running()]
 
 
 def test_stop_and_status(worker: Link, common: list[str | Path], glmimg: Glmimg, tiny: Path) -> None:

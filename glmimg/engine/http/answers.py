@@ -9,8 +9,9 @@ import time
 from collections import OrderedDict
 from typing import Any
 
+from glmimg.engine.dispatcher import Finished
 from glmimg.engine.http.asking import Asked
-from glmimg.engine.http.studio import Drafted, Finished, News
+from glmimg.engine.http.wish import Drafted, News
 from glmimg.errors import GlmimgError
 from glmimg.events import JobStarted, Loading, Noted, StepDone, TokensWritten
 from glmimg.image_io import Picture

@@ -18,14 +18,16 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from glmimg import __version__
+from glmimg.engine.dispatcher import Client, Dispatcher, Finished, GivenUp
 from glmimg.engine.http.answers import Shown, as_base64, as_event, encoded, envelope, metrics, sse
 from glmimg.engine.http.asking import Asked, read_asked, read_fields
 from glmimg.engine.http.guard import Guard
 from glmimg.engine.http.jobs import Jobs
 from glmimg.engine.http.refusal import Refusal, answer_error, refusal_of
 from glmimg.engine.http.settings import Serving
-from glmimg.engine.http.studio import Drafted, Finished, News, Studio, Ticket
+from glmimg.engine.http.wish import Drafted, News, Wish
 from glmimg.errors import GlmimgError
+from glmimg.events import unwatched
 from glmimg.image_io import Picture
 from glmimg.metadata import encode
 from glmimg.tokens.dump import TokenDump
@@ -46,11 +48,15 @@ PAGE_HEADERS = {
 
 @dataclass
 class Server:
-    """A studio's counter: takes requests, follows their pictures, answers."""
+    """A dispatcher's counter: takes requests, follows their pictures, answers.
 
-    studio: Studio
+    report: is told of errors that nobody raised on purpose
+    """
+
+    dispatcher: Dispatcher
     jobs: Jobs
     serving: Serving
+    report: Callable[[BaseException], None] = unwatched
     key: str | None = None
     shown: Shown = field(default_factory=Shown)
     requests: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -100,13 +106,13 @@ class Server:
             raise Refusal(400, "there is no source picture", "image")
         sources = await run_in_threadpool(self.jobs.take, pictures)
         jobs = await run_in_threadpool(self.jobs.of, asked, fields, sources)
-        client, drafts = object(), asked.stream and asked.partial_images > 0
-        tickets = [Ticket(client, job, drafts=drafts, shares=asked.share_batch) for job in jobs]
-        self._check_room(tickets)
+        drafts = asked.stream and asked.partial_images > 0
+        wishes = [Wish(job, drafts=drafts, shares=asked.share_batch) for job in jobs]
+        self._check_room(wishes)
         if asked.stream:
             kind = "image_edit" if is_edit else "image_generation"
-            return StreamingResponse(self._streamed(request, tickets, asked, kind), media_type="text/event-stream")
-        drawn = [result for result in await self._results(request, tickets) if isinstance(result, Picture)]
+            return StreamingResponse(self._streamed(request, wishes, asked, kind), media_type="text/event-stream")
+        drawn = [result for result in await self._results(request, wishes) if isinstance(result, Picture)]
         data = [await self._datum(request, picture, asked) for picture in drawn]
         return JSONResponse({**envelope(drawn[0], asked), "data": data})
 
@@ -116,16 +122,24 @@ class Server:
         asked = read_asked(fields, 1)
         sources = await run_in_threadpool(self.jobs.take, pictures)
         (job,) = await run_in_threadpool(self.jobs.of, asked, fields, sources)
-        ticket = Ticket(object(), job, paints=False, shares=asked.share_batch)
-        (dump,) = await self._results(request, [ticket])
+        (dump,) = await self._results(request, [Wish(job, paints=False, shares=asked.share_batch)])
         assert isinstance(dump, TokenDump)
         return Response(dump.to_json(), media_type="application/json")
 
     async def decode(self, request: Request) -> Response:
-        """Stage 2 alone: a picture of the dump that is sent."""
-        asked = read_asked({"prompt": "a dump", **request.query_params}, 1)
-        dump, job = await run_in_threadpool(self.jobs.painting_of, await request.body(), dict(request.query_params))
-        (picture,) = await self._results(request, [Ticket(object(), job, dump=dump)])
+        """Stage 2 alone: a picture of the dump that is sent, as the body or in a form with its sources."""
+        fields, pictures = dict[str, Any](request.query_params), list[bytes]()
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            more, pictures = await read_fields(request)
+            fields |= more
+            if (sent := fields.pop("dump", None)) is None:
+                raise Refusal(400, "there is no dump in the form", "dump")
+            raw = sent if isinstance(sent, bytes) else sent.encode()
+        else:
+            raw = await request.body()
+        asked = read_asked({**fields, "prompt": "a dump"}, 1)
+        dump, job = await run_in_threadpool(self.jobs.painting_of, raw, fields, pictures)
+        (picture,) = await self._results(request, [Wish(job, dump)])
         assert isinstance(picture, Picture)
         return Response(await run_in_threadpool(encoded, picture, asked), media_type=f"image/{asked.form.lower()}")
 
@@ -147,12 +161,12 @@ class Server:
 
     async def health(self, request: Request) -> Response:
         """That it is there, and how many pictures wait."""
-        return JSONResponse({"status": "ok", "glmimg": __version__, "waiting": self.studio.waiting})
+        return JSONResponse({"status": "ok", "glmimg": __version__, "waiting": self.dispatcher.waiting})
 
     async def metrics(self, request: Request) -> Response:
         """Counters for Prometheus."""
-        studio = self.studio
-        text = metrics(dict(studio.seconds), dict(studio.done), studio.waiting, dict(self.requests))
+        of = self.dispatcher
+        text = metrics(dict(of.seconds), dict(of.done), of.waiting, dict(self.requests))
         return Response(text, media_type="text/plain; version=0.0.4")
 
     async def page(self, request: Request) -> Response:
@@ -176,22 +190,23 @@ class Server:
         finally:
             self.listeners.discard(queue)
 
-    def _check_room(self, tickets: Sequence[Ticket]) -> None:
-        if self.studio.waiting + len(tickets) > self.serving.max_waiting:
-            raise Refusal(429, f"{self.studio.waiting} pictures wait already; try again later", code="busy")
+    def _check_room(self, wishes: Sequence[Wish]) -> None:
+        waiting = self.dispatcher.waiting
+        if waiting + len(wishes) > self.serving.max_waiting:
+            raise Refusal(429, f"{waiting} pictures wait already; try again later", code="busy")
 
-    async def _news(self, request: Request, tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, News], None]:
-        """Submit tickets and yield what is heard of each, by its place, until all are finished.
+    async def _news(self, request: Request, wishes: Sequence[Wish]) -> AsyncGenerator[tuple[int, News], None]:
+        """Submit wishes and yield what is heard of each, by its place, until all are finished.
 
         raises: Refusal (504) once it takes too long, ClientDisconnect; what is unfinished is given up
         """
-        self._check_room(tickets)
-        loop, heard, left = asyncio.get_running_loop(), asyncio.Queue[tuple[int, News]](), len(tickets)
-        for number, ticket in enumerate(tickets):
-            ticket.tell = _teller(loop, heard, number)
+        self._check_room(wishes)
+        loop, heard, left = asyncio.get_running_loop(), asyncio.Queue[tuple[int, News]](), set(range(len(wishes)))
+        client = Client()
         deadline, look = loop.time() + self.serving.max_seconds, loop.time() + LOOK_SECONDS
         name = request.headers.get("x-request-id", "")[:100] or secrets.token_hex(8)
-        self.studio.submit(tickets)
+        for number, wish in enumerate(wishes):
+            wish.submit(self.dispatcher, client, _teller(loop, heard, number))
         try:
             while left:
                 try:
@@ -201,11 +216,24 @@ class Server:
                     look = loop.time() + LOOK_SECONDS
                     await self._look(request, deadline - loop.time())
                     continue
+                news = self._named(news)
                 self._publish(name, number, news)
-                left -= isinstance(news, Finished)
+                if isinstance(news, Finished):
+                    left.remove(number)
                 yield number, news
         finally:
-            self.studio.give_up(tickets)
+            self.dispatcher.give_up(client)
+            for number in left:
+                self._publish(name, number, Finished(GivenUp("given up")))
+
+    def _named(self, news: News) -> News:
+        """News for clients: an error that nobody raised on purpose says nothing to them."""
+        if not isinstance(news, Finished) or not isinstance(news.result, Exception):
+            return news
+        if isinstance(news.result, GlmimgError):
+            return news
+        self.report(news.result)
+        return Finished(GlmimgError("something went wrong here", "The server's own output says what."))
 
     async def _look(self, request: Request, seconds_left: float) -> None:
         """Whether there is still somebody to draw for, and time. Raises ClientDisconnect, Refusal (504)."""
@@ -220,23 +248,21 @@ class Server:
                 with suppress(asyncio.QueueFull):
                     queue.put_nowait({"id": name, "picture": number + 1, **event})
 
-    async def _results(self, request: Request, tickets: Sequence[Ticket]) -> list[Picture | TokenDump]:
-        """What came of every ticket, in their order. Raises the error of the first that failed."""
-        results: dict[int, Picture | TokenDump] = {}
-        async with aclosing(self._news(request, tickets)) as news:
+    async def _results(self, request: Request, wishes: Sequence[Wish]) -> list[object]:
+        """What came of every wish, in their order. Raises the error of the first that failed."""
+        results: dict[int, object] = {}
+        async with aclosing(self._news(request, wishes)) as news:
             async for number, each in news:
                 if isinstance(each, Finished):
                     if isinstance(each.result, GlmimgError):
                         raise each.result
                     results[number] = each.result
-        return [results[number] for number in range(len(tickets))]
+        return [results[number] for number in range(len(wishes))]
 
-    async def _streamed(
-        self, request: Request, tickets: Sequence[Ticket], asked: Asked, kind: str
-    ) -> AsyncIterator[str]:
+    async def _streamed(self, request: Request, wishes: Sequence[Wish], asked: Asked, kind: str) -> AsyncIterator[str]:
         """Previews and pictures as events, each as it is ready."""
         try:
-            async with aclosing(self._news(request, tickets)) as news:
+            async with aclosing(self._news(request, wishes)) as news:
                 async for _, each in news:
                     if isinstance(each, Drafted):
                         draft = as_base64(await run_in_threadpool(encode, each.image, "PNG", {}))

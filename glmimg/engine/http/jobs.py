@@ -23,6 +23,7 @@ from glmimg.knob import knobs
 from glmimg.request import layer_of, merge
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.sources import SourceShelf
+from glmimg.sources.prepare import prepare_again
 from glmimg.text import excerpt
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import check_fits_model, parse_dump
@@ -71,23 +72,37 @@ class Jobs:
             raise Refusal(400, f"{len(pictures)} source pictures, and at most {MOST_SOURCES} are read", "image")
         return [self._take(data, f"source {number}") for number, data in enumerate(pictures, start=1)]
 
-    def painting_of(self, raw: bytes, said: Mapping[str, str]) -> tuple[TokenDump, Job]:
+    def painting_of(self, raw: bytes, said: Mapping[str, str], pictures: Sequence[bytes] = ()) -> tuple[TokenDump, Job]:
         """A dump that was sent, and the job that paints it as it is meant to be unless knobs say otherwise.
 
-        raises: Refusal (400), BadDump
+        pictures: its sources that it does not embed, in any order
+        raises:   Refusal (400), BadDump
         """
         dump = parse_dump(raw, "the dump")
         check_has_grid(dump, "the dump", "target")
         check_fits_model(dump, "the dump", codebook_size=self.checkpoint.decoder_codebook_size)
         check_fingerprint(dump, "the dump", self.checkpoint)
-        if dump.sources:
-            raise Refusal(400, "dumps of edits name files of another machine and are not painted here")
+        self._take_again(dump, pictures)
         self._check_size(dump.size)
         own = {each.name for each in knobs(Painting)} & KNOBS
         given = merge(read_knobs({name: said[name] for name in own & said.keys()}), layer_of(*dump.job_parts))
         painting = complete_painting(given, dump.seed, dump.size)
         check_extras([painting])
         return dump, dump.job(painting)
+
+    def _take_again(self, dump: TokenDump, pictures: Sequence[bytes]) -> None:
+        """Put the sources of a dump on the shelf that came with it."""
+        sent = {hashlib.sha256(data).hexdigest(): data for data in pictures}
+        for number, source in enumerate(dump.sources, start=1):
+            if source.embedded is not None:
+                continue
+            if source.sha256 not in sent:
+                missing = f"source {number} of the dump is not among the pictures sent, nor embedded in it"
+                raise Refusal(400, missing, "image")
+            try:
+                self.shelf.put(prepare_again(self._file(sent[source.sha256]), source.ref))
+            except BadInput as error:
+                raise Refusal(400, f"source {number}: {error.reason}", "image") from error
 
     def close(self) -> None:
         """Remove what was sent."""

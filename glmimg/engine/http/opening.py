@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from glmimg.engine.engine import Engine
+from glmimg.engine.dispatcher import Dispatcher
 from glmimg.engine.http.app import Server
 from glmimg.engine.http.guard import Guard
 from glmimg.engine.http.jobs import Jobs
 from glmimg.engine.http.settings import Serving
-from glmimg.engine.http.studio import Studio
-from glmimg.engine.stages import AR_BATCH, CheckpointStages, Scope
+from glmimg.engine.stages import CheckpointStages, Scope
 from glmimg.events import unwatched
 from glmimg.job import Size
 from glmimg.runtime.checkpoint import Checkpoint
@@ -37,12 +36,10 @@ def opened_server(
     report: is told of errors that nobody raised on purpose
     """
     largest = serving.max_size or Size(*(side * LARGEST for side in checkpoint.default_size))
-    scope, shelf = Scope(*largest, with_sources=True), stages.shelf or SourceShelf()
-    engine = Engine(stages, scope, keep_both=stages.both_fit(scope))
-    studio = Studio(engine, is_exact=stages.is_exact, rows=rows or AR_BATCH, report=report)
-    jobs = Jobs(checkpoint, shelf, largest)
+    dispatcher = Dispatcher(stages, rows, Scope(*largest, with_sources=True))
+    jobs = Jobs(checkpoint, stages.shelf or SourceShelf(), largest)
     try:
-        yield Server(studio, jobs, serving, key).app()
+        yield Server(dispatcher, jobs, serving, report, key).app()
     finally:
-        studio.close()
+        dispatcher.close()
         jobs.close()

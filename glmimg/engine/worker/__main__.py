@@ -9,10 +9,10 @@ from pathlib import Path
 
 import uvicorn
 
+from glmimg.engine.dispatcher import Dispatcher
 from glmimg.engine.stages import CheckpointStages
 from glmimg.engine.worker.app import Worker
-from glmimg.engine.worker.dispatcher import Dispatcher
-from glmimg.engine.worker.start import Errand
+from glmimg.engine.worker.start import Errand, make_room
 from glmimg.runtime.device import place
 from glmimg.runtime.resolve import resolve
 from glmimg.sources import SourceShelf
@@ -25,8 +25,9 @@ def main() -> None:
     """Serve until nothing was asked for long enough, or somebody says stop."""
     errand = Errand.model_validate_json(sys.argv[1])
     stages = CheckpointStages(resolve(errand.choice.model, errand.choice.revision), errand.choice, SourceShelf())
+    make_room(stages)
     placement = place(errand.choice, "dit")
-    dispatcher = Dispatcher(stages)
+    dispatcher = Dispatcher(stages, errand.choice.rows)
     server: uvicorn.Server
 
     def leave() -> None:

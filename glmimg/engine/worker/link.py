@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from glmimg.choice import ModelChoice
 from glmimg.engine.worker.messages import unpack_error, unpack_event
 from glmimg.engine.worker.place import clear_dead, end_of_log
-from glmimg.engine.worker.units import Message, Unit
+from glmimg.engine.worker.units import Left, Message, Unit
 from glmimg.errors import WorkerLost
-from glmimg.events import Watch
+from glmimg.events import Event
 from glmimg.text import excerpt
 
 if TYPE_CHECKING:
@@ -80,37 +85,55 @@ class Link:
             return None
         return cls(socket, hello)
 
-    def ask(self, unit: Unit, watch: Watch) -> Message:
-        """Have a unit done. Raises what it raised there; WorkerLost (exit 1) if the worker died over it."""
+    def ask(self, unit: Unit, hear: Callable[[Event | Left], None]) -> Message:
+        """Have a unit done. Raises what it raised there; WorkerLost (exit 1) if the worker died over it.
+
+        A thread listens, so that at Ctrl-C what the unit has so far can still be heard; at the second one it is not.
+        """
+        messages, name, interrupt = SimpleQueue[Message](), secrets.token_hex(8), None
+        content = unit.model_dump_json(by_alias=True).encode()
+        threading.Thread(target=self._listen, args=(content, name, messages.put), daemon=True).start()
+        message = None
+        while message is None or "event" in message:
+            try:
+                message = messages.get()
+                if "event" in message:
+                    hear(unpack_event(message))
+            except KeyboardInterrupt as error:
+                if interrupt is not None:
+                    raise
+                interrupt = error
+                self._post("/interrupt", {"name": name})
+        if interrupt is not None:
+            raise interrupt
+        if "error" in message:
+            raise unpack_error(message)
+        if "result" not in message:
+            raise self._lost()
+        result: Message = message["result"]
+        return result
+
+    def _listen(self, content: bytes, name: str, tell: Callable[[Message], None]) -> None:
+        """Pass on what is answered; an empty message if the line is cut."""
         import httpx
 
-        try:
-            with self._client.stream("POST", "/units", content=unit.model_dump_json(by_alias=True).encode()) as answer:
-                for message in map(json.loads, answer.iter_lines()):
-                    if "event" in message:
-                        watch(unpack_event(message))
-                    elif "error" in message:
-                        raise unpack_error(message)
-                    else:
-                        result: Message = message["result"]
-                        return result
-        except (httpx.TransportError, ValueError) as error:
-            raise self._lost() from error
-        raise self._lost()
+        with (
+            suppress(httpx.TransportError, ValueError),
+            self._client.stream("POST", "/units", params={"name": name}, content=content) as answer,
+        ):
+            for line in answer.iter_lines():
+                tell(json.loads(line))
+        tell({})
 
-    def stop(self) -> None:
-        """Ask the worker to leave, whatever it works on."""
+    def stop(self, *, only_idle: bool = False) -> None:
+        """Ask the worker to leave, whatever it works on or only if it has nothing to do."""
+        self._post("/stop", {"idle": "1"} if only_idle else {})
+
+    def _post(self, path: str, params: dict[str, str]) -> None:
         import httpx
 
-        try:
-            self._client.post("/stop", timeout=ANSWER_SECONDS)
-        except httpx.TransportError:
-            return  # it has left
-
-    def leave_if_idle(self) -> None:
-        """Ask the worker to leave if it has nothing to do."""
-        if not self.hello.waiting:
-            self.stop()
+        with suppress(httpx.TransportError):  # it has left
+            self._client.post(path, params=params, timeout=ANSWER_SECONDS)
 
     @cached_property
     def _client(self) -> httpx.Client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import sys
 import traceback
 from functools import cache
@@ -10,27 +11,50 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from glmimg import errors
-from glmimg.engine.worker.units import Message, as_json
+from glmimg.engine.dispatcher import Finished, News
+from glmimg.engine.worker.units import Left, Message, as_json, pack_picture
 from glmimg.errors import GlmimgError, OutOfMemory
 from glmimg.events import Event, Loading, Noted, PreviewWritten, StepDone, TokensWritten
+from glmimg.image_io import Picture
 from glmimg.tokens.dump import TokenDump
 
 PASSED_ON = (Loading, TokensWritten, PreviewWritten, StepDone, Noted)
 """Of the events of an engine; the client's own engine counts its jobs and saves their files."""
 
 
-def pack_event(event: Event) -> Message | None:
-    """An event as a message; None for one that says nothing to a client."""
-    if not isinstance(event, PASSED_ON):
+def pack(news: News | Left) -> Message | None:
+    """News of a unit as a message; None for what says nothing to its client."""
+    match news:
+        case Finished(Exception() as error):
+            return pack_error(error)
+        case Finished(result):
+            return {"result": _pack_result(result)}
+        case PreviewWritten(dumps):
+            return {"event": "PreviewWritten", "fields": [as_json(dump) for dump in dumps]}
+        case Left(number, raw):
+            return {"event": "Left", "fields": {"number": number, "raw": base64.b64encode(raw).decode("ascii")}}
+    if not isinstance(news, PASSED_ON):
         return None
-    if isinstance(event, PreviewWritten):
-        return {"event": "PreviewWritten", "fields": [as_json(dump) for dump in event.dumps]}
-    kind: Any = type(event)
-    return {"event": kind.__name__, "fields": _form(kind).dump_python(event, mode="json")}
+    kind: Any = type(news)
+    return {"event": kind.__name__, "fields": _form(kind).dump_python(news, mode="json")}
 
 
-def unpack_event(message: Message) -> Event:
+def _pack_result(result: Any) -> Message:
+    match result:
+        case list():
+            return {"dumps": [as_json(dump) for dump in result]}
+        case TokenDump():
+            return {"dump": as_json(result)}
+        case Picture():
+            return {"picture": pack_picture(result.image)}
+    return {"rows": result}
+
+
+def unpack_event(message: Message) -> Event | Left:
     """The event of a message. Raises ValueError for what is none."""
+    if message["event"] == "Left":
+        fields = message["fields"]
+        return Left(int(fields["number"]), base64.b64decode(fields["raw"], validate=True))
     kind = next((kind for kind in PASSED_ON if kind.__name__ == message["event"]), None)
     if kind is None:
         raise ValueError(f"no event: {message['event']!r}")

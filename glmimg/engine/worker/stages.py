@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from glmimg.engine.engine import Engine
@@ -11,9 +12,9 @@ from glmimg.engine.provenance import provenance_of
 from glmimg.engine.stages import CheckpointStages, ModelId, Needs, PaintStage, Scope, TokenStage
 from glmimg.engine.worker import units
 from glmimg.engine.worker.link import Link
-from glmimg.engine.worker.units import Message, SentSource, Unit, Work
+from glmimg.engine.worker.units import Left, Message, SentPart, SentSource, Unit, Work
 from glmimg.errors import OutOfMemory, WorkerLost
-from glmimg.events import Noted, Watch
+from glmimg.events import Event, Noted, Watch
 from glmimg.grid import Role
 from glmimg.image_io import Provenance
 from glmimg.job import Painting, SourceRef
@@ -22,7 +23,7 @@ from glmimg.runtime.layout import Layout
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
-from glmimg.unfinished import Part
+from glmimg.unfinished import Part, try_to_leave
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,11 +37,13 @@ class WorkerStages:
 
     own:  the same stages in this process
     here: those at work, once the worker is lost
+    is_writing: whether stage 1 is at work
     """
 
     own: CheckpointStages
     link: Link
     here: Engine | None = None
+    is_writing: bool = False
 
     @property
     def model(self) -> ModelId:
@@ -109,11 +112,20 @@ class _Stage:
         read: Callable[[Message], Result],
         here: Callable[[Engine], Result],
         watch: Watch | None = None,
+        parts: Sequence[Part | None] = (),
     ) -> Result:
+        """Have a unit done. parts: where each of its works is left unfinished"""
         stages, watch = self.stages, watch or self.watch
+
+        def hear(news: Event | Left) -> None:
+            if not isinstance(news, Left):
+                watch(news)
+            elif (part := parts[news.number]) is not None:
+                try_to_leave(partial(part.keep, news.raw), watch)
+
         if stages.here is None:
             try:
-                return read(stages.link.ask(unit, watch))
+                return read(stages.link.ask(unit, hear))
             except WorkerLost as lost:
                 watch(Noted(f"{lost.message}; going on without it"))
                 stages.here = Engine(stages.own, self.scope, watch)
@@ -134,17 +146,23 @@ class _Tokens(_Stage):
     """Stage 1."""
 
     def write(self, works: Sequence[TokenWork], watch: Watch) -> list[TokenDump]:
-        sent = tuple(_work(work) for work in works)
+        sent = tuple(Work.of(work) for work in works)
         sources = self._sent(ref for work in works for ref in work.job.scene.sources)
         unit = units.Write(scope=self.scope, sources=sources, works=sent)
 
         def dumps(answer: Message) -> list[TokenDump]:
             return [_dump(dump) for dump in answer["dumps"]]
 
-        return self._do(unit, dumps, lambda here: here.tokens().write(works, watch), watch)
+        self.stages.is_writing = True
+        try:
+            return self._do(
+                unit, dumps, lambda here: here.tokens().write(works, watch), watch, [work.part for work in works]
+            )
+        finally:
+            self.stages.is_writing = False
 
     def rows_that_fit(self, work: TokenWork) -> int:
-        unit = units.RowsThatFit(scope=self.scope, work=_work(work))
+        unit = units.RowsThatFit(scope=self.scope, work=Work.of(work))
         return self._do(unit, lambda answer: int(answer["rows"]), lambda here: here.tokens().rows_that_fit(work))
 
     def redraw(self, redraw: Redraw, watch: Watch) -> TokenDump:
@@ -172,17 +190,14 @@ class _Painter(_Stage):
 
     def paint(self, dump: TokenDump, painting: Painting, watch: Watch, part: Part | None = None) -> Image:
         unit = units.Paint(
-            scope=self.scope, sources=self._sources_of(dump), dump=units.TargetOnly.of(dump), painting=painting
-        )
+            scope=self.scope, sources=self._sources_of(dump), dump=units.TargetOnly.of(dump), painting=painting,
+            meanwhile=self.stages.is_writing, part=SentPart.of(part),
+        )  # fmt: skip
 
         def picture(answer: Message) -> Image:
             return units.unpack_picture(answer["picture"])
 
-        return self._do(unit, picture, lambda here: here.painter().paint(dump, painting, watch, part), watch)
-
-
-def _work(work: TokenWork) -> Work:
-    return Work(job=work.job, begun=work.begun, until=work.until)
+        return self._do(unit, picture, lambda here: here.painter().paint(dump, painting, watch, part), watch, [part])
 
 
 def _dump(fields: Message) -> TokenDump:

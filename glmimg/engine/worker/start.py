@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -17,12 +18,12 @@ from glmimg.engine.worker.link import Link
 from glmimg.engine.worker.place import end_of_log, folder, identity_of, is_dead, lock_of, log_of, socket_of, sockets
 from glmimg.engine.worker.stages import WorkerStages
 from glmimg.errors import UsageError, WorkerUnavailable
-from glmimg.runtime.checkpoint import PARTS
-from glmimg.runtime.machine import free_host_bytes
+from glmimg.runtime.device import place
 from glmimg.text import excerpt
 
 START_SECONDS = 120.0
 POLL_SECONDS = 0.05
+LEAVE_SECONDS = 10.0
 NEEDED = ("httpx", "starlette", "uvicorn", "python_multipart")
 """What the extra serve installs."""
 
@@ -42,13 +43,17 @@ def with_worker(stages: CheckpointStages, keeping: Keeping) -> CheckpointStages 
     raises: UsageError (exit 2) without the extra, WorkerUnavailable (exit 1) if it does not start
     """
     if keeping.no_worker:
+        make_room(stages)
         return stages
     if keeping.keep is not None:
         return WorkerStages(stages, start_worker(stages, keeping.keep))
     if missing_extra() or not any_sockets():
         return stages
     link = Link.to(socket_of(identity := _identity(stages)))
-    return WorkerStages(stages, link) if link is not None and _fits(link, identity) else stages
+    if link is not None and _fits(link, identity):
+        return WorkerStages(stages, link)
+    make_room(stages)
+    return stages
 
 
 def check_keeping(keeping: Keeping) -> None:
@@ -92,7 +97,6 @@ def start_worker(stages: CheckpointStages, keep: float) -> Link:
                     return link
                 raise WorkerUnavailable(f"another glmimg answers at {socket}", "Have it leave: glmimg worker stop")
             if process is None and is_dead(socket):
-                make_room(stages)
                 process = _started(Errand(socket=socket, identity=identity, choice=_lasting(stages), keep=keep))
             time.sleep(POLL_SECONDS)
     last = end_of_log(socket)
@@ -112,11 +116,20 @@ def _started(errand: Errand) -> subprocess.Popen[bytes]:
 
 
 def make_room(stages: CheckpointStages) -> None:
-    """Have idle workers of other choices leave, if the weights do not fit into the host's memory beside theirs."""
-    files = {file for part in PARTS for file in stages.checkpoint.weight_files(part)}
-    if sum(file.stat().st_size for file in files) > free_host_bytes():
-        for link in running():
-            link.leave_if_idle()
+    """Have idle workers leave, the longest idle first, while their device lacks memory for these stages beside them."""
+    idle = [link for link in running() if not link.hello.waiting] if any_sockets() else []
+    for link in sorted(idle, key=lambda link: -link.hello.idle):
+        if link.hello.device == place(stages.choice, "ar").device.type and stages.lack_memory(stages.open_scope()):
+            link.stop(only_idle=True)
+            _wait_for_end(link.hello.pid)
+
+
+def _wait_for_end(pid: int) -> None:
+    """Its memory is free once a process is gone."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+        psutil.Process(pid).wait(LEAVE_SECONDS)
 
 
 def _identity(stages: CheckpointStages) -> str:

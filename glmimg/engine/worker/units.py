@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import base64
 import io
-from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from glmimg.engine.dispatcher import Client, Ticket
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import Scope
+from glmimg.events import unwatched
 from glmimg.grid import Role, target_shape
 from glmimg.job import Job, Painting, SourceRef
-from glmimg.sources import PreparedSource
+from glmimg.sources import PreparedSource, SourceShelf
 from glmimg.tokens import change
 from glmimg.tokens.dump import Grid, Parent, TokenDump
 from glmimg.tokens.region import CellMask
+from glmimg.unfinished import Part, Unfinished, parse_unfinished
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,7 +54,54 @@ class SentSource(Sent):
         return PreparedSource(self.ref, image)
 
 
-class Unit(Sent, ABC):
+class SentPart(Sent):
+    """Where a client keeps work that is left unfinished. left: what lies there, as base64"""
+
+    path: str
+    work: Unfinished
+    left: str | None = None
+
+    @classmethod
+    def of(cls, part: Part | None) -> SentPart | None:
+        if part is None:
+            return None
+        left = None if part.done is None else base64.b64encode(part.raw()).decode("ascii")
+        return cls(path=str(part.path), work=part.work, left=left)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What work of a unit, by its place, has so far: for the client to keep."""
+
+    number: int
+    raw: bytes
+
+
+@dataclass(frozen=True)
+class ServedPart(Part):
+    """A client's part, in its worker: it came with the unit, and goes back as news."""
+
+    tell: Callable[[Left], None]
+    number: int
+    came: bytes
+
+    @classmethod
+    def of(cls, sent: SentPart | None, tell: Callable[[Any], None], number: int = 0) -> ServedPart | None:
+        if sent is None:
+            return None
+        return cls(Path(sent.path), sent.work, tell, number, base64.b64decode(sent.left or "", validate=True))
+
+    def raw(self) -> bytes:
+        return self.came
+
+    def keep(self, raw: bytes) -> None:
+        self.tell(Left(self.number, raw))
+
+    def _left(self) -> Unfinished | None:
+        return parse_unfinished(io.BytesIO(self.came), self.path) if self.came else None
+
+
+class Unit(Sent):
     """Work of a few seconds up to some minutes, done without a pause.
 
     scope:   the most the client's run asks for
@@ -59,20 +111,36 @@ class Unit(Sent, ABC):
     scope: Scope
     sources: tuple[SentSource, ...] = ()
 
-    @abstractmethod
-    def done_by(self, engine: Engine) -> Message:
-        """Do it. Raises GlmimgError."""
+    def ticket(self, client: Client, shelf: SourceShelf, tell: Callable[[Any], None]) -> Ticket:
+        """As a dispatcher does it. tell: hears its news, and `Left`"""
+
+        def prepare() -> None:
+            for source in self.sources:
+                shelf.put(source.prepared())
+            if isinstance(self, Paint | Score):
+                shelf.only(self.dump, Path("the dump"))
+
+        return Ticket(client, self.done_by, tell, self.scope, prepare=prepare)
+
+    def done_by(self, engine: Engine) -> object:
+        """Do it, where its ticket does not say how. Raises GlmimgError."""
+        raise NotImplementedError
 
 
 class Work(Sent):
-    """A `TokenWork` but for the place where it is left unfinished: that is the client's."""
+    """A `TokenWork`."""
 
     job: Job
     begun: TokenDump | None = None
     until: Role = "target"
+    part: SentPart | None = None
 
-    def token_work(self) -> change.TokenWork:
-        return change.TokenWork(self.job, self.begun, self.until)
+    @classmethod
+    def of(cls, work: change.TokenWork) -> Work:
+        return cls(job=work.job, begun=work.begun, until=work.until, part=SentPart.of(work.part))
+
+    def token_work(self, tell: Callable[[Any], None] = unwatched, number: int = 0) -> change.TokenWork:
+        return change.TokenWork(self.job, self.begun, self.until, ServedPart.of(self.part, tell, number))
 
 
 class Write(Unit):
@@ -81,22 +149,10 @@ class Write(Unit):
     to: Literal["write"] = "write"
     works: Annotated[tuple[Work, ...], Field(min_length=1, max_length=4096)]
 
-    @property
-    def kind(self) -> tuple[object, ...]:
-        """What units have in common that stage 1 can draw as one batch."""
-        return self.works[0].token_work().kind
-
-    def done_by(self, engine: Engine) -> Message:
-        dumps = engine.write([work.token_work() for work in self.works])
-        return {"dumps": [as_json(dump) for dump in dumps]}
-
-    def joined(self, others: list[Write]) -> Write:
-        """This and others of its kind as one unit."""
-        units = [self, *others]
-        works = tuple(work for unit in units for work in unit.works)
-        return self.model_copy(
-            update={"works": works, "sources": tuple(each for unit in units for each in unit.sources)}
-        )
+    def ticket(self, client: Client, shelf: SourceShelf, tell: Callable[[Any], None]) -> Ticket:
+        works = tuple(work.token_work(tell, number) for number, work in enumerate(self.works))
+        plain = super().ticket(client, shelf, tell)
+        return replace(plain, works=works, do=lambda engine: list(engine.write(works)))
 
 
 class RowsThatFit(Unit):
@@ -105,8 +161,8 @@ class RowsThatFit(Unit):
     to: Literal["rows"] = "rows"
     work: Work
 
-    def done_by(self, engine: Engine) -> Message:
-        return {"rows": engine.tokens().rows_that_fit(self.work.token_work())}
+    def done_by(self, engine: Engine) -> object:
+        return engine.tokens().rows_that_fit(self.work.token_work())
 
 
 class TargetOnly(TokenDump):
@@ -124,14 +180,20 @@ class TargetOnly(TokenDump):
 
 
 class Paint(Unit):
-    """Stage 2."""
+    """Stage 2. meanwhile: it is a draft, for who waits for its target"""
 
     to: Literal["paint"] = "paint"
     dump: TargetOnly
     painting: Painting
+    meanwhile: bool = False
+    part: SentPart | None = None
 
-    def done_by(self, engine: Engine) -> Message:
-        return {"picture": pack_picture(engine.paint(self.dump, self.painting).image)}
+    def ticket(self, client: Client, shelf: SourceShelf, tell: Callable[[Any], None]) -> Ticket:
+        part = ServedPart.of(self.part, tell)
+        return replace(
+            super().ticket(client, shelf, tell), stage="picture", meanwhile=self.meanwhile,
+            do=lambda engine: engine.paint(self.dump, self.painting, part=part),
+        )  # fmt: skip
 
 
 class Redraw(Unit):
@@ -143,9 +205,9 @@ class Redraw(Unit):
     anew: tuple[CellMask, ...]
     parents: tuple[Parent, ...]
 
-    def done_by(self, engine: Engine) -> Message:
+    def done_by(self, engine: Engine) -> object:
         redraw = change.Redraw(self.job, self.kept, self.anew, self.parents)
-        return {"dump": as_json(engine.change(lambda stage: stage.redraw(redraw, engine.watch)))}
+        return engine.change(lambda stage: stage.redraw(redraw, engine.watch))
 
 
 class Score(Unit):
@@ -154,8 +216,8 @@ class Score(Unit):
     to: Literal["score"] = "score"
     dump: TokenDump
 
-    def done_by(self, engine: Engine) -> Message:
-        return {"dump": as_json(engine.change(lambda stage: stage.score(self.dump)))}
+    def done_by(self, engine: Engine) -> object:
+        return engine.change(lambda stage: stage.score(self.dump))
 
 
 class Encode(Unit):
@@ -170,10 +232,10 @@ class Encode(Unit):
     painting: Painting
     parent: Parent
 
-    def done_by(self, engine: Engine) -> Message:
+    def done_by(self, engine: Engine) -> object:
         about = (self.height, self.width, self.prompt, self.seed, self.painting, self.parent)
         reading = change.Reading(unpack_picture(self.image), *about)
-        return {"dump": as_json(engine.change(lambda stage: stage.encode(reading)))}
+        return engine.change(lambda stage: stage.encode(reading))
 
 
 AnyUnit = Annotated[Write | RowsThatFit | Paint | Redraw | Score | Encode, Field(discriminator="to")]

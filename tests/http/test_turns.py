@@ -1,0 +1,95 @@
+"""Turns: no client waits until another's whole list is done."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from glmimg.engine.complete import complete
+from glmimg.engine.dispatcher import Client, Dispatcher, Finished, GivenUp
+from glmimg.engine.http.wish import News, Wish
+from glmimg.engine.stages import Scope
+from glmimg.events import JobStarted
+from glmimg.job import Job
+from tests.batch.stubs import stub_checkpoint
+from tests.http.serving import StubServed
+
+
+def stub_job(folder: Path, prompt: str = "a", seed: int = 0) -> Job:
+    return complete({"prompt": prompt, "seed": seed, "size": None}, stub_checkpoint(folder))
+
+
+def dispatcher_of(stages: StubServed, rows: int) -> Dispatcher:
+    served: Any = stages
+    return Dispatcher(served, rows, Scope(64, 64))
+
+
+class Heard:
+    """The news of some wishes. most: of them that are waited for"""
+
+    def __init__(self, most: int) -> None:
+        self.news: list[tuple[str, News]] = []
+        self.order: list[str] = []
+        self.most, self.all_done = most, threading.Event()
+
+    def of(self, name: str) -> Any:
+        def tell(news: News) -> None:
+            self.news.append((name, news))
+            if isinstance(news, Finished):
+                self.order.append(name)
+                if len(self.order) == self.most:
+                    self.all_done.set()
+
+        return tell
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_clients_take_turns(tmp_path: Path, both: bool) -> None:
+    heard, stages = Heard(7), StubServed(seconds=0.02, both=both)
+    dispatcher, a = dispatcher_of(stages, 2), Client()
+    for number in range(6):
+        Wish(stub_job(tmp_path, "a", number)).submit(dispatcher, a, heard.of(f"a{number}"))
+    time.sleep(0.03)
+    Wish(stub_job(tmp_path, "b", 9)).submit(dispatcher, Client(), heard.of("b0"))
+    assert heard.all_done.wait(10)
+    dispatcher.close()
+    assert sorted(heard.order) == ["a0", "a1", "a2", "a3", "a4", "a5", "b0"]
+    assert heard.order.index("b0") < 5
+    assert [each for each in heard.order if each[0] == "a"] == [f"a{number}" for number in range(6)]
+    assert both or stages.loads.count("tokens") <= 4
+
+
+@pytest.mark.parametrize(("exact", "sizes"), [(True, [4]), (False, [1, 1, 2])])
+def test_only_what_shares_goes_together_where_a_batch_rounds(tmp_path: Path, exact: bool, sizes: list[int]) -> None:
+    heard, stages = Heard(5), StubServed(seconds=0.2)
+    stages.__dict__["is_exact"] = exact
+    dispatcher = dispatcher_of(stages, 8)
+    Wish(stub_job(tmp_path), paints=False).submit(dispatcher, Client(), heard.of("first"))  # the others wait behind it
+    time.sleep(0.05)
+    for seed in range(1, 5):
+        wish = Wish(stub_job(tmp_path, seed=seed), paints=False, shares=seed > 2)
+        wish.submit(dispatcher, Client(), heard.of(str(seed)))
+    assert heard.all_done.wait(10)
+    dispatcher.close()
+    started = [(news.at_once, name) for name, news in heard.news if isinstance(news, JobStarted) and name != "first"]
+    assert sorted(size for size, _ in started) == [size for size in sizes for _ in range(size)]
+
+
+def test_who_leaves_is_not_drawn_for(tmp_path: Path) -> None:
+    heard, stages = Heard(2), StubServed(seconds=0.2)
+    dispatcher, gone = dispatcher_of(stages, 1), Client()
+    Wish(stub_job(tmp_path, "a")).submit(dispatcher, Client(), heard.of("a"))
+    Wish(stub_job(tmp_path, "b")).submit(dispatcher, gone, heard.of("b"))
+    dispatcher.give_up(gone)
+    Wish(stub_job(tmp_path, "b", 1)).submit(dispatcher, gone, heard.of("after"))
+    assert heard.all_done.wait(10)
+    assert dispatcher.waiting == 0
+    dispatcher.close()
+    assert heard.order == ["b", "a"]
+    assert isinstance(
+        next(news.result for name, news in heard.news if name == "b" and isinstance(news, Finished)), GivenUp
+    )
