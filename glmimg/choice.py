@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from glmimg.job import FailFast, Fit
-from glmimg.knob import DRAW, MODEL, OUTPUT, SOURCES, Knob, Settings
+from glmimg.job import Fit
+from glmimg.knob import DRAW, MODEL, OUTPUT, SOURCES, FailFast, Knob, Settings
 
 
 def _several(value: Any) -> Any:

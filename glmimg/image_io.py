@@ -12,7 +12,8 @@ from glmimg.atomic import write_atomically
 from glmimg.choice import ModelChoice
 from glmimg.errors import BadImage
 from glmimg.grid import Role
-from glmimg.job import FailFast, Job
+from glmimg.job import Job
+from glmimg.knob import FailFast
 from glmimg.metadata import NO_METADATA, PARAMETERS, PROVENANCE, QUALITY, TOKENS, encode, format_of, read_texts
 from glmimg.request import problem_of
 from glmimg.tokens.dump import VERSION, ModelRef, TokenDump

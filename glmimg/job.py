@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
-from pydantic.types import FailFast as _FailFast
 
 from glmimg.errors import SizeError, UsageError
 from glmimg.grid import CELL_PX, GridShape, check_size, nearest_side, target_shape
-from glmimg.knob import DRAW, Knob, Settings
-from glmimg.text import excerpt
+from glmimg.knob import DRAW, FailFast, Knob, Settings
+from glmimg.prompts import MAX_PROMPT, check_negative
+from glmimg.stencil import DroppedCells
 
 MAX_STEPS = 1000
 """More denoising steps than the training schedule of the model has timesteps make no sense."""
@@ -26,17 +26,8 @@ MAX_STEPS = 1000
 DRAFT_STEPS = 8
 """Denoising steps that show what a preview says; the preset `draft` takes as many."""
 
-MAX_PROMPT = 20_000
-"""Characters; the model's context ends long before."""
-
 MAX_SEED = (1 << 63) - 1
 """Seeds stay within what `torch.Generator.manual_seed` takes."""
-
-
-class FailFast(_FailFast):
-    """Stop at the first bad item: a list of a hundred thousand faults needs one message. Hashable, for unions."""
-
-    __hash__ = object.__hash__
 
 
 class Size(NamedTuple):
@@ -190,19 +181,11 @@ class Sampling(Settings):
     ] = None
 
 
-class DroppedCells(BaseModel):
-    """Cells of a target grid, row by row, that are painted as if they had no token, and how they were selected."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    region: str
-    cells: Annotated[tuple[Annotated[tuple[bool, ...], FailFast()], ...], FailFast()]
-
-
 class Painting(Settings):
     """How stage 2 paints a dump.
 
     guidance_window: steps of the schedule that are guided, as shares from 0 (noise) to 1; None guides all
+    negative:  a text whose quoted words are what the unguided branch writes; empty for none
     scheduler: euler is what the model was trained with; the others are of second order
     cache:     light or deep: how many passes are forecast; a number: residual threshold under which cache-dit reuses
                blocks of the step before; None computes all
@@ -217,6 +200,12 @@ class Painting(Settings):
         AfterValidator(_ordered),
         Knob("Guide only in this part of the schedule, such as 0.1,0.8.", DRAW, "FROM,TO", rare=True),
     ] = None
+    negative: Annotated[
+        str,
+        Field(max_length=MAX_PROMPT, exclude_if=lambda value: not value),
+        AfterValidator(check_negative),
+        Knob("Quoted words that guidance steers away from writing.", DRAW, "TEXT"),
+    ] = ""
     scheduler: Annotated[Scheduler, Knob("euler, heun, unipc or dpm.", DRAW, "NAME")] = "euler"
     cache: Annotated[
         CacheLevel | Threshold | None,
@@ -246,6 +235,9 @@ class Painting(Settings):
         """What of it does not go together."""
         if isinstance(self.cache, float) and self.guidance_batch:
             return UsageError("--cache X and --guidance-batch do not go together", "Take --cache light or deep.")
+        if self.negative and self.guidance == 1:
+            reason = "--negative and --guidance 1 do not go together: without guidance no branch reads it"
+            return UsageError(reason, "Leave out one: --negative '' says none.")
         return None
 
     @property
@@ -321,24 +313,6 @@ class Job(BaseModel):
         sampling = self.sampling.model_copy(update={"seed": seed})
         painting = self.painting.model_copy(update={"dit_seed": seed if dit_seed is None else dit_seed})
         return self.model_copy(update={"sampling": sampling, "painting": painting})
-
-
-def check_prompt(prompt: str) -> str:
-    """The prompt, if it says something. Raises UsageError (exit 2)."""
-    if not prompt.strip():
-        raise UsageError("the prompt is empty", "Say what to draw, for example: glmimg t2i 'a red circle'.")
-    if len(prompt) > MAX_PROMPT:
-        raise UsageError(f"the prompt has {len(prompt)} characters, more than {MAX_PROMPT}", "Shorten it.")
-    if "\0" in prompt or any("\ud800" <= char <= "\udfff" for char in prompt):
-        raise UsageError("the prompt is not text (NUL or broken UTF-8 in it)", "Pass the prompt as UTF-8.")
-    return prompt
-
-
-def check_markers(prompt: str, markers: Iterable[str]) -> None:
-    """Refuse a prompt with a marker of the tokenizer's own, which the model would not read as text (exit 2)."""
-    for marker in markers:
-        if marker in prompt:
-            raise UsageError(f"the prompt {excerpt(prompt, 60)!r} has {marker}, a marker of the model", "Take it out.")
 
 
 def random_seed() -> int:

@@ -33,6 +33,7 @@ class PaintingKeywords(TypedDict, total=False):
     steps: int
     guidance: float
     guidance_window: str | None
+    negative: str
     scheduler: Literal["euler", "heun", "unipc", "dpm"]
     cache: Literal["light", "deep"] | float | None
     guidance_batch: bool
@@ -55,6 +56,7 @@ class JobKeywords(TypedDict, total=False):
     steps: int
     guidance: float
     guidance_window: str | None
+    negative: str
     scheduler: Literal["euler", "heun", "unipc", "dpm"]
     cache: Literal["light", "deep"] | float | None
     guidance_batch: bool

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.types import FailFast as _FailFast
 
 DRAW, SOURCES = "What to draw", "Source pictures"
 MODEL, OUTPUT = "Model and machine", "Output"
@@ -46,6 +47,12 @@ class Settings(BaseModel):
 
     # defer_build: a help page reads the fields and validates nothing.
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True, populate_by_name=True)
+
+
+class FailFast(_FailFast):
+    """Stop at the first bad item: a list of a hundred thousand faults needs one message. Hashable, for unions."""
+
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from glmimg.errors import UsageError
-from glmimg.job import DroppedCells, Painting, Sampling, Scene, random_seed
+from glmimg.job import Painting, Sampling, Scene, random_seed
 from glmimg.knob import Declared, Settings, knobs
+from glmimg.stencil import DroppedCells
 from glmimg.text import excerpt
 
 Layer = Mapping[str, Any]
@@ -111,7 +112,7 @@ def _checked(values: Layer, models: tuple[type[Settings], ...], call: Callable[[
         problem = error.errors(include_url=False)[0]
         declared = next(each for model in models for each in knobs(model) if each.name == problem["loc"][0])
         wrong = f"{call(declared)} {given[declared.name]}: {what_is_wrong(problem)}"
-        raise UsageError(wrong, "See --help.") from error
+        raise UsageError(wrong, problem.get("ctx", {}).get("hint", "See --help.")) from error
 
 
 def problem_of(error: ValidationError | UsageError) -> str:

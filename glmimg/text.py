@@ -13,6 +13,9 @@ MAX_EXCERPT = 200
 UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories that drive a terminal or break a line: control characters, lone surrogates, separators."""
 
+QUOTES = (r"'([^']*)'", r"“([^“”]*)”", r'"([^"]*)"', r"「([^「」]*)」")
+"""Around words to be written in a picture; in the order diffusers looks for them, which is that of their embeddings."""
+
 LINE_END = re.compile(r"\r\n|\n|\r")
 """Where a line ends, here and in every other program; `str.splitlines` also splits at U+2028 and form feeds."""
 
@@ -36,6 +39,11 @@ def printable(text: object, *, keep: str = "") -> str:
 def excerpt(text: str, length: int = MAX_EXCERPT) -> str:
     """Foreign text as a single line fit for a terminal, cut where it is long."""
     return printable(text if len(text) <= length else text[:length] + "...")
+
+
+def quoted_texts(prompt: str) -> list[str]:
+    """The quoted texts of a prompt, by kind of quotation mark (diffusers, `GlmImagePipeline.get_glyph_texts`)."""
+    return [text for pattern in QUOTES for text in re.findall(pattern, prompt)]
 
 
 def counted(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ import torch
 
 from glmimg.ar.sources import SourceEncoder
 from glmimg.grid import GridShape, Role, preview_shape, target_shape
-from glmimg.job import check_markers
+from glmimg.prompts import check_markers
 from glmimg.sources import PreparedSource
 from glmimg.tokens.dump import Grid
 

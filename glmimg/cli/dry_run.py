@@ -13,11 +13,12 @@ from glmimg.cli.run import Run
 from glmimg.engine.expect import expect
 from glmimg.engine.stages import Scope
 from glmimg.ideas import parse_sweep
-from glmimg.job import DroppedCells, Job, Scene
+from glmimg.job import Job, Scene
 from glmimg.knob import knobs
 from glmimg.request import JOB, Layer
 from glmimg.runtime.checkpoint import HALVES, Half
 from glmimg.settings_file import plain
+from glmimg.stencil import DroppedCells
 
 if TYPE_CHECKING:
     from rich.table import Table

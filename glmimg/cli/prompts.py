@@ -12,7 +12,7 @@ from glmimg.cli.streams import DASH
 from glmimg.engine.batch.lines import JSON_ENDINGS, delimiter_of, problem_of_list
 from glmimg.errors import BadPrompts, UsageError
 from glmimg.files import open_regular
-from glmimg.job import check_prompt
+from glmimg.prompts import check_prompt
 from glmimg.text import LINE_END, is_utf16, shell_words
 
 LISTS = (".txt", ".csv", ".jsonl", ".json", ".yaml", ".yml")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from glmimg.dit.attention import Rotary, rotary_of
+from glmimg.text import quoted_texts
 from glmimg.tokens.dump import Grid
 
 if TYPE_CHECKING:
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from diffusers.models.transformers.transformer_glm_image import GlmImageKVCache, GlmImageLayerKVCache
     from transformers import ByT5Tokenizer, T5EncoderModel
 
-
-QUOTES = (r"'([^']*)'", r"“([^“”]*)”", r'"([^"]*)"', r"「([^「」]*)」")
-"""In the order diffusers looks for them, which is the order of the words' embeddings."""
 
 MAX_BYTES = 2048
 """Longer quotations are cut (`max_sequence_length` of `GlmImagePipeline`)."""
@@ -47,8 +44,8 @@ class Branch:
 class Conditioning:
     """Everything the DiT is told besides latents and time.
 
-    branches: the conditional one, told tokens and quoted words, and the unconditional one, told neither, nor sources;
-              the first alone when guidance is off
+    branches: the conditional one, told tokens, quoted words and sources, and the unconditional one, told words to
+              steer away from at most; the first alone when guidance is off
     size:     [1, time width], embedding of target size and crop
     rotary:   how the patches are rotated by their places
     """
@@ -110,11 +107,6 @@ def embed_size(transformer: GlmImageTransformer2DModel, size_px: tuple[int, int]
     target = embed.condition_proj(torch.tensor(size_px, dtype=like.dtype, device=like.device)).view(1, -1)
     crop = embed.condition_proj(torch.zeros(2, dtype=like.dtype, device=like.device)).view(1, -1)
     return embed.condition_embedder(torch.cat([crop, target], dim=1).to(like.dtype))  # type: ignore[no-any-return]
-
-
-def quoted_texts(prompt: str) -> list[str]:
-    """The quoted texts of a prompt, by kind of quotation mark (diffusers, `GlmImagePipeline.get_glyph_texts`)."""
-    return [text for pattern in QUOTES for text in re.findall(pattern, prompt)]
 
 
 def embed_glyphs(prompt: str, tokenizer: ByT5Tokenizer, encoder: T5EncoderModel, dtype: torch.dtype) -> torch.Tensor:

@@ -102,7 +102,7 @@ class DiTStage:
         """The noise to start from, which diffusers draws for this seed, and what the DiT is told."""
         parts, placement = self.parts, self.parts.placement
         glyphs = self._glyphs(dump.prompt)
-        no_glyphs = self._glyphs("") if painting.guidance > 1 else None
+        no_glyphs = self._glyphs(painting.negative) if painting.guidance > 1 else None
         latents = torch.randn(
             parts.latent_shape(dump.height, dump.width),
             generator=torch.Generator(placement.device).manual_seed(painting.dit_seed),

@@ -8,21 +8,20 @@ from typing import TypeVar
 from glmimg.errors import BadImage, UsageError
 from glmimg.grid import preview_shape, target_shape
 from glmimg.job import (
-    DroppedCells,
     Job,
     Painting,
     Sampling,
     Scene,
     Size,
     SourceRef,
-    check_markers,
-    check_prompt,
     random_seed,
 )
 from glmimg.knob import Settings, knobs
 from glmimg.preset import load_preset
+from glmimg.prompts import check_markers, check_prompt
 from glmimg.request import Layer, merge
 from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.stencil import DroppedCells
 from glmimg.tokens.region import region_of
 
 MARKERS = 2

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from glmimg.grid import GridShape, Role, preview_shape, target_shape
 from glmimg.job import (
-    FailFast,
     Job,
     Method,
     Name,
@@ -29,6 +28,7 @@ from glmimg.job import (
     SourceRef,
     size_as_value,
 )
+from glmimg.knob import FailFast
 
 FORMAT = "glmimg.tokens"
 VERSION = 2

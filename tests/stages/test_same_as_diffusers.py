@@ -48,3 +48,26 @@ def test_tokens_and_pixels(tiny: Path, prompt: str, height: int, width: int, see
     ).images[0]
     assert stock.size == (width, height)
     assert np.array_equal(np.asarray(stock), np.asarray(painted.picture.image))
+
+
+@pytest.mark.parametrize(
+    ("negative", "guidance_batch"), [("no 'SALE'", False), ("“大减价” and 'two' words", False), ("no 'SALE'", True)]
+)
+def test_negative_words_are_its_negative_prompt_embeds(tiny: Path, negative: str, guidance_batch: bool) -> None:
+    job = make_job("a sign 'OPEN'", height=96, width=64, seed=3, steps=4, guidance=2.5, negative=negative)
+    job = job.model_copy(update={"painting": job.painting.model_copy(update={"guidance_batch": guidance_batch})})
+    painted = next(make_desk(Checkpoint("tiny", tiny), ModelChoice()).draw([Order(job)]))
+    pipeline = stock_pipeline(tiny)
+    with torch.no_grad():  # as the pipeline makes its own: with gradients attention takes another kernel
+        embeds = pipeline._get_glyph_embeds([negative], 2048, torch.device("cpu"), torch.float32)
+    stock = pipeline(
+        "a sign 'OPEN'",
+        height=96,
+        width=64,
+        num_inference_steps=4,
+        guidance_scale=2.5,
+        negative_prompt_embeds=embeds,
+        generator=torch.Generator().manual_seed(3),
+    ).images[0]
+    distance = np.abs(np.asarray(stock).astype(int) - np.asarray(painted.picture.image).astype(int)).max()
+    assert distance <= guidance_batch, "both branches in one batch round the last bit otherwise"

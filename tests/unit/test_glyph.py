@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from glmimg.dit.conditioning import quoted_texts
+from glmimg.text import quoted_texts
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ FLOORS = {
     "files": 1,
     "metadata": 1,
     "settings_file": 1,
+    "prompts": 1,
+    "stencil": 2,
     "errors": 0,
     "text": 0,
 }
@@ -63,6 +65,7 @@ MAX_PACKAGE_LINES = 22_300
 MAX_OWN_PARAMETERS = 7
 COMMON_WORDS = {
     *("prompt", "size", "seed", "steps", "temperature", "top_p", "top_k", "scheduler", "cache", "drop", "guidance"),
+    "negative",
     *("model", "revision", "device", "dtype", "memory", "quantize", "lora", "compile"),
     *(
         "image",

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from glmimg.errors import SizeError, UsageError
-from glmimg.job import Job, Painting, SourceRef, check_prompt, parse_size
+from glmimg.job import Job, Painting, SourceRef, parse_size
+from glmimg.prompts import check_prompt
 from glmimg.request import check_values
 from tests.jobs import make_job
 

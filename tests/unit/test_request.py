@@ -56,6 +56,7 @@ VALUES: dict[str, Any] = {
     "cache": 0.5,
     "guidance_batch": True,
     "drop": "0,0,32,32",
+    "negative": "'SALE'",
     "dtype": "fp32",
     "memory": "stage",
     "lora": ["a", "b"],
@@ -116,7 +117,9 @@ def checked(declared: Declared, value: Any) -> Any:
 
 
 def test_every_knob_of_a_job_stands_in_its_record() -> None:
-    record = make_job(drop={"region": "x", "cells": [[False, True], [True, True]]}).model_dump(mode="json")
+    record = make_job(negative="'x'", drop={"region": "x", "cells": [[False, True], [True, True]]}).model_dump(
+        mode="json"
+    )
     flat = {**record, **record["sampling"], "ar_method": record["sampling"]["method"], "size": record["height"]}
     flat["ar_window"] = record["sampling"]["window"]
     assert {each.name for each in JOB_KNOBS} <= set(flat)

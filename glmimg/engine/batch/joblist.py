@@ -26,8 +26,9 @@ from glmimg.engine.naming import slug
 from glmimg.errors import BadInput, BadJobs, GlmimgError
 from glmimg.files import local_path, open_regular
 from glmimg.ideas import find_ideas
-from glmimg.job import Job, SourceRef, check_prompt
+from glmimg.job import Job, SourceRef
 from glmimg.preset import PresetStack, load_stack
+from glmimg.prompts import check_prompt
 from glmimg.request import Layer, precedence
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.settings_file import plain as plain_value
@@ -38,7 +39,7 @@ STANDARD_INPUT = "-"
 PATHS = ("drop",)
 """Knobs that may name a file."""
 
-CONFLICTING = {"cache", "guidance_batch"}
+CONFLICTING = {"cache", "guidance_batch", "negative", "guidance"}
 """Knobs that do not go together with others; where a line says none of them, the command line is to blame."""
 
 NAME_DIGITS = (8, 16, 64)

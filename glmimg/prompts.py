@@ -1,0 +1,42 @@
+"""What a prompt may be, and a negative one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydantic_core import PydanticCustomError
+
+from glmimg.errors import UsageError
+from glmimg.text import excerpt, quoted_texts
+
+MAX_PROMPT = 20_000
+"""Characters; the model's context ends long before."""
+
+
+def check_prompt(prompt: str) -> str:
+    """The prompt, if it says something. Raises UsageError (exit 2)."""
+    if not prompt.strip():
+        raise UsageError("the prompt is empty", "Say what to draw, for example: glmimg t2i 'a red circle'.")
+    if len(prompt) > MAX_PROMPT:
+        raise UsageError(f"the prompt has {len(prompt)} characters, more than {MAX_PROMPT}", "Shorten it.")
+    if "\0" in prompt or any("\ud800" <= char <= "\udfff" for char in prompt):
+        raise UsageError("the prompt is not text (NUL or broken UTF-8 in it)", "Pass the prompt as UTF-8.")
+    return prompt
+
+
+def check_markers(prompt: str, markers: Iterable[str]) -> None:
+    """Refuse a prompt with a marker of the tokenizer's own, which the model would not read as text (exit 2)."""
+    for marker in markers:
+        if marker in prompt:
+            raise UsageError(f"the prompt {excerpt(prompt, 60)!r} has {marker}, a marker of the model", "Take it out.")
+
+
+def check_negative(text: str) -> str:
+    """A text that quotes what is not to be written, or nothing. Raises what pydantic collects."""
+    if text and not "".join(quoted_texts(text)).strip():
+        raise PydanticCustomError(
+            "no_words",
+            "it quotes no words, and stage 2 can be steered away from quoted words alone; stage 1 reads none of it",
+            {"hint": "Quote what is not to be written, such as --negative \"'SALE'\"; say all else in the prompt."},
+        )
+    return text
