@@ -90,7 +90,7 @@ def settings_table(jobs: Sequence[Job], settings: dict[str, dict[str, Any]]) -> 
         table.add_row("prompt", prompt, "")
     for name, each in settings.items():
         values = each["value"] if isinstance(each["value"], list) else [each["value"]]
-        if values not in ([None], [False], []):
+        if values not in ([None], [False], [""], []):
             more = ", ..." if len(values) > SHOWN else ""
             table.add_row(name, ", ".join(str(value) for value in values[:SHOWN]) + more, each["from"])
     return table
