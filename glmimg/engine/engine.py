@@ -21,7 +21,7 @@ from glmimg.runtime.checkpoint import Half
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import free_host_bytes
 from glmimg.runtime.readahead import ReadAhead
-from glmimg.runtime.release import is_out_of_memory, release_memory
+from glmimg.runtime.release import importing, is_out_of_memory, release_memory
 from glmimg.tokens.change import TokenWork
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.painting import as_target
@@ -168,10 +168,11 @@ class Engine:
             if not self.keep_both:
                 self.close()
             self.watch(Loading(LOADING[half]))  # before torch is imported: that alone takes seconds
-            if half not in self._layouts:
-                self._layouts[half] = self.stages.layout(half, self.scope)
-            load = self.stages.load_tokens if half == "ar" else self.stages.load_painter
-            self._loaded[half] = load(self._layouts[half], self.scope, self.watch)
+            with importing():
+                if half not in self._layouts:
+                    self._layouts[half] = self.stages.layout(half, self.scope)
+                load = self.stages.load_tokens if half == "ar" else self.stages.load_painter
+                self._loaded[half] = load(self._layouts[half], self.scope, self.watch)
         return self._loaded[half]
 
     def _close(self, half: Half) -> None:

@@ -18,6 +18,8 @@ MARKERS = ("bos_token", "eos_token", "image_token", "grid_bos_token", "grid_eos_
 PROBE = "glmimg"
 LONGEST_TEMPLATE_S = 2
 """How long a chat template may take for a prompt of a word."""
+TEMPLATE = "<template>"
+"""The file that jinja says a template's code is from."""
 
 
 def find_faults(checkpoint: Checkpoint) -> Iterator[ModelUnfit]:
@@ -99,9 +101,10 @@ def _fill_template(checkpoint: Checkpoint, processor: Any) -> Any:
     def watch(frame: FrameType, event: str, argument: Any) -> Any:
         if monotonic() > deadline:
             raise TimeoutError
-        return watch
+        return watch if frame.f_code.co_filename == TEMPLATE else None
 
-    # A thread that does not end could not be stopped; Python's tracing looks at the clock at each line of the template.
+    # A thread that does not end could not be stopped; Python's tracing looks at the clock at each call and at each line
+    # of the template, not at every line of jinja's compiler.
     before = sys.gettrace()
     sys.settrace(watch)
     try:
