@@ -11,9 +11,7 @@ import torch
 
 from glmimg import __version__
 from glmimg.ar.decode_loop import Decoder, TextDecoder, write_tokens
-from glmimg.ar.drawing import Drawing
-from glmimg.ar.guess import Guesser
-from glmimg.ar.jacobi import Row, write_jacobi
+from glmimg.ar.jacobi import MAX_WINDOW, Guesser, Row, Window, write_jacobi
 from glmimg.ar.kv_cache import rows_that_fit
 from glmimg.ar.layers import EmbeddingRows
 from glmimg.ar.prompt import ARPrompt, Grids, build_prompt
@@ -21,8 +19,7 @@ from glmimg.ar.sampling import Recital, TokenSampler
 from glmimg.ar.scoring import score_grids
 from glmimg.ar.sources import SourceEncoder, encode_picture
 from glmimg.ar.static_decoder import StaticDecoder, can_be_static
-from glmimg.ar.underway import Underway
-from glmimg.ar.window import MAX_WINDOW, Window
+from glmimg.ar.underway import Drawing, Underway
 from glmimg.choice import ModelChoice
 from glmimg.errors import UsageError
 from glmimg.events import Loading, PreviewWritten, Watch

@@ -1,4 +1,4 @@
-"""Works that are being written, as they are left unfinished and gone on from: tokens with their keys and values.
+"""Works that are being written: the tokens so far, and how they are left unfinished, with keys and values.
 
 Nothing is read again, so that every number is the one of an unbroken run. Random streams are not kept: a seed says
 all its numbers, and those of the tokens that are there are drawn and dropped in no time.
@@ -6,7 +6,8 @@ all its numbers, and those of the tokens that are there are drawn and dropped in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +15,66 @@ import torch
 from transformers import DynamicCache
 
 from glmimg.ar.decode_loop import Decoder
-from glmimg.ar.drawing import Drawing
 from glmimg.ar.jacobi import Row
 from glmimg.ar.kv_cache import head_dim
 from glmimg.ar.prompt import ARPrompt
 from glmimg.ar.sampling import TokenSampler
-from glmimg.events import Watch
+from glmimg.events import TokensWritten, Watch
+from glmimg.grid import GridShape, Role
 from glmimg.runtime.device import Placement
 from glmimg.tokens.change import TokenWork
+from glmimg.tokens.dump import Stats
 from glmimg.unfinished import Unfinished
 
 if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration
+
+REPORT_EVERY = 16
+"""Tokens between two reports of progress: reading the clock is free, drawing a terminal is not."""
+
+
+class Drawing:
+    """Tokens of a batch as they come.
+
+    grids: (role, shape) in the order of writing
+    rows:  of the batch
+    start: the first token to be drawn; those before it are known
+    """
+
+    def __init__(self, grids: Sequence[tuple[Role, GridShape]], rows: int, watch: Watch, start: int = 0) -> None:
+        self.grids, self.rows, self.watch = tuple(grids), rows, watch
+        self.count = start
+        self.started = time.perf_counter()
+        self._pieces: list[torch.Tensor] = []
+        self._passes_before = 0
+
+    def go_on(self, tokens: torch.Tensor, seconds: float, passes: int) -> None:
+        """Begin with tokens of an earlier run, [rows, count], and with what they took."""
+        self._pieces, self.count = [tokens], tokens.shape[1]
+        self.started, self._passes_before = self.started - seconds, passes - 1
+
+    def follow(self, pieces: Iterable[torch.Tensor], end: int) -> Iterator[int]:
+        """Take in the pieces a loop yields, [rows, count] each. Yields how many tokens were there before each."""
+        for piece in pieces:
+            self._pieces.append(piece)
+            before, self.count = self.count, self.count + piece.shape[1]
+            if self.count // REPORT_EVERY > before // REPORT_EVERY or self.count == end:
+                seconds = time.perf_counter() - self.started
+                self.watch(TokensWritten(self.count, self.grids, seconds, self.rows, self.passes))
+            yield before
+
+    @property
+    def passes(self) -> int:
+        return self._passes_before + len(self._pieces)
+
+    def tokens(self) -> list[list[int]]:
+        """What is drawn so far, row by row."""
+        return torch.cat(self._pieces, dim=1).tolist()
+
+    def stats(self, tokens: int) -> Stats:
+        """What `tokens` tokens a row took."""
+        seconds = round(time.perf_counter() - self.started, 3)
+        return Stats(seconds=seconds, tokens=tokens, forward_passes=self.passes)
 
 
 class Underway:

@@ -161,10 +161,8 @@ def jacobi(setting: Setting) -> dict[str, Any]:
 
     What a pass costs is measured as it is, racing included; how many tokens it finishes is `accept`.
     """
-    from glmimg.ar.guess import Guesser
-    from glmimg.ar.jacobi import Row, write_jacobi
+    from glmimg.ar.jacobi import Guesser, Row, Window, write_jacobi
     from glmimg.ar.sampling import Recital
-    from glmimg.ar.window import Window
 
     owed = 0.0
 

@@ -6,10 +6,8 @@ import pytest
 import torch
 
 from glmimg.ar.decode_loop import TextDecoder, write_tokens
-from glmimg.ar.guess import Guesser
-from glmimg.ar.jacobi import Row, write_jacobi
+from glmimg.ar.jacobi import REST, Guesser, Row, Window, write_jacobi
 from glmimg.ar.sampling import Recital, TokenSampler
-from glmimg.ar.window import REST, Window
 from glmimg.grid import GridShape
 from tests.jobs import make_sampling
 
