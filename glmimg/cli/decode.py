@@ -38,8 +38,7 @@ def decode(
     from glmimg.cli.run import Run
     from glmimg.cli.writing import check_grid_name
     from glmimg.engine.dumps import check_fingerprint
-    from glmimg.tokens.dump_file import check_fits_model
-    from glmimg.tokens.painting import check_has_grid
+    from glmimg.tokens.dump_file import check_fits_model, check_has_grid
 
     painted_grid = check_grid_name("--grid", grid)
     read = [(path, read_given(path)) for path in dumps]

@@ -14,8 +14,7 @@ from glmimg.cli.streams import DASH, spool_input
 from glmimg.errors import BadDump, BadImage, ModelError, UsageError
 from glmimg.files import MAX_BYTES, open_regular
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.dump_file import check_fits_model, read_dump
-from glmimg.tokens.painting import check_has_grid
+from glmimg.tokens.dump_file import check_fits_model, check_has_grid, read_dump
 from glmimg.unfinished import is_unfinished, read_unfinished
 
 if TYPE_CHECKING:

@@ -25,8 +25,7 @@ def paste(
     from glmimg.cli.reading import read_given
     from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.tokens import change
-    from glmimg.tokens.dump_file import write_dump
-    from glmimg.tokens.painting import check_has_grid
+    from glmimg.tokens.dump_file import check_has_grid, write_dump
     from glmimg.tokens.region import Box, parse_box, parse_point
 
     base, given = read_given(dump), read_given(source)

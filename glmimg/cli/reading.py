@@ -6,8 +6,7 @@ from pathlib import Path
 
 from glmimg.cli.streams import DASH, read_input
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.dump_file import parse_dump, read_dump
-from glmimg.tokens.guard import MAX_BYTES
+from glmimg.tokens.dump_file import MAX_BYTES, parse_dump, read_dump
 
 
 def read_given(path: Path) -> TokenDump:

@@ -52,7 +52,7 @@ def redraw(
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.stages import Scope
     from glmimg.request import layer_of
-    from glmimg.tokens.painting import check_has_grid
+    from glmimg.tokens.dump_file import check_has_grid
 
     base = read_given(dump)
     check_has_grid(base, dump, "target")

@@ -25,7 +25,7 @@ def score(request: Request, dumps: a.DumpFiles) -> None:
     from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.stages import Scope
-    from glmimg.tokens.painting import check_has_grid
+    from glmimg.tokens.dump_file import check_has_grid
 
     read = [read_given(path) for path in dumps]
     run = Run.open(request, model=read[0].model, only="ar")

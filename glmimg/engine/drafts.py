@@ -12,7 +12,6 @@ from glmimg.events import Event, PreviewWritten, unwatched
 from glmimg.image_io import Picture
 from glmimg.job import Job
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.painting import as_target
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def draw_with_drafts(desk: Desk, orders: Sequence[Order], drafts: Sequence[Draft
 
     def paint(dump: TokenDump, draft: Draft) -> None:
         painting = draft.job.painting.draft
-        image = painter.paint(as_target(dump, "preview"), painting, unwatched)
+        image = painter.paint(dump.as_target("preview"), painting, unwatched)
         picture = Picture(image, engine.stages.provenance(dump, painting, "preview"), dump)
         desk.save(picture, draft.path)
 

@@ -24,7 +24,6 @@ from glmimg.runtime.readahead import ReadAhead
 from glmimg.runtime.release import importing, is_out_of_memory, release_memory
 from glmimg.tokens.change import TokenWork
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.painting import as_target
 from glmimg.unfinished import Part
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class Engine:
 
     def paint(self, dump: TokenDump, painting: Painting, grid: Role = "target", part: Part | None = None) -> Picture:
         """Stage 2: a picture of one grid of a dump, with its provenance. Raises as `write`. part: as of `PaintStage`"""
-        drawn = as_target(dump, grid)
+        drawn = dump.as_target(grid)
         image = self._run("dit", lambda stage: stage.paint(drawn, painting, self.watch, part))
         return Picture(image, self.stages.provenance(dump, painting, grid), dump)
 

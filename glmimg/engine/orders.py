@@ -21,7 +21,7 @@ from glmimg.metadata import QUALITY, format_of
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.painting import check_has_grid
+from glmimg.tokens.dump_file import check_has_grid
 from glmimg.unfinished import Part
 
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from glmimg.grid import GridShape, Role, preview_shape, target_shape
+from glmimg.grid import CELL_PX, GridShape, Role, preview_shape, target_shape
 from glmimg.job import (
     Job,
     Method,
@@ -275,17 +275,27 @@ class TokenDump(_Record):
 
     @property
     def target(self) -> Grid:
-        """The grid to paint. There is none in a dump that stopped after its preview: see `tokens.painting`."""
+        """The grid to paint. There is none in a dump that stopped after its preview: see `check_has_grid`."""
         return next(grid for grid in self.grids if grid.role == "target")
 
     @property
     def preview(self) -> Grid | None:
         return next((grid for grid in self.grids if grid.role == "preview"), None)
 
+    def as_target(self, role: Role) -> TokenDump:
+        """The dump with another of its grids in the place of its target, and of that size; for painting only."""
+        if role == "target":
+            return self
+        grid = next(grid for grid in self.grids if grid.role == role)
+        sides = {"height": grid.height * CELL_PX, "width": grid.width * CELL_PX}
+        return self.model_copy(update={**sides, "grids": [grid.model_copy(update={"role": "target"})]})
+
     def to_json(self) -> str:
         """The dump as it stands in a file: a row of tokens a line, so that `diff` shows cells."""
         embeds = any(source.embedded for source in self.sources)
-        text = self.model_dump_json(indent=1, ensure_ascii=embeds)  # large files are read only as ASCII: see guard.py
+        text = self.model_dump_json(
+            indent=1, ensure_ascii=embeds
+        )  # large files are read as ASCII only
         return _rows_on_one_line(text) + "\n"
 
 

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from glmimg.atomic import write_atomically
 from glmimg.errors import BadDump, BadImage
 from glmimg.files import open_regular
+from glmimg.grid import Role
 from glmimg.metadata import NO_METADATA, PROVENANCE, TOKENS, read_texts
 from glmimg.pictures import is_picture
 from glmimg.request import problem_of
 from glmimg.text import excerpt, shell_words
 from glmimg.tokens.dump import FORMAT, VERSION, TokenDump
-from glmimg.tokens.guard import MAX_BYTES, check_bounds, check_text, unique_keys
 
 SCHEMA = Path(__file__).with_name(f"dump-v{VERSION}.schema.json")
 """The JSON Schema of a dump, as it is shipped."""
+
+MAX_BYTES = 100 * 1024 * 1024
+"""A 4096-token dump is about 30 kB; six large embedded sources are about this."""
+
+MAX_WIDE_BYTES = 40 * 1024 * 1024
+"""The same for text beyond ASCII, of which Python may keep every byte as four. Embedded sources are ASCII."""
+
+MAX_VALUES = 400_000
+"""JSON values in a dump. The largest picture has 16,640 tokens, each with two optional numbers; sources have 4,096."""
+
+MAX_COLONS = 50_000
+"""A dump has some dozens of keys; prompts may hold more colons."""
 
 
 def read_dump(path: Path) -> TokenDump:
@@ -34,11 +48,11 @@ def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
     """A dump from its bytes, or from those of a picture; `name` stands in the error message. Raises as `read_dump`."""
     if is_picture(raw):
         raw = _tokens_of(raw, name)
-    check_bounds(raw, name)
-    check_text(raw, name)
+    _check_bounds(raw, name)
+    _check_text(raw, name)
     # Parsed once and then checked as Python objects: checking JSON text copies the faulty part into every fault.
     try:
-        document = json.loads(raw.decode(), object_pairs_hook=unique_keys)
+        document = json.loads(raw.decode(), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         hint = "Copy it again if it was cut off on its way here; else draw it again: glmimg tokens PROMPT"
         raise BadDump(name, f"is not whole JSON ({excerpt(str(error))})", hint) from error
@@ -55,6 +69,40 @@ def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
         return TokenDump.model_validate(document)
     except ValidationError as error:
         raise BadDump(name, f"is not a valid token dump: {problem_of(error)}") from error
+
+
+def _check_bounds(raw: bytes, name: Path | str) -> None:
+    """Refuse files that would take long or much memory to parse.
+
+    A parser's memory grows with the number of values, and every value but the innermost of a nest
+    follows a comma or an opening bracket; the faults it can find grow with the keys, each before a
+    colon. Counting those bytes bounds both.
+    raises: BadDump (exit 3)
+    """
+    if len(raw) > MAX_BYTES:
+        raise BadDump(name, f"is over {MAX_BYTES // 2**20} MiB, no token dump is that large")
+    if len(raw) > MAX_WIDE_BYTES and not raw.isascii():
+        raise BadDump(name, f"is over {MAX_WIDE_BYTES // 2**20} MiB and no ASCII, no token dump has that much text")
+    if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise BadDump(name, f"holds over {MAX_VALUES:,} values, no token dump has that many")
+    if raw.count(b":") > MAX_COLONS:
+        raise BadDump(name, f"holds over {MAX_COLONS:,} colons, no token dump has that many keys")
+
+
+def _check_text(raw: bytes, name: Path | str) -> None:
+    """Refuse files without text, and text that some editors save in place of plain UTF-8. Raises BadDump (exit 3)."""
+    if not raw or raw.isspace():
+        raise BadDump(name, "is empty, not a token dump")
+    if raw.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise BadDump(name, "begins with a byte order mark; dumps are plain UTF-8", "Save it as UTF-8 without one.")
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, if it says no key twice. Raises ValueError."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("it says a key twice: readers would differ in which one they believe")
+    return found
 
 
 def _tokens_of(picture: bytes, name: Path | str) -> bytes:
@@ -82,3 +130,13 @@ def check_fits_model(dump: TokenDump, path: Path | str, *, codebook_size: int) -
             f"this model has {codebook_size}",
             f"Decode it with the model that wrote it: --model {dump.model.id}",
         )
+
+
+def check_has_grid(dump: TokenDump, path: Path | str, role: Role) -> None:
+    """Refuse a dump that lacks the grid about to be painted. Raises BadDump (exit 3)."""
+    if role not in [grid.role for grid in dump.grids]:
+        if role != "target":
+            raise BadDump(path, f"holds no {role} grid", "Paint its target: leave out --grid.")
+        name = shell_words(path)
+        hint = f"Go on from it: glmimg resume {name}   Or paint the draft: glmimg decode {name} --grid preview"
+        raise BadDump(path, "holds a preview grid only", hint)

@@ -11,8 +11,7 @@ import pytest
 
 from glmimg.errors import BadDump, WriteError
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.dump_file import check_fits_model, parse_dump, read_dump, write_dump
-from glmimg.tokens.painting import as_target, check_has_grid
+from glmimg.tokens.dump_file import check_fits_model, check_has_grid, parse_dump, read_dump, write_dump
 
 GOOD: dict[str, Any] = {
     "format": "glmimg.tokens",
@@ -72,7 +71,7 @@ def test_a_dump_may_stop_after_its_preview() -> None:
     with pytest.raises(BadDump, match="preview grid only") as caught:
         check_has_grid(dump, "x", "target")
     assert "glmimg resume x" in caught.value.hint
-    assert as_target(dump, "preview").target.tokens == dump.grids[0].tokens
+    assert dump.as_target("preview").target.tokens == dump.grids[0].tokens
 
 
 TARGET = ("grids", 1, "tokens")

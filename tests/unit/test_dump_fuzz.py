@@ -21,8 +21,7 @@ from glmimg.cli.inspect_view import comparison_fields, dump_fields
 from glmimg.errors import BadDump
 from glmimg.tokens.checks import check_dump
 from glmimg.tokens.compare import compare_dumps
-from glmimg.tokens.dump_file import parse_dump
-from glmimg.tokens.guard import MAX_BYTES, MAX_WIDE_BYTES
+from glmimg.tokens.dump_file import MAX_BYTES, MAX_WIDE_BYTES, parse_dump
 from glmimg.tokens.statistics import describe
 
 KEPT = Path(__file__).parents[1] / "data" / "dumps"

@@ -26,8 +26,7 @@ from glmimg.sources import SourceShelf
 from glmimg.sources.prepare import prepare_again
 from glmimg.text import excerpt
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.dump_file import check_fits_model, parse_dump
-from glmimg.tokens.painting import check_has_grid
+from glmimg.tokens.dump_file import check_fits_model, check_has_grid, parse_dump
 
 OTHERS = ("dall-e", "gpt-image", "chatgpt-image", "glm-image", "glmimg")
 """Beginnings of models' names that clients send whatever serves them."""
