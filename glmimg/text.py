@@ -1,4 +1,4 @@
-"""Foreign text - names of files, prompts, what other programs wrote - made fit for a terminal and for a shell."""
+"""Foreign text - names of files, prompts, what other programs wrote - made fit for a terminal, a shell, a file name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 
 MAX_EXCERPT = 200
 """Characters of foreign text (keys, messages) that an error message repeats."""
+
+SLUG_LENGTH = 60
+"""Characters of a prompt that name a file; twice as many bytes."""
 
 UNSAFE = {"Cc", "Cs", "Zl", "Zp"}
 """Unicode categories that drive a terminal or break a line: control characters, lone surrogates, separators."""
@@ -74,3 +77,15 @@ def is_utf16(raw: bytes) -> bool:
     """Whether bytes begin as UTF-16 text: by its mark, or by a zero in about every other byte."""
     head = raw[:1000]
     return head.startswith((b"\xff\xfe", b"\xfe\xff")) or head.count(0) > len(head) // 3
+
+
+def slug(prompt: str) -> str:
+    """The prompt as a part of a file name: letters and digits of any script, dashes between."""
+    words = re.findall(r"\w+", prompt.lower())
+    text = ""
+    for word in words:
+        longer = f"{text}-{word}" if text else word
+        if len(longer.encode()) > SLUG_LENGTH * 2 or len(longer) > SLUG_LENGTH:
+            break
+        text = longer
+    return text or (words[0][:SLUG_LENGTH] if words else "picture")

@@ -31,7 +31,7 @@ from glmimg.runtime.health import check_processor
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.load import Selection, load_module, load_part, quiet_libraries
 from glmimg.runtime.lora import put_on
-from glmimg.runtime.release import release_memory
+from glmimg.runtime.machine import release_memory
 from glmimg.runtime.weights import WeightFiles
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import FROM_IMAGE, REDRAW, Reading, Redraw, TokenWork

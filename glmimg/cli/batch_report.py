@@ -10,8 +10,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from glmimg.cli.console import Console
-from glmimg.engine.batch.estimate import estimate_batch
-from glmimg.engine.batch.progress import BatchEvent, JobMoved, Planned, Progress
+from glmimg.engine.batch.progress import BatchEvent, JobMoved, Planned, Progress, estimate_batch
 from glmimg.errors import JobsFailed
 from glmimg.events import Event, Loading, Noted, StepDone, TokensWritten
 from glmimg.text import counted

@@ -39,7 +39,7 @@ def settings(incomplete: str) -> list[str]:
 
 def models(incomplete: str) -> list[str]:
     """The demo and the checkpoints of the hub's cache."""
-    from glmimg.runtime.inventory import find_models
+    from glmimg.runtime.hub import find_models
 
     return sorted({each.checkpoint.id for each in find_models() if each.checkpoint.id.startswith(incomplete)})
 

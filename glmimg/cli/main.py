@@ -80,7 +80,7 @@ def _run(console: Console) -> int:
             streams.silence()
             console.error(WriteError(error.filename or "standard output", error.strerror or ""))
             return WriteError.exit_code
-        from glmimg.runtime.release import is_out_of_memory
+        from glmimg.runtime.machine import is_out_of_memory
 
         if is_out_of_memory(error):
             hint = "Close other programs, or use --memory stream or a smaller --size."

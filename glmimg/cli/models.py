@@ -33,7 +33,7 @@ def list_models(request: Request) -> None:
 
 def show_models(request: Request) -> None:
     """A table of the checkpoints on this machine."""
-    from glmimg.runtime.inventory import find_models
+    from glmimg.runtime.hub import find_models
 
     console = request.console
     if console.json:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glmimg.choice import Output
-from glmimg.engine.naming import slug
 from glmimg.errors import OutputError, UsageError
 from glmimg.job import Job
 from glmimg.metadata import format_of
+from glmimg.text import slug
 
 FIELDS = ("seed", "index", "prompt")
 _FORM = re.compile(r"[<>^]?0?[0-9]{0,2}d?(\.[0-9]{1,2})?")

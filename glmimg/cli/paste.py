@@ -22,7 +22,7 @@ def paste(
       glmimg paste x.tokens.json a.tokens.json --box 0,0,64,64 --at 128,0 -o y.tokens.json
     """
     from glmimg.cli.outputs import NameFields
-    from glmimg.cli.reading import read_given
+    from glmimg.cli.streams import read_given
     from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.tokens import change
     from glmimg.tokens.dump_file import check_has_grid, write_dump

@@ -46,8 +46,8 @@ def redraw(
     """
     from glmimg.cli.drawing import only_planned, report_seeds
     from glmimg.cli.outputs import NameFields
-    from glmimg.cli.reading import read_given
     from glmimg.cli.run import Run
+    from glmimg.cli.streams import read_given
     from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.stages import Scope
@@ -86,7 +86,7 @@ def region_to_draw(base: TokenDump, box: str | None, mask: Path | None) -> Regio
 
 def plan_redraw(base: TokenDump, path: Path, region: Region, keep_from: Path | None) -> Callable[[Job], Redraw]:
     """From a job to its redraw; every check of region and parents is made here. Raises BadDump (exit 3)."""
-    from glmimg.cli.reading import read_given
+    from glmimg.cli.streams import read_given
     from glmimg.tokens import change
     from glmimg.tokens.region import count
 

@@ -37,8 +37,8 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
             raise UsageError("dumps and unfinished work are gone on with apart", "Name only the one or the other.")
         finish(request, {path: read_unfinished(path) for path in left})
         return
-    from glmimg.cli.reading import read_given
     from glmimg.cli.run import Run
+    from glmimg.cli.streams import read_given
     from glmimg.cli.writing import write_orders
     from glmimg.engine.complete import complete_painting
     from glmimg.engine.dumps import check_same_ar_half

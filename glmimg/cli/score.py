@@ -20,8 +20,8 @@ def score(request: Request, dumps: a.DumpFiles) -> None:
     """
     from glmimg.cli.inspecting import show_scored
     from glmimg.cli.outputs import NameFields
-    from glmimg.cli.reading import read_given
     from glmimg.cli.run import Run
+    from glmimg.cli.streams import read_given
     from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.stages import Scope

@@ -10,8 +10,12 @@ import sys
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from glmimg.errors import UsageError
+
+if TYPE_CHECKING:
+    from glmimg.tokens.dump import TokenDump
 
 DASH = "-"
 """The name that stands for standard input among what is read, for standard output among what is written."""
@@ -49,6 +53,13 @@ def spool_input(limit: int) -> Path:
     path = Path(folder.name) / "standard-input"
     path.write_bytes(read_input(limit))
     return path
+
+
+def read_given(path: Path) -> TokenDump:
+    """Read and check a dump that was named. Raises BadDump (exit 3), UsageError (exit 2) for - on a terminal."""
+    from glmimg.tokens.dump_file import MAX_BYTES, parse_dump, read_dump
+
+    return parse_dump(read_input(MAX_BYTES), "standard input") if str(path) == DASH else read_dump(path)
 
 
 def is_utf8(encoding: str) -> bool:

@@ -12,7 +12,7 @@ from glmimg.runtime.health import check_glyph_tokenizer
 from glmimg.runtime.layout import TILE_PX, Layout
 from glmimg.runtime.load import Selection, load_module, load_part, quiet_libraries
 from glmimg.runtime.lora import put_on
-from glmimg.runtime.release import release_memory
+from glmimg.runtime.machine import release_memory
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, GlmImageTransformer2DModel

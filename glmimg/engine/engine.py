@@ -19,9 +19,8 @@ from glmimg.image_io import Picture
 from glmimg.job import Painting
 from glmimg.runtime.checkpoint import Half
 from glmimg.runtime.layout import Layout
-from glmimg.runtime.machine import free_host_bytes
+from glmimg.runtime.machine import free_host_bytes, importing, is_out_of_memory, release_memory
 from glmimg.runtime.readahead import ReadAhead
-from glmimg.runtime.release import importing, is_out_of_memory, release_memory
 from glmimg.tokens.change import TokenWork
 from glmimg.tokens.dump import TokenDump
 from glmimg.unfinished import Part

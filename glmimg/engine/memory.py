@@ -12,13 +12,13 @@ from glmimg.choice import ModelChoice
 from glmimg.errors import OutOfMemory, UsageError
 from glmimg.job import Painting
 from glmimg.runtime.checkpoint import BACKBONES, Checkpoint, Half
+from glmimg.runtime.configuration import IN_HALF_PRECISION
 from glmimg.runtime.device import Placement
 from glmimg.runtime.estimate import Need, Request, ar_need, dit_need
 from glmimg.runtime.layout import PLANS, Layout
 from glmimg.runtime.lora import Lora, check_fits, find_loras
 from glmimg.runtime.machine import free_bytes
 from glmimg.runtime.plan import fit_ar, fit_dit, smaller_ar, smaller_dit
-from glmimg.runtime.precompressed import IN_HALF_PRECISION
 from glmimg.runtime.quantize import NONE, check_device, check_installed, parse_quantize
 from glmimg.runtime.sizes import ar_sizes, dit_sizes
 from glmimg.text import counted

@@ -20,8 +20,7 @@ from safetensors import SafetensorError, safe_open
 from glmimg.errors import ModelUnfit
 from glmimg.grid import CELL_PX
 from glmimg.runtime import configuration as allowed
-from glmimg.runtime.precompressed import method_of, missing_reader
-from glmimg.sources.fitting import SourceBounds
+from glmimg.sources.prepare import SourceBounds
 from glmimg.text import excerpt, shell_words
 
 Half = Literal["ar", "dit"]
@@ -147,7 +146,7 @@ class Checkpoint:
 
     def compressed_by(self, part: str) -> str | None:
         """The method a part comes compressed by, such as "auto-round"; None for plain weights."""
-        return method_of(self.config(part))
+        return allowed.method_of(self.config(part))
 
     def stored_bytes(self, part: str) -> int | None:
         """Bytes in its files of a part that comes compressed; None for plain weights, or without files.
@@ -287,7 +286,7 @@ class Checkpoint:
 
     def _check_part(self, part: str) -> None:
         method = self.compressed_by(part)
-        if method and (package := missing_reader(method)):
+        if method and (package := allowed.missing_reader(method)):
             raise ModelUnfit(
                 f"model {self.id}: {part} comes compressed by {method}, which needs {package} (not installed)",
                 f"Install it: pip install {package}",

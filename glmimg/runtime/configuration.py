@@ -1,4 +1,5 @@
-"""What the configuration files of a checkpoint may hold: types and ranges of every value that drawing depends on.
+"""What the configuration files of a checkpoint may hold: types and ranges of every value that drawing depends on, and
+how the part is compressed, if it comes so.
 
 Values that are not named here are left to the libraries; a missing one, or null, has its library's default.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, create_model
@@ -73,6 +75,22 @@ UNSUPPORTED: dict[str, object] = {
     **dict.fromkeys(("exponential_decay_length_penalty", "watermarking_config", "stop_strings", "dola_layers")),
 }
 """Settings of `generate` that glmimg does not implement, and the values with which they do nothing."""
+
+READERS = {
+    "auto-round": ("auto_round", "auto-round"),
+    "awq": ("gptqmodel", "gptqmodel"),
+    "bitsandbytes": ("bitsandbytes", "bitsandbytes"),
+    "compressed-tensors": ("compressed_tensors", "compressed-tensors"),
+    "gptq": ("gptqmodel", "gptqmodel"),
+    "hqq": ("hqq", "hqq"),
+    "quanto": ("optimum.quanto", "optimum-quanto"),
+    "sdnq": ("sdnq", "sdnq"),
+    "torchao": ("torchao", "torchao"),
+}
+"""By method: the module that reads such weights, and the package that holds it. Others are left to the libraries."""
+
+IN_HALF_PRECISION = ("auto-round", "awq", "gptq")
+"""Methods whose libraries turn a part loaded in fp32 into fp16."""
 
 
 def _text_problem(values: Values) -> str | None:
@@ -173,3 +191,22 @@ IMAGES = Allowed(
         (dict[str, Any], "size"), (RGB, "image_std"), (POSITIVE, "rescale_factor"),
     )
 )  # fmt: skip
+
+
+def method_of(config: Values) -> str | None:
+    """How the part with this configuration is compressed, such as "auto-round"; None if it is not."""
+    settings = config.get("quantization_config")
+    if not isinstance(settings, Mapping):
+        return None
+    if settings.get("load_in_4bit") or settings.get("load_in_8bit"):
+        return "bitsandbytes"
+    return str(settings.get("quant_method") or "an unnamed method")
+
+
+def missing_reader(method: str) -> str | None:
+    """The package that reads weights of this method, if it is not installed."""
+    module, package = READERS.get(method, ("", ""))
+    try:
+        return package if module and find_spec(module) is None else None
+    except ModuleNotFoundError:  # not even the package around it
+        return package

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from glmimg.errors import GlmimgError, ModelUnfit, OutOfMemory
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
+from glmimg.runtime.machine import is_out_of_memory, settle_imports
 from glmimg.runtime.quantize import NONE, fill_compressed
-from glmimg.runtime.release import is_out_of_memory, settle_imports
 from glmimg.runtime.stream import StreamedLayers, as_streamed, choose_streamed
 from glmimg.runtime.weights import WeightFiles, build_module, fill_module, leave_out
 from glmimg.text import excerpt

@@ -16,8 +16,7 @@ from glmimg.files import hash_file
 from glmimg.job import Fit, SourceRef
 from glmimg.pictures import PNG, opened
 from glmimg.sources.colour import WHITE
-from glmimg.sources.fitting import SourceBounds
-from glmimg.sources.prepare import PreparedSource, prepare_again, prepare_source
+from glmimg.sources.prepare import PreparedSource, SourceBounds, prepare_again, prepare_source
 from glmimg.text import shell_words
 from glmimg.tokens.dump import Source, TokenDump
 

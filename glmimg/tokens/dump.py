@@ -293,9 +293,7 @@ class TokenDump(_Record):
     def to_json(self) -> str:
         """The dump as it stands in a file: a row of tokens a line, so that `diff` shows cells."""
         embeds = any(source.embedded for source in self.sources)
-        text = self.model_dump_json(
-            indent=1, ensure_ascii=embeds
-        )  # large files are read as ASCII only
+        text = self.model_dump_json(indent=1, ensure_ascii=embeds)  # large files are read as ASCII only
         return _rows_on_one_line(text) + "\n"
 
 

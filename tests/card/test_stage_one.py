@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from glmimg.runtime.graph import capture
-from glmimg.runtime.release import is_out_of_memory
+from glmimg.runtime.machine import is_out_of_memory
 from tests.card.conftest import OnTheCard
 
 SIZE = ("-s", "64x64", "--seed", "3")

@@ -16,7 +16,7 @@ from glmimg.choice import ModelChoice
 from glmimg.engine.orders import Order, Painted
 from glmimg.errors import ModelUnfit, UsageError
 from glmimg.image_io import read_provenance
-from glmimg.runtime import precompressed
+from glmimg.runtime import configuration
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.estimate import Request, ar_need
 from glmimg.runtime.sizes import ar_sizes, dit_sizes
@@ -150,7 +150,7 @@ def said_to_be_compressed(checkpoint: Path, folder: Path, part: str, said: dict[
 def test_a_missing_reader_is_named_before_weights_load(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
 ) -> None:
-    monkeypatch.setattr(precompressed, "find_spec", lambda name: None)
+    monkeypatch.setattr(configuration, "find_spec", lambda name: None)
     said = {"quant_method": "auto-round", "bits": 4, "group_size": 128, "packing_format": "auto_round:auto_gptq"}
     folder = said_to_be_compressed(tiny, tmp_path / "named", part, said)
     with pytest.raises(ModelUnfit, match=r"comes compressed by auto-round, which needs auto-round \(not") as missing:
@@ -163,7 +163,7 @@ def test_a_reader_of_half_precision_only_refuses_fp32(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """auto-round would turn the part into fp16 behind our back, and the first product would fail."""
-    monkeypatch.setattr(precompressed, "find_spec", lambda name: object())
+    monkeypatch.setattr(configuration, "find_spec", lambda name: object())
     folder = said_to_be_compressed(tiny, tmp_path / "named", AR, {"quant_method": "auto-round"})
     with pytest.raises(UsageError, match="does not work in fp32"):
         draw(folder)

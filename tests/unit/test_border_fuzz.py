@@ -26,8 +26,7 @@ from glmimg.metadata import FORMATS, PARAMETERS, PROVENANCE, TOKENS, encode
 from glmimg.preset import load_preset
 from glmimg.request import JOB, layer_of
 from glmimg.sources.colour import read_rgb
-from glmimg.sources.fitting import SourceBounds
-from glmimg.sources.prepare import prepare_source
+from glmimg.sources.prepare import SourceBounds, prepare_source
 from glmimg.tokens.dump_file import read_dump
 from glmimg.tokens.picture import draw_over
 from glmimg.tokens.region import mask_region

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from glmimg.cli.outputs import NameFields, check_outputs, dump_path_beside, name_outputs
-from glmimg.engine.naming import slug
 from glmimg.errors import OutputError
+from glmimg.text import slug
 
 TWO = [NameFields("a Red Circle!", 7, 1), NameFields("蓝色的圆", 8, 2)]
 

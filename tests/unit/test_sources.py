@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from glmimg.errors import BadImage
 from glmimg.job import Fit
 from glmimg.sources import SourceShelf, prepare_source
-from glmimg.sources.fitting import SourceBounds, choose_size
+from glmimg.sources.prepare import SourceBounds, choose_size
 from tests.pictures import BAD, GOOD, gradient, write_bad, write_good
 
 BOUNDS = SourceBounds.of_pixels(512 * 512, 2048 * 2048)

@@ -22,7 +22,6 @@ from typing import IO
 from glmimg.choice import Ideas
 from glmimg.engine.batch.lines import BadLine, JobLine, problem_text, read_lines
 from glmimg.engine.complete import complete
-from glmimg.engine.naming import slug
 from glmimg.errors import BadInput, BadJobs, GlmimgError
 from glmimg.files import local_path, open_regular
 from glmimg.ideas import find_ideas
@@ -33,6 +32,7 @@ from glmimg.request import Layer, precedence
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.settings_file import plain as plain_value
 from glmimg.sources import SourceShelf
+from glmimg.text import slug
 
 STANDARD_INPUT = "-"
 

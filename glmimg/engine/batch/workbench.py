@@ -25,7 +25,7 @@ from glmimg.engine.stages import AR_BATCH, Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted, OutputError, WriteError
 from glmimg.job import Job
 from glmimg.metadata import QUALITY, format_of
-from glmimg.runtime.release import is_out_of_memory
+from glmimg.runtime.machine import is_out_of_memory
 from glmimg.tokens.change import TokenWork
 from glmimg.unfinished import ENDING, Part, holds_unfinished
 

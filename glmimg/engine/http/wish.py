@@ -14,7 +14,6 @@ from glmimg.events import PreviewWritten, unwatched
 from glmimg.job import Job
 from glmimg.tokens.change import TokenWork
 from glmimg.tokens.dump import TokenDump
-from glmimg.tokens.painting import as_target
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -86,7 +85,7 @@ class Wish:
             return
 
         def do(engine: Engine) -> Image:
-            return engine.painter().paint(as_target(dump, "preview"), self.job.painting.draft, unwatched)
+            return engine.painter().paint(dump.as_target("preview"), self.job.painting.draft, unwatched)
 
         def listen(news: Told) -> None:
             if isinstance(news, Finished) and not isinstance(news.result, Exception):
