@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -86,32 +86,28 @@ def put_on(module: Any, loras: Sequence[Lora], placement: Placement) -> None:
     """
     if not loras:
         return
+    from peft import LoraConfig, inject_adapter_in_model
     from peft.tuners.lora import LoraLayer
 
     for number, lora in enumerate(loras):
-        placed, scales = lora.adapter.place(name for name, _ in module.named_modules()), _scales(lora)
+        name, scales = f"lora{number}", _scales(lora)
+        placed = lora.adapter.place(each for each, _ in module.named_modules())
+        ranks = {f"^{re.escape(target)}$": pair.rank for target, pair in placed.items()}
+        config = LoraConfig(
+            rank_pattern=ranks, target_modules=f"({'|'.join(map(re.escape, placed))})", inference_mode=True
+        )
+        inject_adapter_in_model(config, module, adapter_name=name, low_cpu_mem_usage=True)
         with safe_open(lora.adapter.file, "pt") as tensors:
-            for rank in {pair.rank for pair in placed.values()}:  # what has a rank of its own is an adapter of its own
-                name = f"lora{number}_{rank}"
-                targets = {target: pair for target, pair in placed.items() if pair.rank == rank}
-                _inject(module, targets, rank, name)
-                for target, pair in targets.items():
-                    layer = module.get_submodule(target)
-                    for side, key in ((layer.lora_A, pair.down), (layer.lora_B, pair.up)):
-                        weight = tensors.get_tensor(key).to(placement.device, placement.dtype)
-                        put_parameter(side, f"{name}.weight", weight)
-                    layer.scaling[name] = lora.scale * scales[pair.down]
+            for target, pair in placed.items():
+                layer = module.get_submodule(target)
+                for side, key in ((layer.lora_A, pair.down), (layer.lora_B, pair.up)):
+                    weight = tensors.get_tensor(key).to(placement.device, placement.dtype)
+                    put_parameter(side, f"{name}.weight", weight)
+                layer.scaling[name] = lora.scale * scales[pair.down]
     for layer in module.modules():
         if isinstance(layer, LoraLayer):  # injecting one adapter puts the others of all layers to sleep
             layer.set_adapter(list(layer.scaling))
     module.requires_grad_(False)
-
-
-def _inject(module: Any, targets: Iterable[str], rank: int, name: str) -> None:
-    from peft import LoraConfig, inject_adapter_in_model
-
-    config = LoraConfig(r=rank, target_modules=f"({'|'.join(map(re.escape, targets))})", inference_mode=True)
-    inject_adapter_in_model(config, module, adapter_name=name, low_cpu_mem_usage=True)
 
 
 def _scales(lora: Lora) -> dict[str, float]:
