@@ -5,8 +5,10 @@ Only `glmimg.cli.main` prints one and leaves the process with its exit code; eve
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 class GlmimgError(Exception):
@@ -22,6 +24,9 @@ class GlmimgError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self), self.message), vars(self)  # type: ignore[attr-defined]
 
 
 class WriteError(GlmimgError):

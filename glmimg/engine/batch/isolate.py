@@ -82,10 +82,8 @@ def _child(stages: Stages, place: str, options: BatchOptions, job: BatchJob, ans
         with Engine(stages, Scope.of([job.job])) as engine:
             for outcome in draw_in_rounds(bench, [([[job]], [])], engine):
                 answer = outcome
-    except DeviceLost as error:
-        answer = error.message
     except GlmimgError as error:
-        answer = plain(error)
+        answer = error.message if isinstance(error, DeviceLost) else error
     except Exception as error:  # whatever it is, it is this job's end and not the batch's
         answer = failure_text(error)
     answers.send(answer)
@@ -97,13 +95,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def plain(error: GlmimgError) -> GlmimgError:
-    """The same error in a form that can be pickled, whatever its own constructor asks for."""
-    plain = GlmimgError(error.message, error.hint)
-    plain.exit_code = error.exit_code
-    return plain
 
 
 def _end(process: BaseProcess) -> str:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from glmimg.engine.batch.engine import BatchEngine
-from glmimg.engine.batch.isolate import plain
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger
 from glmimg.engine.batch.progress import Tell
@@ -180,7 +179,7 @@ class _Worker:
         try:
             self.engine.load(self.half)
         except GlmimgError as error:  # Ray would start a worker that raises while it is made again and again
-            self.broken = plain(error)
+            self.broken = error
 
     def refuse_deadly(self, jobs: list[BatchJob]) -> list[Outcome]:
         """Jobs that took too many workers with them, or failed before this work was begun again, out of `jobs`."""
@@ -212,7 +211,7 @@ class _TokenWorker(_Worker):
             for batch in plan_batches(jobs, alone, len(jobs) or 1):
                 outcomes += self.bench.write(self.engine, batch)
         except GlmimgError as error:
-            return [{"outcome": pickle.dumps(plain(error))}]
+            return [{"outcome": pickle.dumps(error)}]
         return [{"outcome": pickle.dumps(outcome)} for outcome in outcomes]
 
 
@@ -228,5 +227,5 @@ class _PaintWorker(_Worker):
                 refused = self.refuse_deadly([outcome.job])
                 outcome = refused[0] if refused else self.bench.paint(self.engine, outcome.job, outcome.seconds)
             except GlmimgError as error:
-                outcome = plain(error)
+                outcome = error
         return {"outcome": pickle.dumps(outcome)}
