@@ -10,7 +10,8 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from glmimg.cli.console import Console
-from glmimg.engine.batch.progress import BatchEvent, JobMoved, Planned, Progress, estimate_batch
+from glmimg.engine.batch.progress import BatchEvent, JobMoved, Progress, estimate_batch
+from glmimg.engine.batch.survey import Survey
 from glmimg.errors import JobsFailed
 from glmimg.events import Event, Loading, Noted, StepDone, TokensWritten
 from glmimg.text import counted
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from glmimg.engine.batch.folder import Store
     from glmimg.engine.batch.ledger import Ledger, Record
-    from glmimg.engine.batch.survey import Survey
     from glmimg.engine.stages import Needs
 
 
@@ -47,7 +47,7 @@ class BatchReport(AbstractContextManager["BatchReport"]):
 
     def __call__(self, event: BatchEvent | Event) -> None:
         match event:
-            case Planned():
+            case Survey():
                 self._planned(event)
             case JobMoved(name, progress, record):
                 told = {"name": name} if record is None else record.model_dump(mode="json")
@@ -123,15 +123,17 @@ class BatchReport(AbstractContextManager["BatchReport"]):
         if not estimate.disk_suffices:
             self.console.note("the disk will be full before the batch is done")
 
-    def _planned(self, plan: Planned) -> None:
-        self._event("plan", asdict(plan))
-        parts = [counted(plan.total, "job")]
-        parts += [f"{plan.done} done already"] if plan.done else []
-        parts += [f"{plan.to_paint} have their dump"] if plan.to_paint else []
-        parts += [f"{plan.suspect} killed an earlier run"] if plan.suspect else []
+    def _planned(self, work: Survey) -> None:
+        done, total = len(work.done), len(work.done) + work.to_do
+        counts = {"total": total, "done": done, "to_write": work.to_write}
+        self._event("plan", counts | {"to_paint": len(work.paint), "suspect": len(work.suspect)})
+        parts = [counted(total, "job")]
+        parts += [f"{done} done already"] if done else []
+        parts += [f"{len(work.paint)} have their dump"] if work.paint else []
+        parts += [f"{len(work.suspect)} killed an earlier run"] if work.suspect else []
         self.console.note(", ".join(parts))
         if self.bar and self.task is not None:
-            self.bar.update(self.task, total=plan.total, completed=plan.done)
+            self.bar.update(self.task, total=total, completed=done)
 
     def _event(self, kind: str, fields: dict[str, Any], progress: Progress | None = None) -> None:
         if self.console.json:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from glmimg.engine.batch.isolate import draw_isolated
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, Record
-from glmimg.engine.batch.progress import BatchEvent, Count, JobMoved, Planned, Tell
+from glmimg.engine.batch.progress import BatchEvent, Count, JobMoved, Tell
 from glmimg.engine.batch.schedule import draw_in_rounds, draw_side_by_side, plan_batches, plan_rounds
 from glmimg.engine.batch.survey import Survey, survey
 from glmimg.engine.batch.workbench import BatchOptions, Outcome, Workbench
@@ -45,8 +45,8 @@ class BatchEngine:
         raises: Interrupted (exit 130), WriteError (exit 1) for a full disk, DeviceLost (exit 1),
                 OutOfMemory (exit 5) and ModelError (exit 4) while loading
         """
-        self.count = count = Count.of(work, self.ledger.pace)
-        self._tell(Planned(count.total, count.done, count.to_write, len(work.paint), len(work.suspect)))
+        self.count = Count.of(work, self.ledger.pace)
+        self._tell(work)
         with self.ledger.store.present():
             while True:
                 held: list[BatchJob] = []

@@ -20,17 +20,6 @@ DUMP_BYTES, DUMP_BYTES_A_TOKEN = 1000, 6.5
 
 
 @dataclass(frozen=True)
-class Planned:
-    """What there is to do, known before anything loads. All are numbers of jobs."""
-
-    total: int
-    done: int
-    to_write: int
-    to_paint: int
-    suspect: int
-
-
-@dataclass(frozen=True)
 class Progress:
     """Where a batch stands.
 
@@ -57,7 +46,8 @@ class JobMoved:
     record: Record | None = None
 
 
-BatchEvent = Planned | JobMoved
+BatchEvent = Survey | JobMoved
+"""A survey says, before anything loads, what there is to do."""
 Tell = Callable[[BatchEvent | Event], None]
 
 
