@@ -16,6 +16,10 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
+def _unless_auto(value: Any) -> Any:
+    return None if value == "auto" else value
+
+
 MOST_KEPT = 7 * 86_400.0
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -34,6 +38,7 @@ Several = Annotated[tuple[str, ...], FailFast(), BeforeValidator(_several)]
 Dtype = Literal["auto", "fp32", "bf16", "fp16"]
 Memory = Literal["auto", "resident", "stage", "offload", "stream"]
 Quality = Annotated[int, Field(ge=1, le=100)]
+Seconds = Annotated[float, Field(ge=0, le=MOST_KEPT)]
 Rows = Annotated[int, Field(ge=1, le=4096)]
 
 
@@ -53,7 +58,9 @@ class ModelChoice(Settings):
     ] = None
     ar_batch: Annotated[
         Rows | None,
-        BeforeValidator(lambda value: None if value == "auto" else value),
+        BeforeValidator(
+            lambda value: None if value == "auto" else value, json_schema_input_type=Rows | Literal["auto"]
+        ),
         Knob("Token grids drawn at once: auto, or a number.", MODEL, "N", "auto", rare=True),
     ] = None
 
@@ -74,8 +81,8 @@ class Keeping(Settings):
     """Whether the model stays loaded in a worker. keep: seconds, said as `90s`, `10m` or `2h`"""
 
     keep: Annotated[
-        Annotated[float, Field(ge=0, le=MOST_KEPT)] | None,
-        BeforeValidator(parse_duration),
+        Seconds | None,
+        BeforeValidator(parse_duration, json_schema_input_type=Seconds | str),
         Knob("Keep the model loaded in a worker, for this long after its last picture.", MODEL, "TIME"),
     ] = None
     no_worker: Annotated[bool, Knob("Draw in this process, also where a worker holds the model.", MODEL, rare=True)] = (

@@ -61,7 +61,7 @@ def load_stack(names: Sequence[str]) -> PresetStack:
 def load_preset(name: str) -> Preset:
     """A preset by its name or by the path of a YAML file. Raises BadPreset (exit 3)."""
     path = _find(name)
-    return _checked(path, read_mapping(path, _form().model_fields, BadPreset))
+    return _checked(path, read_mapping(path, preset_form().model_fields, BadPreset))
 
 
 def list_presets() -> dict[str, Preset]:
@@ -101,7 +101,7 @@ def save_preset(name: str, fields: Mapping[str, Any], *, force: bool = False) ->
 def _checked(path: Path, values: Mapping[str, Any]) -> Preset:
     hint = "See: glmimg presets default"
     try:
-        given = _form().model_validate(values).given()
+        given = preset_form().model_validate(values).given()
     except (ValidationError, UsageError) as error:
         raise BadPreset(path, problem_of(error), hint) from error
     template = given.pop("template", None)
@@ -130,5 +130,6 @@ def _shipped() -> dict[str, Path]:
 
 
 @cache
-def _form() -> type[Partial]:
+def preset_form() -> type[Partial]:
+    """What a preset may say."""
     return job_form({"description": (str, ""), "template": (str | None, None)})

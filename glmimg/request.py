@@ -12,10 +12,10 @@ from functools import cache
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema, create_model
 
 from glmimg.errors import UsageError
-from glmimg.job import Painting, Sampling, Scene, random_seed
+from glmimg.job import Painting, Sampling, Scene, Size, random_seed
 from glmimg.knob import Declared, Settings, knobs
 from glmimg.stencil import DroppedCells
 from glmimg.text import excerpt
@@ -25,6 +25,10 @@ NOTHING: Layer = MappingProxyType({})
 
 JOB = (Scene, Sampling, Painting)
 """The models whose knobs presets, job lines and replayed files may say."""
+
+
+WRITTEN_AS_TEXT = (Size, Size | None, tuple[float, float] | None)
+"""Types that have a form of their own where people write them, such as `768x512` and `0.1,0.8`."""
 
 
 class Partial(BaseModel):
@@ -53,7 +57,8 @@ def job_form(more: Mapping[str, Any]) -> type[Partial]:
 def _optional(declared: Declared) -> Any:
     """The knob's type with its bounds, or None. Which cells to drop is text until the picture's size is known."""
     annotation = str if declared.annotation == DroppedCells | None else declared.annotation
-    bounded = Annotated[annotation, *declared.limits] if declared.limits else annotation
+    limits = (*declared.limits, *([WithJsonSchema({"type": "string"})] if annotation in WRITTEN_AS_TEXT else []))
+    bounded = Annotated[annotation, *limits] if limits else annotation
     return bounded | None
 
 

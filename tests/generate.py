@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from glmimg.choice import Ideas, ModelChoice, Output, Sources
+from glmimg.choice import ModelChoice
+from glmimg.cli.capabilities import each_command
+from glmimg.config import MODELS
 from glmimg.job import Painting, Sampling, Scene
 from glmimg.knob import Declared, Settings, knobs
 from glmimg.tokens.dump import TokenDump
@@ -95,23 +96,7 @@ def schema() -> str:
 
 def commands() -> str:
     """docs/commands.md."""
-    import typer.main
-
-    from glmimg.cli.main import app
-
-    head = HEADING
-    return head + "".join(section(name, command) for name, command in each_command("", typer.main.get_command(app)))
-
-
-def each_command(prefix: str, command: Any) -> Iterator[tuple[str, Any]]:
-    """Every command that can be run, with its whole name."""
-    command = command.load() if hasattr(command, "load") else command
-    children = getattr(command, "commands", None)
-    if not children:
-        yield prefix.strip(), command
-        return
-    for name, child in children.items():
-        yield from each_command(f"{prefix} {name}", child)
+    return HEADING + "".join(section(name, command) for name, command in each_command())
 
 
 def section(name: str, command: Any) -> str:
@@ -133,12 +118,7 @@ def option_row(option: Any) -> str:
     return f"| {names} {option.metavar or ''}{mark} | {text} | {variable and f'`{variable}`'} |\n"
 
 
-VARIABLES = {
-    each.name: each.variable
-    for model in (Scene, Sampling, Painting, Ideas, ModelChoice, Sources, Output)
-    for each in knobs(model)
-    if each.knob.env
-}
+VARIABLES = {each.name: each.variable for model in MODELS for each in knobs(model) if each.knob.env}
 
 
 if __name__ == "__main__":

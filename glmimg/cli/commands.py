@@ -40,6 +40,7 @@ PANELS = {
         "presets": "Presets: list, show, save; a bare NAME is shown.",
         "history": "Show what was drawn here, the latest last.",
         "config": "Defaults of your own: path, show, set, unset.",
+        "capabilities": "Say what this glmimg can do: commands, knobs, formats, presets, schemas.",
     },
 }
 """Each with the first line of its own help page, as a test checks: `glmimg --help` shows these."""
