@@ -150,6 +150,9 @@ class Output(Settings):
         bool, Knob("Put source pixels into the dump, so that it travels alone.", OUTPUT, rare=True)
     ] = False
     as_json: Annotated[bool, Knob("One JSON object a line for each result.", OUTPUT, flag="--json")] = False
+    events: Annotated[
+        bool, Knob("Progress as JSON lines on standard error, for other programs.", OUTPUT, env=False, rare=True)
+    ] = False
     force: Annotated[bool, Knob("Overwrite what is there.", OUTPUT, short="-f")] = False
     dry_run: Annotated[bool, Knob("Say what would be drawn, and what it takes; draw nothing.", OUTPUT, env=False)] = (
         False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glmimg.grid import GridShape, Role
 
@@ -79,8 +79,40 @@ class Noted:
     text: str
 
 
-Event = Loading | JobStarted | TokensWritten | PreviewWritten | StepDone | Saved | Noted
+@dataclass(frozen=True)
+class Fetched:
+    """So much of what is fetched from a hub is here: of bytes (`B`) or files, as the hub's client counts them."""
+
+    what: str
+    unit: str
+    number: float
+    total: float | None
+
+
+Event = Loading | JobStarted | TokensWritten | PreviewWritten | StepDone | Saved | Noted | Fetched
 Watch = Callable[[Event], None]
+
+
+def event_fields(event: Event) -> dict[str, Any]:
+    """An event as JSON for other programs; docs/programs.md says what each field is."""
+    match event:
+        case Loading(what, done):
+            return {"event": "loading", "what": what, "done": done}
+        case JobStarted(stage, number, total, at_once):
+            return {"event": "started", "stage": stage, "number": number, "total": total, "at_once": at_once}
+        case TokensWritten(count, _, seconds, rows, passes):
+            fields = {"number": count, "total": event.total, "rows": rows, "passes": passes}
+            return {"event": "tokens", **fields, "seconds": round(seconds, 3)}
+        case PreviewWritten(dumps):
+            return {"event": "preview", "seeds": [dump.seed for dump in dumps]}
+        case StepDone(number, total):
+            return {"event": "step", "number": number, "total": total}
+        case Saved(path):
+            return {"event": "saved", "path": str(path)}
+        case Noted(text):
+            return {"event": "note", "text": text}
+        case Fetched(what, unit, number, total):
+            return {"event": "fetched", "what": what, "unit": unit, "number": number, "total": total}
 
 
 def unwatched(event: object) -> None:

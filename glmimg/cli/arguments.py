@@ -13,13 +13,13 @@ from glmimg.cli.options import only, without
 from glmimg.job import Sampling
 from glmimg.knob import DRAW, MODEL
 
-FILES = only(Output, "out", "as_json", "force", "quiet", "verbose")
+FILES = only(Output, "out", "as_json", "events", "force", "quiet", "verbose")
 """What every command takes that writes results."""
 
 DUMPS = without(Output, "preview_out", "tokens_out", "no_tokens", "no_metadata", "image_quality")
 PICTURES = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources")
 BOTH = without(Output, "preview_out")
-FOLDER = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources")
+FOLDER = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources", "events")
 """Results of stage 1 alone, of stage 2 alone, of both."""
 
 MOVED_SOURCES = only(Sources, "source")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -36,11 +37,13 @@ class Console:
     json:    results are one JSON object a line
     quiet:   no notes, no progress
     verbose: more notes
+    events:  what goes to standard error is one JSON object a line
     """
 
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    events: bool = False
     _bar: Progress | None = field(default=None, init=False)
 
     @cached_property
@@ -85,8 +88,18 @@ class Console:
 
     def note(self, text: str) -> None:
         """Something worth knowing, on standard error."""
-        if not self.quiet:
+        if self.quiet:
+            return
+        if self.events:
+            self.event({"event": "note", "text": text})
+        else:
             self.err.print(printable(text), style="dim")
+
+    def event(self, fields: Mapping[str, Any]) -> None:
+        """Something happened, as a line of JSON on standard error."""
+        line = _json_line({**fields, "time": round(time.time(), 3)}, sys.stderr.encoding)
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
 
     def urgent(self, text: str) -> None:
         """A note that may be written from a signal handler, where no other writing may be interrupted."""
@@ -95,6 +108,10 @@ class Console:
 
     def error(self, error: GlmimgError) -> None:
         """What went wrong and what to do, on standard error."""
+        if self.events:
+            fields = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+            self.event({"event": "error", **fields})
+            return
         message = printable(error.message, keep=LINES).replace("\n", "\n  ").replace("\n    ", "\n  ")
         self.err.print(f"error: {message}", style="bold red")
         if error.hint:
@@ -102,7 +119,7 @@ class Console:
 
     @property
     def shows_progress(self) -> bool:
-        return not self.quiet and self.err.is_terminal
+        return not (self.quiet or self.events) and self.err.is_terminal
 
     @contextmanager
     def _without_bar(self) -> Iterator[None]:

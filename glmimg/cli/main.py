@@ -50,7 +50,8 @@ def main() -> NoReturn:
     """Run a command line; never returns, never lets a traceback out unless asked for with -v."""
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some reads every installed package
     streams.prepare()
-    console = Console(verbose=bool({"-v", "--verbose"} & set(sys.argv)))
+    said = set(sys.argv)
+    console = Console(verbose=bool({"-v", "--verbose"} & said), events="--events" in said)
     status = _run(console)
     if reason := streams.flush():
         console.error(WriteError("standard output", reason))

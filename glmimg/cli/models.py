@@ -51,7 +51,7 @@ def show_models(request: Request) -> None:
 
 
 @models.command()
-@takes(only(ModelChoice, "revision"), only(Output, "as_json", "quiet"))
+@takes(only(ModelChoice, "revision"), only(Output, "as_json", "events", "quiet"))
 def pull(
     request: Request,
     model: Annotated[
@@ -62,10 +62,12 @@ def pull(
     ] = None,
 ) -> None:
     """Fetch a checkpoint from the hub, or finish an interrupted fetch."""
+    from glmimg.cli.progress import EventLines
     from glmimg.runtime.hub import pull_model
 
     console, revision = request.console, request.settings(ModelChoice).revision
-    checkpoint = pull_model(model, revision, local_dir, show_progress=console.shows_progress)
+    watch = EventLines(console) if console.events else None
+    checkpoint = pull_model(model, revision, local_dir, watch, show_progress=console.shows_progress)
     fields = {"model": model, "revision": checkpoint.revision, "folder": str(checkpoint.folder)}
     console.result(str(checkpoint.folder), fields)
 

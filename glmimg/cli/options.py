@@ -85,7 +85,7 @@ class Request:
     def console(self) -> Console:
         """The console this command prints to."""
         output = self.settings(Output)
-        return Console(json=output.as_json, quiet=output.quiet, verbose=output.verbose)
+        return Console(output.as_json, output.quiet, output.verbose, output.events)
 
     def job_layers(self) -> tuple[Layer, Layer, Layer]:
         """What flags, environment and config file say about all jobs of a list. Raises as `settings`."""

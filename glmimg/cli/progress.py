@@ -1,4 +1,4 @@
-"""Progress on a terminal: listens to the stages' events and draws one line a long step."""
+"""Progress: listens to the stages' events, and draws one line a long step or passes them on as lines of JSON."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from glmimg.events import Event, JobStarted, Loading, Noted, Saved, StepDone, TokensWritten
+from glmimg.events import Event, JobStarted, Loading, Noted, Saved, StepDone, TokensWritten, event_fields
 from glmimg.text import counted, printable
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LONG_STEP = 60.0
 INTERVAL = 10.0
 """Seconds after which a step tells where no terminal shows a bar, and how often then; with -v from the start."""
+
+EVENT_INTERVAL = 0.1
 
 
 class ProgressLine(AbstractContextManager["ProgressLine"]):
@@ -105,6 +107,32 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         if self.progress is not None and self.task is not None:
             self.progress.remove_task(self.task)
             self.task = None
+
+
+class EventLines(AbstractContextManager["EventLines"]):
+    """Tells the events it is called with to another program, a line of JSON each; of a step's many, ten a second."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.told = 0.0
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing: the program's end is the end of its events."""
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Noted):
+            self.console.note(event.text)
+            return
+        fields, now = event_fields(event), monotonic()
+        is_under_way = "number" in fields and fields["event"] != "started" and fields["number"] != fields["total"]
+        if not is_under_way or now - self.told >= EVENT_INTERVAL:
+            self.told = now
+            self.console.event(fields)
+
+
+def reporter(console: Console) -> ProgressLine | EventLines:
+    """What tells whoever watches this command how far it is."""
+    return EventLines(console) if console.events else ProgressLine(console)
 
 
 def closing_line(saved: Sequence[Path], seconds: float) -> str:

@@ -14,7 +14,7 @@ from glmimg.choice import Ideas, Keeping, ModelChoice, Output, Sources
 from glmimg.cli.console import Console
 from glmimg.cli.options import BOTH_SEEDS, Request
 from glmimg.cli.outputs import names_tell_prompt
-from glmimg.cli.progress import ProgressLine
+from glmimg.cli.progress import reporter
 from glmimg.cli.streams import DASH
 from glmimg.cli.world import note_foreign_words
 from glmimg.engine.complete import complete
@@ -139,7 +139,7 @@ class Run:
         with (
             OutputFiles(force=self.output.force) as files,
             self.remembered(files.written),
-            ProgressLine(self.console) as progress,
+            reporter(self.console) as progress,
             Engine(self.stages, scope, progress, keep_both=keep_both) as engine,
         ):
             output = self.output

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from glmimg.errors import ModelMissing, UsageError
+from glmimg.events import Fetched, Watch
 from glmimg.runtime import modelscope
 from glmimg.runtime.checkpoint import FILE_PATTERNS, PARTS, Checkpoint
 from glmimg.runtime.resolve import DEMO, is_hub_id, resolve
@@ -69,9 +71,17 @@ def _cached_checkpoints() -> Iterator[Checkpoint]:
             yield Checkpoint(f"{owner}/{repository}", folder, folder.name)
 
 
-def pull_model(hub_id: str, revision: str | None, local_dir: Path | None = None, *, show_progress: bool) -> Checkpoint:
+def pull_model(
+    hub_id: str,
+    revision: str | None,
+    local_dir: Path | None = None,
+    watch: Watch | None = None,
+    *,
+    show_progress: bool,
+) -> Checkpoint:
     """Fetch what is missing of a checkpoint into the hub cache, or into a folder of its own.
 
+    watch:  is told how much is here, instead of the bars that `show_progress` shows; not by ModelScope's client
     raises: UsageError (exit 2) for no hub id; ModelMissing (exit 4) when the hub does not give it;
             ModelUnfit (exit 4) when what came is no GLM-Image
     """
@@ -85,15 +95,32 @@ def pull_model(hub_id: str, revision: str | None, local_dir: Path | None = None,
     # Whichever HTTP library the client uses, its base error is one of these.
     bases = (base for base in HfHubHTTPError.__bases__ if issubclass(base, Exception))
     failures: tuple[type[Exception], ...] = (ValueError, *bases)
-    (enable_progress_bars if show_progress else disable_progress_bars)()
+    (enable_progress_bars if show_progress or watch else disable_progress_bars)()
+    told: dict[str, Any] = {"tqdm_class": _bar_that_tells(watch)} if watch else {}
     try:
-        fetched = snapshot_download(hub_id, revision=revision, allow_patterns=FILE_PATTERNS, local_dir=local_dir)
+        fetched = snapshot_download(
+            hub_id, revision=revision, allow_patterns=FILE_PATTERNS, local_dir=local_dir, **told
+        )
     except failures as error:
         raise _explain(hub_id, revision, error) from error
     folder = Path(fetched)
     checkpoint = Checkpoint(str(folder.absolute()), folder) if local_dir else Checkpoint(hub_id, folder, folder.name)
     checkpoint.check()
     return checkpoint
+
+
+def _bar_that_tells(watch: Watch) -> type[Any]:
+    """A bar for the hub's client that is told instead of drawn."""
+    from huggingface_hub.utils.tqdm import tqdm
+
+    class Told(tqdm):
+        def __init__(self, *arguments: Any, **settings: Any) -> None:
+            super().__init__(*arguments, **{**settings, "disable": False, "file": io.StringIO()})  # type: ignore[no-untyped-call]
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:
+            watch(Fetched(self.desc.removesuffix(": "), self.unit.strip(), self.n, self.total or None))
+
+    return Told
 
 
 def remove_model(hub_id: str, revision: str | None) -> int:

@@ -13,7 +13,7 @@ from glmimg.engine.dispatcher import Finished
 from glmimg.engine.http.asking import Asked
 from glmimg.engine.http.wish import Drafted, News
 from glmimg.errors import GlmimgError
-from glmimg.events import JobStarted, Loading, Noted, StepDone, TokensWritten
+from glmimg.events import PreviewWritten, Saved, event_fields
 from glmimg.image_io import Picture
 from glmimg.metadata import QUALITY
 
@@ -71,22 +71,14 @@ def sse(kind: str, fields: dict[str, Any]) -> str:
 def as_event(news: News) -> dict[str, Any] | None:
     """News as JSON for whoever watches all work; None for what says nothing to them."""
     match news:
-        case Loading():
-            return {"event": "loading", "what": news.what, "done": news.done}
-        case JobStarted():
-            return {"event": "started", "stage": news.stage, "at_once": news.at_once}
-        case TokensWritten():
-            return {"event": "tokens", "count": news.count, "total": news.total, "seconds": round(news.seconds, 3)}
-        case StepDone():
-            return {"event": "step", "number": news.number, "total": news.total}
-        case Noted():
-            return {"event": "note", "text": news.text}
         case Drafted():
             return {"event": "preview"}
         case Finished():
             failed = news.result if isinstance(news.result, GlmimgError) else None
             return {"event": "finished", "error": failed and failed.message}
-    return None
+        case PreviewWritten() | Saved():
+            return None
+    return event_fields(news)
 
 
 def metrics(seconds: dict[str, float], done: dict[str, int], waiting: int, requests: dict[tuple[str, int], int]) -> str:
