@@ -1,4 +1,4 @@
-"""glmimg: the command line for GLM-Image, in two stages with a token file between them.
+"""glmimg: a command line for GLM-Image, in two stages with a token file between them.
 
 From Python: `with glmimg.load("demo") as model: model.draw("a red circle")`. Importing the package itself imports
 nothing heavy; torch comes with the first picture.

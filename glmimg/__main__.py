@@ -1,4 +1,4 @@
-"""Where the program starts, also as `python -m glmimg`: a Ctrl-C leaves with 130 from its first line on."""
+"""Entry point of the program, also as `python -m glmimg`. Ctrl-C exits with 130 from the first line on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 INTERRUPTED = 130
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    # A Ctrl-C before `main` is there to catch it. One that is ignored, as in a shell's background job, stays so.
+    # For a Ctrl-C before `main` can catch it. If it is ignored, as in a shell's background job, it stays ignored.
     signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
 
 import gc  # noqa: E402 (and what follows: each import is a moment for a Ctrl-C)
@@ -19,14 +19,14 @@ from types import FrameType  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
 YOUNG_OBJECTS = 50_000
-"""New objects between two looks of the collector: at Python's 700, importing the libraries takes a quarter longer."""
+"""New objects between two runs of the collector: with Python's 700, importing the libraries takes a quarter longer."""
 
 WEAK = ("weakref.py", "_weakrefset.py")
 """Modules whose functions Python calls as it frees objects."""
 
 
 def main() -> NoReturn:
-    """Run the command line; a Ctrl-C while its modules are still being imported leaves quietly."""
+    """Run the command line; a Ctrl-C while its modules are still being imported exits quietly."""
     gc.set_threshold(YOUNG_OBJECTS)
     try:
         if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
@@ -41,8 +41,8 @@ def main() -> NoReturn:
             leave_interrupted()
         raise
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said: how it ends is decided
-        gc.freeze()  # the process ends: nobody needs what could be collected now
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is done and printed: the exit status is settled
+        gc.freeze()  # the process is about to end: collecting garbage now would be wasted
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -57,7 +57,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def leave_interrupted() -> NoReturn:
-    """Leave with 130 at once.
+    """Exit with 130 at once.
 
     Python remembers a KeyboardInterrupt that passed through `exec` of a string, as the making of a data class is,
     and would otherwise end by the signal although the interrupt was handled.

@@ -1,4 +1,4 @@
-"""glmimg from Python: one model that stays loaded, and draws, writes tokens and paints."""
+"""The Python API: a model that stays loaded and draws, writes tokens and paints."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 BESIDE_KNOBS = {"--any-model": "any_model", "--help": "help(glmimg.Model)"}
-"""What stands here for flags that are not knobs."""
+"""What replaces flags that are not knobs."""
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def in_python() -> Iterator[None]:
 
 
 def _with_keywords(text: str) -> str:
-    """A message with keywords for flags, but in a command that it names."""
+    """A message with keywords in place of flags, except inside a command line that it quotes."""
     said, *command = re.split(r"(?=\b(?:glmimg|pip) )", text, maxsplit=1)
     names = BESIDE_KNOBS | {each.flag: each.name for model in (*JOB, ModelChoice) for each in knobs(model)}
     flag = re.compile(r"--(?:no-)?([a-z][a-z-]+)")
@@ -59,12 +59,12 @@ def _with_keywords(text: str) -> str:
 
 @in_python()
 def load(model: str = "", *, watch: Watch = unwatched, **choice: Unpack[ModelKeywords]) -> Model:
-    """A model to draw with; its weights load with the first picture and stay until it is closed.
+    """Return a model to draw with; its weights load with the first picture and stay until it is closed.
 
     model:  a hub id, a directory or "demo"; empty is $GLMIMG_MODEL, else zai-org/GLM-Image
-    watch:  is told what happens while it draws
+    watch:  called with progress events while it draws
     choice: knobs of `ModelChoice`: device, dtype, memory, quantize, lora, compile, ...
-    raises: UsageError for a value that cannot be, ModelError for a missing or unfit checkpoint
+    raises: UsageError for an invalid value, ModelError for a missing or unusable checkpoint
     """
     _refuse_unknown(choice, ModelChoice)
     given = check_values({**choice, "model": model or None}, ModelChoice)
@@ -72,7 +72,7 @@ def load(model: str = "", *, watch: Watch = unwatched, **choice: Unpack[ModelKey
 
 
 class Model:
-    """Both stages of one checkpoint, kept loaded where memory allows. Use it as a context, or close it."""
+    """Both stages of one checkpoint, kept loaded if memory allows. Use it as a context manager, or close it."""
 
     def __init__(self, choice: ModelChoice, watch: Watch = unwatched) -> None:
         self.choice = choice
@@ -90,7 +90,7 @@ class Model:
     def draw(self, prompt: list[str], **job: Unpack[JobKeywords]) -> Iterator[Picture]: ...
     @in_python()
     def draw(self, prompt: str | list[str], **job: Unpack[JobKeywords]) -> Picture | Iterator[Picture]:
-        """A picture from a prompt, or one after the other from a list of them.
+        """Draw a picture from a prompt, or yield one picture after the other from a list of prompts.
 
         job:    knobs of a job: size ("768x1152"), seed, steps, guidance, ...; `preset`, the name or file of one;
                 `sources`, the pictures (of PIL, or files) an edit starts from
@@ -105,15 +105,15 @@ class Model:
     def write(self, prompt: list[str], **job: Unpack[JobKeywords]) -> list[TokenDump]: ...
     @in_python()
     def write(self, prompt: str | list[str], **job: Unpack[JobKeywords]) -> TokenDump | list[TokenDump]:
-        """Stage 1 alone: a token dump of a prompt, or of each of a list. Arguments as of `draw`."""
+        """Run stage 1 alone: a token dump for a prompt, or for each of a list. Arguments as for `draw`."""
         dumps = list(self._engine.write([TokenWork(each) for each in self._jobs(prompt, **job)]))
         return dumps[0] if isinstance(prompt, str) else dumps
 
     @in_python()
     def paint(self, dump: TokenDump, *, any_model: bool = False, **painting: Unpack[PaintingKeywords]) -> Picture:
-        """Stage 2 alone: a picture of a token dump, painted as it is meant to be unless knobs say otherwise.
+        """Run stage 2 alone: paint a token dump, as it records unless knobs say otherwise.
 
-        raises: BadDump for a dump of other weights, unless `any_model` is on; else as `draw`
+        raises: BadDump for a dump of other weights, unless `any_model` is true; otherwise as `draw`
         """
         check_fits_model(dump, "the dump", codebook_size=self.checkpoint.decoder_codebook_size)
         if not any_model:
@@ -154,7 +154,7 @@ class Model:
         return jobs
 
     def _file(self, source: Any) -> Path:
-        """A source as a file; a picture of PIL is put into one of this model's own."""
+        """A source as a file; a PIL image is saved to a temporary file of this model."""
         if isinstance(source, str | Path):
             return Path(source)
         self._folder = self._folder or TemporaryDirectory(prefix="glmimg-")
@@ -170,7 +170,7 @@ def _refuse_unknown(keywords: Mapping[str, object], *models: type[Settings]) -> 
 
 
 def _given(keywords: dict[str, Any], file: Layer | None = None) -> tuple[dict[str, Any], PresetStack]:
-    """The knobs of a job that keywords, the environment and a preset say. Raises TypeError for an unknown keyword."""
+    """The job knobs set by keywords, environment and preset. Raises TypeError for an unknown keyword."""
     preset = keywords.pop("preset", "")
     _refuse_unknown(keywords, *JOB)
     stack, flags = load_stack([preset] if preset else []), check_values(keywords, *JOB)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: a temporary file in the same folder, fsync, then its name in one step."""
+"""Atomic file writes: a temporary file in the same folder, fsync, then a rename."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write_atomically(path: Path, data: bytes, *, replace: bool = True) -> None:
 
 
 def clear_killed(path: Path) -> None:
-    """Remove what a process left that was killed while it wrote `path`. Nobody else may be writing it now."""
+    """Remove the temporary files of a process that was killed while writing `path`. Nobody else may be writing it."""
     for part in path.parent.glob(f"{glob.escape(_beginning(path))}????????.part"):
         part.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Which model a command loads, which source pictures it reads, and where its results go: the knobs beside a `Job`."""
+"""The knobs beside a `Job`: which model to load, which source pictures to read, where results go."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from glmimg.knob import DRAW, MODEL, OUTPUT, SOURCES, FailFast, Knob, Settings
 
 
 def _several(value: Any) -> Any:
-    """A YAML list where a tuple is meant, or one value where there could be several."""
+    """Accept a YAML list as a tuple, and a single value where several are allowed."""
     return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
@@ -30,7 +30,7 @@ def parse_duration(value: Any) -> Any:
         return value
     found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]+)?)\s*([smh]?)\s*", value.lower())
     if found is None:
-        raise ValueError("this is not a time; for example 10m, 90s or 2h")
+        raise ValueError("not a duration; for example 10m, 90s or 2h")
     return float(found[1]) * UNITS.get(found[2], 1)
 
 
@@ -43,18 +43,18 @@ Rows = Annotated[int, Field(ge=1, le=4096)]
 
 
 class ModelChoice(Settings):
-    """Which model to load, and how it lies on the machine."""
+    """Which model to load, and how to load it on this machine."""
 
     model: Annotated[str, Knob("A hub id, a directory, or demo.", MODEL, "MODEL", "zai-org/GLM-Image", short="-m")] = ""
     revision: Annotated[str | None, Knob("Revision of a hub model.", MODEL, "REV", rare=True)] = None
-    device: Annotated[str, Knob("auto, cpu, cuda, mps, xpu; or one a stage: cuda:0,cuda:1.", MODEL, "DEVICE")] = "auto"
-    dtype: Annotated[Dtype, Knob("auto (bf16 on cards with it), fp32, bf16, fp16.", MODEL, "DTYPE")] = "auto"
+    device: Annotated[str, Knob("auto, cpu, cuda, mps, xpu; one per stage: cuda:0,cuda:1.", MODEL, "DEVICE")] = "auto"
+    dtype: Annotated[Dtype, Knob("auto (bf16 where supported), fp32, bf16, fp16.", MODEL, "DTYPE")] = "auto"
     memory: Annotated[Memory, Knob("auto, resident, stage, offload, stream.", MODEL, "HOW")] = "auto"
     quantize: Annotated[str, Knob("none, int8, fp8, int4, nf4, or ar=int4,dit=int8.", MODEL, "WAY")] = "none"
-    lora: Annotated[Several, Knob("An adapter, PATH_OR_HUB[:FILE][:SCALE]; repeatable.", MODEL, "LORA")] = ()
+    lora: Annotated[Several, Knob("A LoRA adapter, PATH_OR_HUB[:FILE][:SCALE]; repeatable.", MODEL, "LORA")] = ()
     compile: Annotated[
         bool | None,
-        Knob("Compile the passes; --no-compile gives up CUDA graphs too.", MODEL, negated=True, rare=True),
+        Knob("Compile the forward passes; --no-compile also turns off CUDA graphs.", MODEL, negated=True, rare=True),
     ] = None
     ar_batch: Annotated[
         Rows | None,
@@ -71,35 +71,33 @@ class ModelChoice(Settings):
 
     @property
     def changes(self) -> list[str]:
-        """What makes the model another than the checkpoint's, as recorded in dumps and pictures."""
+        """What changes the model's weights or passes, as recorded in dumps and pictures."""
         compressed = [] if self.quantize == "none" else [f"quantize {self.quantize}"]
         compiled = ["compile"] if self.compile else []
         return [*compressed, *(f"lora {lora}" for lora in self.lora), *compiled]
 
 
 class Keeping(Settings):
-    """Whether the model stays loaded in a worker. keep: seconds, said as `90s`, `10m` or `2h`"""
+    """Whether the model stays loaded in a worker. keep: seconds, given as `90s`, `10m` or `2h`"""
 
     keep: Annotated[
         Seconds | None,
         BeforeValidator(parse_duration, json_schema_input_type=Seconds | str),
-        Knob("Keep the model loaded in a worker, for this long after its last picture.", MODEL, "TIME"),
+        Knob("Keep the model loaded in a worker for this long after its last picture.", MODEL, "TIME"),
     ] = None
-    no_worker: Annotated[bool, Knob("Draw in this process, also where a worker holds the model.", MODEL, rare=True)] = (
-        False
-    )
+    no_worker: Annotated[bool, Knob("Draw in this process, even if a worker is running.", MODEL, rare=True)] = False
 
 
 class Sources(Settings):
     """Which source pictures a command reads, and how they are prepared."""
 
     image: Annotated[
-        Several, Knob("A source picture; repeatable, in order.", SOURCES, "PATH", short="-i", env=False)
+        Several, Knob("A source picture; repeatable, order matters.", SOURCES, "PATH", short="-i", env=False)
     ] = ()
     fit: Annotated[Fit | None, Knob("How to fit a source longer than 4:1: pad or crop.", SOURCES, "WAY", "pad")] = None
     background: Annotated[
         str | None,
-        Knob("Colour under transparent pixels and around padded ones.", SOURCES, "COLOUR", "white", rare=True),
+        Knob("Colour behind transparent pixels and in the padding.", SOURCES, "COLOUR", "white", rare=True),
     ] = None
     source: Annotated[
         Several, Knob("New path of a source picture that has moved; repeatable.", SOURCES, "PATH", env=False, rare=True)
@@ -110,17 +108,17 @@ class Ideas(Settings):
     """How one line becomes many pictures."""
 
     sweep: Annotated[
-        Several, Knob("Each value of a knob: guidance=1,1.5,2; twice for a grid.", DRAW, "KNOB=..", env=False)
+        Several, Knob("Draw with each value: guidance=1,1.5,2; twice for a grid.", DRAW, "KNOB=..", env=False)
     ] = ()
-    literal: Annotated[bool, Knob("Take {a|b} and __name__ in a prompt as they are.", DRAW, rare=True)] = False
-    yes: Annotated[bool, Knob("Also over 200 pictures of one line.", DRAW, env=False, rare=True)] = False
-    sheet: Annotated[bool | None, Knob("Also a contact sheet; --sweep makes one.", OUTPUT, negated=True, rare=True)] = (
-        None
-    )
+    literal: Annotated[bool, Knob("Do not expand {a|b} and __name__ in prompts.", DRAW, rare=True)] = False
+    yes: Annotated[bool, Knob("Allow more than 200 pictures.", DRAW, env=False, rare=True)] = False
+    sheet: Annotated[
+        bool | None, Knob("Also write a contact sheet; --sweep does so by itself.", OUTPUT, negated=True, rare=True)
+    ] = None
 
 
 class Output(Settings):
-    """Where the results of a command go, and what it tells."""
+    """Where the results of a command go, and what it prints."""
 
     out: Annotated[
         str | None,
@@ -132,30 +130,26 @@ class Output(Settings):
             env=False,
         ),
     ] = None
-    tokens_out: Annotated[str | None, Knob("Where the dump goes.", OUTPUT, "PATH", "beside the picture", rare=True)] = (
-        None
-    )
+    tokens_out: Annotated[
+        str | None, Knob("Where to write the dump.", OUTPUT, "PATH", "beside the picture", rare=True)
+    ] = None
     preview_out: Annotated[
         str | None, Knob("Paint the preview as a draft while the target is written.", OUTPUT, "PATH", rare=True)
     ] = None
     image_quality: Annotated[
         Quality, Knob("Quality of a JPEG, WebP or AVIF picture, 1 to 100.", OUTPUT, "N", rare=True)
     ] = 95
-    no_tokens: Annotated[bool, Knob("Keep no token dump.", OUTPUT, rare=True)] = False
-    no_metadata: Annotated[
-        bool, Knob("Leave how it was made, and its tokens, out of the picture.", OUTPUT, rare=True)
-    ] = False
-    history: Annotated[bool, Knob("Keep in the history what was drawn.", OUTPUT, negated=True, rare=True)] = True
+    no_tokens: Annotated[bool, Knob("Write no token dump.", OUTPUT, rare=True)] = False
+    no_metadata: Annotated[bool, Knob("Leave metadata and tokens out of the picture.", OUTPUT, rare=True)] = False
+    history: Annotated[bool, Knob("Record this command in the history.", OUTPUT, negated=True, rare=True)] = True
     embed_sources: Annotated[
-        bool, Knob("Put source pixels into the dump, so that it travels alone.", OUTPUT, rare=True)
+        bool, Knob("Embed the source pictures in the dump, to make it self-contained.", OUTPUT, rare=True)
     ] = False
-    as_json: Annotated[bool, Knob("One JSON object a line for each result.", OUTPUT, flag="--json")] = False
+    as_json: Annotated[bool, Knob("Print one JSON object per line for each result.", OUTPUT, flag="--json")] = False
     events: Annotated[
         bool, Knob("Progress as JSON lines on standard error, for other programs.", OUTPUT, env=False, rare=True)
     ] = False
-    force: Annotated[bool, Knob("Overwrite what is there.", OUTPUT, short="-f")] = False
-    dry_run: Annotated[bool, Knob("Say what would be drawn, and what it takes; draw nothing.", OUTPUT, env=False)] = (
-        False
-    )
+    force: Annotated[bool, Knob("Overwrite existing files.", OUTPUT, short="-f")] = False
+    dry_run: Annotated[bool, Knob("Show what would be drawn and its cost; draw nothing.", OUTPUT, env=False)] = False
     quiet: Annotated[bool, Knob("No progress and no notes.", OUTPUT, short="-q")] = False
-    verbose: Annotated[bool, Knob("More notes; a traceback for a failure.", OUTPUT, short="-v")] = False
+    verbose: Annotated[bool, Knob("More notes; a traceback on failure.", OUTPUT, short="-v")] = False

@@ -1,4 +1,4 @@
-"""The config file: defaults of one's own for any knob, below everything else that is given."""
+"""The config file: the user's own defaults for any knob, overridden by everything else that is given."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from glmimg.request import JOB, check_values, partial, problem_of
 from glmimg.settings_file import near_names, parse_mapping, read_text, written
 
 MODELS = (*JOB, Ideas, ModelChoice, Keeping, Sources, Output, Schedule, Cluster, Serving)
-"""The models whose knobs may have a default of one's own."""
+"""The models whose knobs may be set in the config file."""
 
 
 def read_config() -> dict[str, Any]:
-    """What the config file says, by knob name; nothing where there is none. Raises BadConfig (exit 3)."""
+    """The settings of the config file, by knob name; empty if there is no file. Raises BadConfig (exit 3)."""
     return dict(_read(config_path()))
 
 
 def config_text() -> str:
-    """The config file as it stands; empty where there is none. Raises BadConfig (exit 3)."""
+    """The text of the config file; empty if there is none. Raises BadConfig (exit 3)."""
     path = config_path()
     return read_text(path, BadConfig) if path.exists() else ""
 
 
 def setting_names() -> list[str]:
-    """What the config file may set."""
+    """Names of the settings allowed in the config file."""
     return [each.name for model in MODELS for each in knobs(model)]
 
 
 def set_value(name: str, words: Sequence[str]) -> Path:
-    """Give a knob a default, kept in the config file. Its other lines stay as they are.
+    """Set a knob's default in the config file. Its other lines stay unchanged.
 
     words:   the value; several for a knob that takes several
     returns: the file
-    raises:  UsageError (exit 2) for a knob or a value that cannot be, BadConfig (exit 3), WriteError (exit 1)
+    raises:  UsageError (exit 2) for an unknown knob or an invalid value, BadConfig (exit 3), WriteError (exit 1)
     """
     given = words[0] if len(words) == 1 else list(words)
     checked = check_values({_known(name): given}, *MODELS)
@@ -52,7 +52,7 @@ def set_value(name: str, words: Sequence[str]) -> Path:
 
 
 def unset_value(name: str) -> Path:
-    """Take a knob out of the config file. Raises as `set_value`."""
+    """Remove a knob from the config file. Raises as `set_value`."""
     return _change(_known(name), "")
 
 
@@ -73,7 +73,7 @@ def _change(name: str, line: str) -> Path:
 
 
 def _with_line(text: str, name: str, line: str) -> str:
-    """The text of a config file with this line for the key, where the key stands, else at the end."""
+    """The text of a config file with the key's line replaced, or added at the end."""
     text += "\n" if text and not text.endswith("\n") else ""
     stands = re.compile(rf"^{name}[ \t]*:.*\n(?:[ \t-].*\n)*", re.MULTILINE)
     return stands.sub(lambda _: line, text) if stands.search(text) else text + line
@@ -90,4 +90,4 @@ def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return form.model_validate(values).given()
     except (ValidationError, UsageError) as error:
-        raise BadConfig(path, problem_of(error), f"Mend it, or name another with {VARIABLE}.") from error
+        raise BadConfig(path, problem_of(error), f"Fix it, or name another with {VARIABLE}.") from error

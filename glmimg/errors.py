@@ -1,6 +1,6 @@
-"""Every error a user can meet: what happened, on which input, and what to do about it.
+"""Every error a user can meet: what happened, to which input, and what to do about it.
 
-Only `glmimg.cli.main` prints one and leaves the process with its exit code; everything below raises.
+Only `glmimg.cli.main` prints errors and exits with their code; everything below raises.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class GlmimgError(Exception):
 
 
 class WriteError(GlmimgError):
-    """An output could not be written whole (exit 1). Nothing is left behind at its path."""
+    """An output could not be written (exit 1). No incomplete file is left at its path."""
 
     def __init__(self, path: Path | str, reason: str) -> None:
         super().__init__(f"cannot write {path}: {reason}", "Free some space or choose another place.")
@@ -38,10 +38,10 @@ class WriteError(GlmimgError):
 
 
 class NameTaken(WriteError):
-    """A file came to stand at an output's path while it was drawn; it is left as it is (exit 1)."""
+    """A file appeared at an output's path while it was drawn; that file is left unchanged (exit 1)."""
 
     def __init__(self, path: Path | str) -> None:
-        super().__init__(path, "another program put a file there meanwhile")
+        super().__init__(path, "another program has put a file there in the meantime")
         self.hint = "Overwrite it with --force, or choose another name."
 
 
@@ -60,7 +60,7 @@ class OutputError(UsageError):
 
 
 class BadInput(GlmimgError):
-    """A file given as input is not what it should be (exit 3)."""
+    """An input file is not what it should be (exit 3)."""
 
     exit_code = 3
 
@@ -79,30 +79,30 @@ class BadImage(BadInput):
 
 
 class BadPreset(BadInput):
-    """A preset that does not exist or does not hold what a preset may hold (exit 3)."""
+    """A preset that does not exist or has invalid contents (exit 3)."""
 
 
 class BadConfig(BadInput):
-    """A config file that does not hold what it may hold (exit 3)."""
+    """A config file with invalid contents (exit 3)."""
 
 
 class BadPrompts(BadInput):
-    """A file of prompts, or standard input, that holds none or is not text (exit 3)."""
+    """A prompt file, or standard input, without prompts or that is not text (exit 3)."""
 
 
 class BadJobs(BadInput):
-    """A list of jobs without any, or with bad lines (exit 3). lines: (number, what is wrong) of each bad one."""
+    """A job list that is empty or has bad lines (exit 3). lines: (number, what is wrong) of each bad line."""
 
     def __init__(self, path: Path | str, lines: Sequence[tuple[int, str]]) -> None:
         listed = "".join(f"\n  line {number}: {reason}" for number, reason in lines)
-        reason = f"{len(lines)} of its lines cannot be used:{listed}" if lines else "holds no jobs"
-        hint = "Mend them, or leave them out with --skip-bad." if lines else "Write one job or one prompt a line."
+        reason = f"{len(lines)} of its lines cannot be used:{listed}" if lines else "contains no jobs"
+        hint = "Fix them, or leave them out with --skip-bad." if lines else "Write one job or one prompt per line."
         super().__init__(path, reason, hint)
         self.lines = tuple(lines)
 
 
 class ModelError(GlmimgError):
-    """The model is missing or unfit (exit 4)."""
+    """The model is missing or unusable (exit 4)."""
 
     exit_code = 4
 
@@ -112,7 +112,7 @@ class ModelMissing(ModelError):
 
 
 class ModelUnfit(ModelError):
-    """A checkpoint that is incomplete, damaged, or of another kind (exit 4)."""
+    """A checkpoint that is incomplete, damaged, or not a GLM-Image (exit 4)."""
 
 
 class JobsFailed(GlmimgError):
@@ -130,7 +130,7 @@ class NotFinite(GlmimgError):
 
 
 class DeviceLost(GlmimgError):
-    """The accelerator failed in a way only a new process gets over (exit 1)."""
+    """The accelerator failed in a way that only a new process recovers from (exit 1)."""
 
 
 class ClusterUnavailable(GlmimgError):
@@ -142,11 +142,11 @@ class WorkerUnavailable(GlmimgError):
 
 
 class WorkerLost(GlmimgError):
-    """A worker died over its work (exit 1)."""
+    """A worker died during its work (exit 1)."""
 
 
 class OutOfMemory(GlmimgError):
-    """The device or the host ran out of memory (exit 5). is_planned: it was foreseen, nothing was tried."""
+    """The device or the host ran out of memory (exit 5). is_planned: it was predicted, and nothing was tried."""
 
     exit_code = 5
 

@@ -1,4 +1,4 @@
-"""What the stages tell whoever watches: progress as data. The loops print nothing themselves."""
+"""Progress events of the stages. The loops print nothing themselves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Loading:
-    """A part of the model is being loaded, or is there (`done`)."""
+    """A part of the model is being loaded, or is loaded (`done`)."""
 
     what: str
     done: bool = False
@@ -23,7 +23,7 @@ class Loading:
 
 @dataclass(frozen=True)
 class JobStarted:
-    """A stage takes up job `number` of `total` (both from 1), and the `at_once - 1` jobs behind it."""
+    """A stage starts job `number` of `total` (both from 1), together with the `at_once - 1` jobs after it."""
 
     stage: str
     number: int
@@ -33,7 +33,7 @@ class JobStarted:
 
 @dataclass(frozen=True)
 class TokensWritten:
-    """So many tokens of the grids (role, shape) of the present job are drawn, in `seconds`.
+    """`count` tokens of the grids (role, shape) of the current job have been drawn, in `seconds`.
 
     rows:   jobs drawn at once, each having that many tokens
     passes: forward passes it took
@@ -52,7 +52,7 @@ class TokensWritten:
 
 @dataclass(frozen=True)
 class PreviewWritten:
-    """The preview grids of the present jobs are drawn, the targets are not: dumps that hold only those."""
+    """The preview grids of the current jobs are drawn, but not the targets; the dumps have only previews."""
 
     dumps: tuple[TokenDump, ...]
 
@@ -67,14 +67,14 @@ class StepDone:
 
 @dataclass(frozen=True)
 class Saved:
-    """A file is on disk, whole."""
+    """A file has been written."""
 
     path: Path
 
 
 @dataclass(frozen=True)
 class Noted:
-    """Something worth knowing happened that changes how the work is done, not what comes out."""
+    """A note: something changed how the work is done, but not its result."""
 
     text: str
 
@@ -116,4 +116,4 @@ def event_fields(event: Event) -> dict[str, Any]:
 
 
 def unwatched(event: object) -> None:
-    """For callers that want no reports."""
+    """A watch function that ignores all events."""

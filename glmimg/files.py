@@ -1,4 +1,4 @@
-"""Regular files, opened without ever waiting: a pipe nobody writes to would hold us for good."""
+"""Opening regular files without ever blocking: a pipe without a writer would block forever."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 
 
 def open_regular(path: Path, refuse: type[BadInput] = BadImage, what: str = "picture") -> io.BufferedReader:
-    """A file, to be read. Raises `refuse` (exit 3) for folders, pipes, devices, addresses and what is far too large."""
+    """Open a file for reading. Raises `refuse` (exit 3) for folders, pipes, devices, URLs and far too large files."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags)
     except (OSError, ValueError) as error:
         if _ADDRESS.match(str(path)):
             address = str(path).replace(":/", "://", 1)
-            raise refuse(address, "is an address, and only files are read", "Download it first.") from error
+            raise refuse(address, "is a URL, and only files are read", "Download it first.") from error
         raise refuse(path, f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
     status = os.fstat(descriptor)
     reasons = {
@@ -51,6 +51,6 @@ def local_path(uri: str) -> Path | None:
 def hash_file(path: Path) -> str:
     """SHA-256 of a regular file's bytes, as 64 hex digits. Raises BadImage (exit 3)."""
     with open_regular(path) as file:
-        if not os.fstat(file.fileno()).st_size:  # some such of the system never end
+        if not os.fstat(file.fileno()).st_size:  # some system files never end
             raise BadImage(path, "is empty")
         return hashlib.file_digest(file, "sha256").hexdigest()

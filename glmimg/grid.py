@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 from glmimg.errors import SizeError
 
 Role = Literal["preview", "target", "source"]
-"""What a grid is of: a first sketch, the picture itself, or a source picture of an edit."""
+"""The role of a grid: a first sketch, the picture itself, or a source picture of an edit."""
 
 CELL_PX = 32
-"""Side in pixels of the square one visual token stands for (`GlmImageProcessor`: factor 32)."""
+"""Side in pixels of the square that one visual token covers (`GlmImageProcessor`: factor 32)."""
 
 PREVIEW_SIDE = 16
 """A square preview is 16x16 cells, and every preview keeps about that area."""
@@ -69,7 +69,7 @@ def check_size(height_px: int, width_px: int) -> None:
         raise SizeError(f"{size}: both sides must be multiples of {CELL_PX}", nearest)
     if (height_px // CELL_PX) * (width_px // CELL_PX) > MAX_CELLS:
         limit = "The model was made for 1024x1024 to 2048x2048; the limit is 4096x4096 pixels in all."
-        raise SizeError(f"{size} is larger than any GLM-Image draws", limit)
+        raise SizeError(f"{size} is larger than GLM-Image can draw", limit)
 
 
 def nearest_side(side_px: int) -> int:

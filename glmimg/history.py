@@ -1,4 +1,4 @@
-"""The history: a line of JSON for each command that drew something here, added to a file beside the config file."""
+"""The history: one line of JSON per command that drew something, in a file beside the config file."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ NAME = "history.jsonl"
 class Entry(BaseModel):
     """What one command drew.
 
-    command, folder: the command line and where it was typed; empty where nobody is to know
-    files:           each file it wrote and the seed it is of; a sheet has none
+    command, folder: the command line and its working directory; empty if private
+    files:           each file it wrote, with its seed; a contact sheet has none
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,14 +35,14 @@ class Entry(BaseModel):
 
     @property
     def pictures(self) -> list[str]:
-        """Those of its files that can be made again."""
+        """Those of its files that can be reproduced."""
         return [name for name, seed in self.files.items() if seed is not None and not name.endswith(".json")]
 
 
 def remember(files: Mapping[Path, int | None], seconds: float, *, private: bool = False) -> None:
-    """Add what the present command line drew. Raises OSError.
+    """Record what the current command drew. Raises OSError.
 
-    files:   what it wrote, with seeds
+    files:   the files it wrote, with seeds
     private: without the command line, which holds the prompt
     """
     said = {} if private else {"command": shell_words("glmimg", *sys.argv[1:]), "folder": str(Path.cwd())}
@@ -53,13 +53,13 @@ def remember(files: Mapping[Path, int | None], seconds: float, *, private: bool 
     line = entry.model_dump_json(ensure_ascii=True) + "\n"
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        os.write(handle, line.encode())  # at once, so that two commands do not mix their lines
+        os.write(handle, line.encode())  # in one write, so that two commands do not mix their lines
     finally:
         os.close(handle)
 
 
 def read_history() -> Iterator[tuple[int, Entry]]:
-    """Every entry with its number, from 1, the oldest first; lines that are none are passed over."""
+    """Every entry with its number, from 1, oldest first; invalid lines are skipped."""
     path = beside(NAME)
     if not path.is_file():
         return
@@ -75,17 +75,17 @@ def find_picture(name: str) -> Path:
     """The picture that `@3`, or of several `@3.2`, names. Raises UsageError (exit 2), BadInput (exit 3)."""
     found = re.fullmatch(r"@([0-9]{1,9})(?:\.([0-9]{1,9}))?", name)
     if found is None:
-        raise UsageError(f"{name} is no entry of the history", "For example @3; see: glmimg history")
+        raise UsageError(f"{name} is not an entry of the history", "For example @3; see: glmimg history")
     number, which = found.groups()
     entry = next((entry for each, entry in read_history() if each == int(number)), None)
     if entry is None:
         raise UsageError(f"the history has no entry {number}", "See: glmimg history")
     pictures = entry.pictures
     if not pictures:
-        raise UsageError(f"entry {number} has no picture that is known", f"It was: {entry.command or 'not kept'}")
+        raise UsageError(f"entry {number} has no known picture", f"Its command: {entry.command or 'not recorded'}")
     if not 1 <= int(which or 1) <= len(pictures) or (which is None and len(pictures) > 1):
         raise UsageError(
-            f"entry {number} has {len(pictures)} pictures", f"Say one of @{number}.1 to @{number}.{len(pictures)}."
+            f"entry {number} has {len(pictures)} pictures", f"Choose one of @{number}.1 to @{number}.{len(pictures)}."
         )
     path = Path(pictures[int(which or 1) - 1])
     if not path.exists():

@@ -1,4 +1,4 @@
-"""The folder of one's own: the config file, and beside it presets, lists of words and the history."""
+"""The user's own folder: the config file, and beside it presets, word lists and the history."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ VARIABLE = "GLMIMG_CONFIG"
 
 
 def config_path() -> Path:
-    """Where the config file is, or would be: $GLMIMG_CONFIG, else `config.yaml` where the platform keeps such."""
+    """Where the config file is, or would be: $GLMIMG_CONFIG, else `config.yaml` in the platform's config folder."""
     if named := os.environ.get(VARIABLE):
         return Path(named)
     from platformdirs import user_config_path
@@ -21,12 +21,12 @@ def config_path() -> Path:
 
 
 def beside(name: str) -> Path:
-    """A file or folder in the config file's folder, whether it is there or not."""
+    """A file or folder in the config file's folder, whether it exists or not."""
     return config_path().parent / name
 
 
 def write_own(path: Path, text: str) -> None:
-    """Write a file of that folder, which is made where there is none. Raises WriteError (exit 1)."""
+    """Write a file in that folder, which is created if needed. Raises WriteError (exit 1)."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Many pictures from one line: alternatives in its prompt, values of a knob, a list of seeds."""
+"""Many pictures from one command or line: alternatives in its prompt, values of a knob, a list of seeds."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from glmimg.request import JOB, check_values
 from glmimg.settings_file import near_names, read_text
 
 ASKED, MOST = 200, 100_000
-"""Pictures of which --yes has to be said, and that no line may stand for."""
+"""Above the first number of pictures --yes is required; above the second they are refused."""
 
 MOST_GROUPS = 50
-"""Alternatives in a prompt; code that was pasted has more."""
+"""Alternatives in a prompt; pasted program code has more."""
 
 WORDS = re.compile(r"__([A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)*)__")
 
 
 @dataclass(frozen=True)
 class Idea:
-    """One of the things a line stands for.
+    """One of the combinations a line expands to.
 
-    prompt: what is drawn, without a template
-    forms:  the prompt before alternatives were taken, if it had some
+    prompt: the text to draw, before a template
+    forms:  the prompt before alternatives were chosen, if it had any
     values: of the knobs that are swept
     """
 
@@ -39,7 +39,7 @@ class Idea:
     values: Mapping[str, Any]
 
     def fill(self, stack: PresetStack) -> dict[str, Any]:
-        """What it says of its job: swept knobs, the prompt as the model gets it, and its earlier forms."""
+        """Its job settings: swept knobs, the prompt as the model gets it, and its earlier forms."""
         forms = tuple(dict.fromkeys((*self.forms, self.prompt, stack.fill(self.prompt))))
         return {**self.values, "prompt": forms[-1], "forms": forms[:-1]}
 
@@ -53,19 +53,19 @@ def find_ideas(prompts: Sequence[str], asked: Ideas, count: int = 1) -> list[Ide
     most, grid = MOST if asked.yes else ASKED, [dict(pairs) for pairs in product(*map(parse_sweep, asked.sweep))]
     found = [(prompt, text) for prompt in prompts for text in ([prompt] if asked.literal else expand(prompt, most))]
     if len(found) * len(grid) > len(prompts) and len(found) * len(grid) * count > most:
-        hint = "Draw fewer." if asked.yes else "Draw them with --yes, or take the prompt as it is with --literal."
-        raise UsageError(f"that is over {most} pictures", hint)
+        hint = "Draw fewer." if asked.yes else "Allow that with --yes, or turn off expansion with --literal."
+        raise UsageError(f"that is more than {most} pictures", hint)
     return [Idea(text, (prompt,), values) for prompt, text in found for values in grid]
 
 
 def expand(prompt: str, most: int = MOST) -> list[str]:
-    """Every prompt that one with `{red|blue}` and `__colour__` stands for, or one more than `most`.
+    """Every prompt that one with `{red|blue}` and `__colour__` expands to, but at most `most` + 1.
 
     raises: UsageError (exit 2), BadInput (exit 3) for a list of words
     """
     text = WORDS.sub(lambda found: _alternatives_of(found[1]), prompt)
     if len(_groups(text)) > MOST_GROUPS:
-        raise UsageError(f"a prompt has over {MOST_GROUPS} alternatives", "Take it as it is with --literal.")
+        raise UsageError(f"a prompt has over {MOST_GROUPS} alternatives", "Turn off expansion with --literal.")
     return list(islice(_expand(text), most + 1))
 
 
@@ -82,7 +82,7 @@ def _expand(text: str) -> Iterator[str]:
 
 
 def _groups(text: str) -> list[list[int]]:
-    """Where the braces and bars are of each pair of braces with a bar of its own."""
+    """Positions of the braces and bars of each pair of braces that has its own bar."""
     found, opened = [], list[list[int]]()
     for at, char in enumerate(text):
         if char == "{":
@@ -95,17 +95,17 @@ def _groups(text: str) -> list[list[int]]:
 
 
 def _alternatives_of(name: str) -> str:
-    """The lines of a list of words, as alternatives."""
+    """The lines of a word list, as alternatives."""
     path = beside("words") / f"{name}.txt"
     if not path.exists():
         lists = [each.stem for each in path.parent.glob("*.txt")]
-        if not lists:  # whoever has no lists means no list
+        if not lists:  # someone without word lists does not mean one
             return f"__{name}__"
-        hint = near_names(name, lists) or "Write one word a line there, or take the prompt as it is with --literal."
+        hint = near_names(name, lists) or "Write one word per line there, or turn off expansion with --literal."
         raise UsageError(f"__{name}__: there is no {path}", hint)
     lines = [line.strip() for line in read_text(path, BadInput).splitlines() if line.strip()]
     if not lines:
-        raise BadInput(path, "holds no words", "Write one a line.")
+        raise BadInput(path, "contains no words", "Write one per line.")
     return f"{{{'|'.join(lines)}}}" if len(lines) > 1 else lines[0]
 
 
@@ -115,8 +115,8 @@ def parse_sweep(text: str) -> list[tuple[str, Any]]:
     name = name.strip().removeprefix("--").replace("-", "_")
     known = [each.name for model in JOB for each in knobs(model) if not {*",|"} & {*(each.knob.metavar or "|")}]
     if name not in known or not values:
-        hint = near_names(name, known) or f"For example --sweep guidance=1,1.5,2; there are {', '.join(known)}."
-        raise UsageError(f"--sweep {text}: this is not KNOB=VALUE,VALUE", hint)
+        hint = near_names(name, known) or f"For example --sweep guidance=1,1.5,2; you can sweep {', '.join(known)}."
+        raise UsageError(f"--sweep {text}: not of the form KNOB=VALUE,VALUE", hint)
     return [(name, check_values({name: value.strip()}, *JOB).get(name)) for value in values.split(",")]
 
 
@@ -126,6 +126,6 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         found = re.fullmatch(r"\s*(\d{1,19})(?:\.\.(\d{1,19}))?\s*", part)
         if found is None or int(found[2] or found[1]) - int(found[1]) not in range(MOST):
-            raise UsageError(f"--seed {text}: this is no list of seeds", "For example --seed 1,5,9 or --seed 1..8.")
+            raise UsageError(f"--seed {text}: not a list of seeds", "For example --seed 1,5,9 or --seed 1..8.")
         seeds += range(int(found[1]), int(found[2] or found[1]) + 1)
     return tuple(dict.fromkeys(seeds))

@@ -1,4 +1,4 @@
-"""Pictures of ours on disk: written whole, with their provenance and tokens inside, and that provenance read back."""
+"""Picture files of ours: written atomically with their provenance and tokens inside, and read back."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ MAX_METADATA = 1 << 20
 
 
 class Provenance(BaseModel):
-    """How a picture was made: enough to make it again, bit for bit on the same machine.
+    """How a picture was made: enough to reproduce it, bit for bit on the same machine.
 
-    beyond:  what made the picture besides the job, so that the job alone would not make it again; empty for nothing
+    beyond:  what besides the job shaped the picture, so that the job alone does not reproduce it; empty if nothing
     grid:    which grid of the dump was painted; a draft shows the preview of the job's picture
-    changes: what made stage 2 another than the checkpoint's, as `ModelRef.changes` says of stage 1
+    changes: quantization, adapters and such of stage 2, as `ModelRef.changes` has those of stage 1
     choice:  how the model was loaded; None in pictures of the first edition
     """
 
@@ -75,20 +75,20 @@ class Picture:
     dump: TokenDump | None = None
 
     def save(self, path: str | Path, *, metadata: bool = True, quality: int = QUALITY) -> None:
-        """Write it whole or not at all, as the ending of `path` says: .png, .jpg, .webp or .avif.
+        """Write it atomically, in the format of the extension of `path`: .png, .jpg, .webp or .avif.
 
-        metadata: whether it carries how it was made, and its tokens
-        quality:  1 to 100; nothing to a PNG
+        metadata: whether to include how it was made, and its tokens
+        quality:  1 to 100; ignored for PNG
         raises:   OutputError (exit 2) for another ending, WriteError (exit 1)
         """
         write_atomically(Path(path), self.encode(format_of(Path(path)), metadata=metadata, quality=quality))
 
     def encode(self, form: str = "PNG", *, metadata: bool = True, quality: int = QUALITY) -> bytes:
-        """It as the bytes of a file. Arguments as of `save`."""
+        """The picture as the bytes of a file. Arguments as for `save`."""
         return encode(self.image, form, self._texts() if metadata else {}, quality)
 
     def _repr_png_(self) -> bytes:
-        """What a notebook shows."""
+        """The PNG that a notebook shows."""
         return self.encode()
 
     def _texts(self) -> dict[str, str]:
@@ -98,7 +98,7 @@ class Picture:
 
 
 def _carried(dump: TokenDump, made: Provenance) -> str:
-    """A dump as a picture carries it: to be painted as that was, and the same bytes whenever it is drawn again."""
+    """A dump as stored in a picture: painted the same way, and the same bytes whenever it is drawn again."""
     grids = [grid.model_copy(update={"logprobs": None, "entropy": None}) for grid in dump.grids]
     sources = [source.model_copy(update={"embedded": None}) for source in dump.sources]
     stats = dump.stats.model_copy(update={"seconds": 0.0})

@@ -1,6 +1,6 @@
-"""What decides a picture beside the model as loaded: a `Job` of a `Scene`, a `Sampling` and a `Painting`.
+"""What decides a picture apart from the loaded model: a `Job` of a `Scene`, a `Sampling` and a `Painting`.
 
-Every knob of the two stages is declared here and nowhere else; those of the model and of the command stand in
+Every knob of the two stages is declared here and nowhere else; those of the model and of the command are in
 `choice`.
 """
 
@@ -21,10 +21,10 @@ from glmimg.prompts import MAX_PROMPT, check_negative
 from glmimg.stencil import DroppedCells
 
 MAX_STEPS = 1000
-"""More denoising steps than the training schedule of the model has timesteps make no sense."""
+"""More denoising steps than the timesteps of the model's training schedule make no sense."""
 
 DRAFT_STEPS = 8
-"""Denoising steps that show what a preview says; the preset `draft` takes as many."""
+"""Denoising steps of a draft, enough to show a preview; the preset `draft` takes as many."""
 
 MAX_SEED = (1 << 63) - 1
 """Seeds stay within what `torch.Generator.manual_seed` takes."""
@@ -46,7 +46,7 @@ class Size(NamedTuple):
 
 
 def parse_size(text: str) -> Size:
-    """`WxH` in pixels, `N` for a square, or `W:H` for about a megapixel of this shape. Raises SizeError (exit 2)."""
+    """Parse `WxH` in pixels, `N` for a square, or `W:H` for about a megapixel. Raises SizeError (exit 2)."""
     given = re.fullmatch(r"([0-9]{1,9})(?:\s*([x:])\s*([0-9]{1,9}))?", text.strip().lower().replace("×", "x"))
     if given is None:
         raise SizeError(f"size {text!r} is not of the form WIDTHxHEIGHT", "For example --size 1152x768, or 16:9.")
@@ -68,13 +68,13 @@ def parse_window(text: str) -> tuple[float, float]:
     except ValueError as error:
         raise UsageError(f"--guidance-window {text!r} is not of the form FROM,TO", hint) from error
     if not 0 <= start < end <= 1:
-        raise UsageError(f"--guidance-window {text!r}: not within 0 and 1, the smaller first", hint)
+        raise UsageError(f"--guidance-window {text!r}: not two numbers from 0 to 1, the smaller first", hint)
     return start, end
 
 
 @contextmanager
 def size_as_value() -> Iterator[None]:
-    """Sizes in metadata are checked by pydantic, which knows errors of values only."""
+    """Sizes in metadata are checked by pydantic, which only handles ValueError."""
     try:
         yield
     except SizeError as error:
@@ -89,7 +89,7 @@ def _possible(size: Size) -> Size:
 
 def _ordered(window: tuple[float, float] | None) -> tuple[float, float] | None:
     if window is not None and not 0 <= window[0] < window[1] <= 1:
-        raise ValueError("not within 0 and 1, the smaller first")
+        raise ValueError("not two numbers from 0 to 1, the smaller first")
     return window
 
 
@@ -105,7 +105,7 @@ def _read_by(parse: Callable[[str], Any]) -> BeforeValidator:
 
 
 AS_TEXT = BeforeValidator(lambda value: value)
-"""Of a number that has a longer form on the command line, a list or a range, which is taken apart before."""
+"""For numbers that may be a list or a range on the command line, which is expanded beforehand."""
 
 Name = Annotated[str, Field(max_length=4096)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -120,7 +120,7 @@ Scheduler = Literal["euler", "heun", "unipc", "dpm"]
 
 
 class SourceRef(BaseModel):
-    """A source picture of an edit: which file it is, and how it becomes the picture both stages read.
+    """A source picture of an edit: its file, and how it is prepared for both stages.
 
     sha256:        of the file's bytes
     height, width: of the prepared picture in pixels, which is what both stages see; the file's own may be others
@@ -142,7 +142,7 @@ class Scene(Settings):
     """What is drawn, in both stages.
 
     sources: the pictures an edit starts from; empty for text-to-image
-    forms:   the prompt before it became this one, as it was written first; empty where it is as it was written
+    forms:   earlier forms of the prompt, as first written; empty if it is as it was written
     """
 
     prompt: str
@@ -150,14 +150,14 @@ class Scene(Settings):
         Size,
         _read_by(parse_size),
         AfterValidator(_possible),
-        Knob("Size in pixels, multiples of 32; 16:9 is a megapixel.", DRAW, "WxH", "the model's", short="-s"),
+        Knob("Size in pixels, multiples of 32; 16:9 gives about a megapixel.", DRAW, "WxH", "the model's", short="-s"),
     ]
     sources: Annotated[tuple[SourceRef, ...], FailFast()] = ()
     forms: Annotated[tuple[str, ...], FailFast(), Field(max_length=8)] = ()
 
 
 class Sampling(Settings):
-    """How stage 1 draws tokens from its logits."""
+    """How stage 1 samples tokens from its logits."""
 
     seed: Annotated[
         Seed,
@@ -167,17 +167,17 @@ class Sampling(Settings):
     temperature: Annotated[float, Field(gt=0, le=100), Knob("Temperature of stage 1.", DRAW, "X", "the model's")]
     top_p: Annotated[float, Field(gt=0, le=1), Knob("Nucleus sampling of stage 1.", DRAW, "X", "the model's")]
     top_k: Annotated[
-        Positive | None, Knob("Sample among the K likeliest codes.", DRAW, "K", "the model's", rare=True)
+        Positive | None, Knob("Sample among the K most likely codes.", DRAW, "K", "the model's", rare=True)
     ] = None
     ar_method: Annotated[
         Method,
         Field(alias="method"),
-        Knob("sequential, or jacobi: several tokens a pass.", DRAW, "METHOD", rare=True),
+        Knob("sequential, or jacobi: several tokens per pass.", DRAW, "METHOD", rare=True),
     ] = "sequential"
     ar_window: Annotated[
         Positive | None,
         Field(alias="window"),
-        Knob("Most tokens that jacobi drafts in a pass; it takes fewer by itself.", DRAW, "N", rare=True),
+        Knob("Largest window of jacobi, in tokens; it shrinks by itself.", DRAW, "N", rare=True),
     ] = None
 
 
@@ -191,7 +191,7 @@ class Painting(Settings):
                blocks of the step before; None computes all
     """
 
-    dit_seed: Annotated[Seed, Knob("Another seed for stage 2.", DRAW, "N", "--seed", rare=True)]
+    dit_seed: Annotated[Seed, Knob("A separate seed for stage 2.", DRAW, "N", "--seed", rare=True)]
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS), Knob("Denoising steps.", DRAW, "N", "50")]
     guidance: Annotated[float, Field(ge=1, le=100), Knob("Guidance scale; 1 turns guidance off.", DRAW, "X", "1.5")]
     guidance_window: Annotated[
@@ -213,13 +213,13 @@ class Painting(Settings):
         Knob("light or deep: forecast half or two thirds of the passes.", DRAW, "LEVEL"),
     ] = None
     guidance_batch: Annotated[
-        bool, Knob("Both branches of guidance in one batch: more memory, different rounding.", negated=True, rare=True)
+        bool, Knob("Run both guidance branches as one batch: more memory, different rounding.", negated=True, rare=True)
     ] = False
     drop: Annotated[
         DroppedCells | None,
         Field(exclude_if=lambda value: value is None),
         Knob(
-            "Paint this part without its tokens: a box in pixels, or a picture that is white there.",
+            "Paint this part without its tokens: a box in pixels, or a mask that is white there.",
             DRAW,
             "BOX|MASK",
             rare=True,
@@ -232,9 +232,9 @@ class Painting(Settings):
             raise ValueError(f"the cells to drop are not {target.rows}x{target.columns} (rows x columns)")
 
     def conflict(self) -> UsageError | None:
-        """What of it does not go together."""
+        """A conflict among the settings, if there is one."""
         if isinstance(self.cache, float) and self.guidance_batch:
-            return UsageError("--cache X and --guidance-batch do not go together", "Take --cache light or deep.")
+            return UsageError("--cache X and --guidance-batch cannot be combined", "Use --cache light or deep.")
         if self.negative and self.guidance == 1:
             reason = "--negative and --guidance 1 do not go together: without guidance no branch reads it"
             return UsageError(reason, "Leave out one: --negative '' says none.")
@@ -257,7 +257,7 @@ class Job(BaseModel):
 
     @model_serializer
     def record(self) -> dict[str, Any]:
-        """The job as metadata, ledgers and `--json` hold it; keys never change, new ones are left out by default."""
+        """The job as in metadata, ledgers and `--json`; keys never change, new ones are left out at their default."""
         scene, sampling = self.scene, self.sampling.model_dump(mode="json", by_alias=True)
         return {
             "prompt": scene.prompt,
@@ -289,17 +289,17 @@ class Job(BaseModel):
         return self
 
     def value(self, name: str) -> Any:
-        """What it says of a knob, or of its prompt."""
+        """The value of a knob, or the prompt."""
         return next(getattr(part, name) for part in (self.scene, self.sampling, self.painting) if hasattr(part, name))
 
     @property
     def stage_one(self) -> tuple[Scene, Sampling]:
-        """What of the job decides its tokens."""
+        """The part of the job that decides its tokens."""
         return self.scene, self.sampling
 
     @property
     def drawn(self) -> Self:
-        """What of the job decides its pixels: not where its sources lie, nor how its prompt came to be."""
+        """The part of the job that decides its pixels, without source paths and earlier forms of the prompt."""
         sources = tuple(source.model_copy(update={"path": ""}) for source in self.scene.sources)
         return self.model_copy(update={"scene": self.scene.model_copy(update={"sources": sources, "forms": ()})})
 
@@ -316,7 +316,7 @@ class Job(BaseModel):
 
 
 def random_seed() -> int:
-    """A fresh seed, short enough to be typed again."""
+    """A random seed, short enough to be typed."""
     import secrets
 
     return secrets.randbelow(1 << 31)

@@ -1,6 +1,6 @@
-"""What a knob is: one field of a frozen model that people may set, declared once.
+"""A knob: one field of a frozen model that users may set, declared once.
 
-The field says type, range and text; its options, environment variable, preset, config and job-line keys,
+The field gives type, range and help text; its options, environment variable, preset, config and job-line keys,
 and its row in the documentation all come from here.
 """
 
@@ -19,14 +19,14 @@ MODEL, OUTPUT = "Model and machine", "Output"
 
 @dataclass(frozen=True)
 class Knob:
-    """How people meet a field; stands in its `Annotated`.
+    """How a field is presented to users; part of its `Annotated`.
 
     help:    one sentence for the help page
-    panel:   the part of the help page it stands in
+    panel:   its section of the help page
     metavar: what its value looks like
-    default: what happens where nobody says anything, if the field's own default does not tell
-    flag:    where it is not --name-of-the-field; short: a one-letter one, such as "-s"
-    negated: whether --no-... turns a switch off again
+    default: the default as text, if the field's own default does not tell
+    flag:    if it is not --name-of-the-field; short: a one-letter flag, such as "-s"
+    negated: whether there is a --no-... flag too
     env:     whether an environment variable sets it
     rare:    whether only --help-all shows it
     """
@@ -57,7 +57,7 @@ class FailFast(_FailFast):
 
 @dataclass(frozen=True)
 class Declared:
-    """A knob with what its field says. name: of the field; annotation and limits: its type and pydantic's bounds."""
+    """A knob with its field. name: of the field; annotation and limits: its type and pydantic's bounds."""
 
     name: str
     knob: Knob

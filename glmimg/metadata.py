@@ -1,4 +1,4 @@
-"""Texts inside picture files: written into every format we write, read back from each of them.
+"""Metadata texts inside picture files: written into every format we write, and read back.
 
 A PNG has text chunks. The others carry an XMP packet, which exiftool and photo managers show, and in EXIF the line
 other picture tools look for. A JPEG's packet that outgrows its segment goes on in others, as the XMP standard has it.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP", ".avif": "AVIF"}
-"""The formats pictures are written in, by the endings of their names."""
+"""The formats pictures are written in, by extension."""
 
 FORMATS = tuple(dict.fromkeys(ENDINGS.values()))
 QUALITY = 95
@@ -35,7 +35,7 @@ PARAMETERS = "parameters"
 PROVENANCE, TOKENS = "glmimg", "glmimg.tokens"
 """How the picture was made, as JSON; and the tokens it was painted from, as a dump in JSON."""
 
-NO_METADATA = "It was not made by glmimg, was made with --no-metadata, or lost it."
+NO_METADATA = "It was not made by glmimg, was made with --no-metadata, or has lost its metadata."
 IN_XMP = {PROVENANCE: "provenance", TOKENS: "tokens"}
 NAMESPACE = "urn:glmimg:picture:1"
 SEGMENT_BYTES = 65_000
@@ -49,10 +49,10 @@ SOFTWARE, EXIF_IFD, USER_COMMENT = 0x0131, 0x8769, 0x9286
 
 
 def format_of(path: Path) -> str:
-    """What Pillow calls the format a name stands for; without an ending PNG. Raises OutputError (exit 2)."""
+    """Pillow's name of the format of a file name; PNG without an extension. Raises OutputError (exit 2)."""
     found = ENDINGS.get(path.suffix.lower(), "" if path.suffix else "PNG")
     if not found:
-        raise OutputError(f"{path}: pictures are not written as {path.suffix}", f"Use {', '.join(ENDINGS)}.")
+        raise OutputError(f"{path}: pictures cannot be written as {path.suffix}", f"Use {', '.join(ENDINGS)}.")
     if found == "AVIF":
         from PIL import features
 
@@ -62,9 +62,9 @@ def format_of(path: Path) -> str:
 
 
 def encode(image: Image, form: str, texts: Mapping[str, str], quality: int = QUALITY) -> bytes:
-    """A picture as the bytes of a file of one of `FORMATS`, with texts (in ASCII, those of ours) inside.
+    """A picture as the bytes of a file in one of `FORMATS`, with texts inside (ours are ASCII).
 
-    quality: 1 to 100; nothing to a PNG, which is without loss
+    quality: 1 to 100; ignored for PNG, which is lossless
     """
     from PIL.PngImagePlugin import PngInfo
 
@@ -85,7 +85,7 @@ def encode(image: Image, form: str, texts: Mapping[str, str], quality: int = QUA
 
 
 def read_texts(path: Path | str, data: bytes | None = None) -> dict[str, str]:
-    """The texts of a picture (or of the bytes read of it) by name; others than ours may be among them.
+    """The texts of a picture (or of its bytes) by name; texts of other programs may be among them.
 
     raises: BadImage (exit 3) for no whole picture of these formats, or damaged texts
     """
@@ -110,7 +110,7 @@ def _exif(parameters: str) -> bytes:
 
 
 def _xmp(form: str, properties: Mapping[str, str]) -> dict[str, bytes]:
-    """What Pillow is told to write: a packet, and for a JPEG the segments of what does not fit into it."""
+    """Arguments for Pillow: an XMP packet, and for a JPEG the segments of what does not fit into it."""
     packet = _packet(properties)
     if form != "JPEG" or len(packet) <= SEGMENT_BYTES:
         return {"xmp": packet}
@@ -143,7 +143,7 @@ def _extension(image: Image) -> bytes:
 
 
 def _properties(packet: bytes) -> Iterator[tuple[str, str]]:
-    """Ours among the properties of a packet, written as elements or as attributes."""
+    """Our properties in a packet, written as elements or as attributes."""
     if not packet or b"<!" in packet:  # no packet declares entities
         return
     try:

@@ -1,4 +1,4 @@
-"""The one way in for picture files: a closed list of formats, and one sentence for whatever is not one.
+"""The only way to read picture files: a fixed list of formats, and a one-sentence error for everything else.
 
 Pillow hands some formats to other programs (a PostScript file, whatever its name, to Ghostscript). Only formats that
 Pillow decodes by itself are listed.
@@ -26,7 +26,7 @@ FORMATS = (
     *("PNG", "JPEG", "JPEG2000", "WEBP", "AVIF", "GIF", "BMP", "DIB", "TIFF"),
     *("PPM", "TGA", "ICO", "PCX", "DDS", "SGI", "IM", "QOI"),
 )
-"""What Pillow calls the formats that are read, none of which starts a program."""
+"""Pillow's names of the formats that are read; none of them starts another program."""
 
 PNG = ("PNG",)
 
@@ -34,11 +34,11 @@ METADATA_FAULTS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexE
 """What Pillow's parsers raise for damaged EXIF blocks and profiles."""
 
 SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF", b"\0\0\0")
-"""How the files begin that glmimg writes pictures into; AVIF and HEIC begin with the length of a first box."""
+"""First bytes of the picture files that glmimg writes; AVIF and HEIC begin with the length of a first box."""
 
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 MAX_TEXT = 1 << 20
-"""Bytes of a PNG's text chunk, unpacked, beyond which Pillow refuses the picture; such are left out."""
+"""Unpacked size of a PNG's text chunk beyond which Pillow refuses the picture; such chunks are left out."""
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def opened(path: Path | str, data: bytes | None = None, *, formats: Sequence[str
 
 
 def is_picture(head: bytes) -> bool:
-    """Whether bytes begin as a file does that glmimg writes pictures into."""
+    """Whether bytes begin like a picture file that glmimg writes."""
     return head.startswith(SIGNATURES)
 
 
@@ -64,7 +64,7 @@ class OpenedPicture:
 
     image:  in whatever mode the file has, turned as its EXIF orientation says
     sha256: of the file's bytes
-    notes:  what of the file was left out, such as "first frame of 12"
+    notes:  what was left out, such as "first frame of 12"
     """
 
     image: Image
@@ -73,7 +73,7 @@ class OpenedPicture:
 
 
 def open_picture(path: Path) -> OpenedPicture:
-    """Read and decode a picture file whole. Raises BadImage (exit 3), also for anything but a regular file."""
+    """Read and decode a whole picture file. Raises BadImage (exit 3), also for anything but a regular file."""
     sha256 = hash_file(path)
     with opened(path) as image:
         image.load()
@@ -87,11 +87,11 @@ def _turn_upright(image: Image) -> tuple[Image, str]:
     try:
         return ImageOps.exif_transpose(image), ""
     except METADATA_FAULTS:
-        return image.copy(), "its EXIF block is damaged, taken as it lies"
+        return image.copy(), "its EXIF block is damaged and was ignored"
 
 
 def _frame_note(image: Image) -> str:
-    """Say that there is more in the file. Counting visits every frame, so it comes last."""
+    """A note that the file has more frames. Counting them reads every frame, so it comes last."""
     try:
         frames = int(getattr(image, "n_frames", 1))
     except METADATA_FAULTS:
@@ -125,13 +125,13 @@ def _heic(path: Path | str) -> str:
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
-        raise BadImage(path, "is a HEIC picture, which pillow-heif reads", "pip install 'glmimg[heic]'") from error
+        raise BadImage(path, "is a HEIC picture, which needs pillow-heif", "pip install 'glmimg[heic]'") from error
     register_heif_opener()
     return "HEIF"
 
 
 def _without_long_texts(file: IO[bytes]) -> IO[bytes]:
-    """The file, or a copy without those text chunks for which Pillow refuses a PNG."""
+    """The file, or a copy without the text chunks because of which Pillow refuses a PNG."""
     spans = [(start, end) for start, end, kind, body in _text_chunks(file) if _is_long(kind, body)]
     file.seek(0)
     if not spans:
@@ -167,7 +167,7 @@ def _is_long(kind: bytes, body: bytes) -> bool:
 
 @contextmanager
 def _damage_named(path: Path | str) -> Iterator[None]:
-    """Turn whatever a decoder stumbles over into one sentence about the file."""
+    """Turn any error of a decoder into one sentence about the file."""
     from PIL import Image as pillow
 
     try:
@@ -182,17 +182,17 @@ def _damage_named(path: Path | str) -> Iterator[None]:
         raise BadImage(path, "does not fit into memory", "Scale it down first.") from error
     except Exception as error:  # a decoder may stumble over a damaged file in any way
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BadImage(path, f"is a damaged picture: {reason}", "Save it anew, as PNG or JPEG.") from error
+        raise BadImage(path, f"is a damaged picture: {reason}", "Save it again as PNG or JPEG.") from error
 
 
 def _no_picture(path: Path | str, file: IO[bytes]) -> BadImage:
     file.seek(0)
     head = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    reason = "is not a picture in a format that is read"
+    reason = "is not a picture in a supported format"
     if not head:
         reason = "is empty"
     elif b"<svg" in head:
-        reason = "is an SVG, a drawing without pixels"
+        reason = "is an SVG, a vector drawing"
     elif head.startswith((b"%!ps", b"%pdf", b"\xc5\xd0\xd3\xc6")):
         reason = "is not a picture but PostScript or PDF, which are programs"
     return BadImage(path, reason, "Convert it to PNG, JPEG or WebP first.")

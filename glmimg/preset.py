@@ -1,4 +1,4 @@
-"""Presets: YAML files that hold job fields and a prompt template, shipped or the user's own."""
+"""Presets: YAML files with job fields and a prompt template, shipped or the user's own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLACE = "{prompt}"
 DEFAULT = "default"
 FOLDER = "presets"
 VERBS = ("list", "show", "save")
-"""What `glmimg presets` takes for its own words."""
+"""Names that are subcommands of `glmimg presets`."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Preset:
 
 @dataclass(frozen=True)
 class PresetStack:
-    """Several presets, later ones winning, templates applied one inside the other."""
+    """Several presets, of which later ones win, with nested templates."""
 
     presets: tuple[Preset, ...] = ()
 
     def origin(self, knob: str, names: Sequence[str]) -> str:
-        """The name, of those the stack was loaded by, of the preset that decides a knob; empty for none."""
+        """The preset, by the name it was loaded with, that decides a knob; empty if none does."""
         return ["", *(name for name, each in zip(names, self.presets, strict=True) if knob in each.values)][-1]
 
     @property
     def values(self) -> dict[str, Any]:
-        """What they say together."""
+        """Their merged values."""
         return merge(*(preset.values for preset in reversed(self.presets)))
 
     def fill(self, prompt: str) -> str:
@@ -54,7 +54,7 @@ class PresetStack:
 
 
 def load_stack(names: Sequence[str]) -> PresetStack:
-    """The named presets, without `default`, which stands in for the checkpoint. Raises as `load_preset`."""
+    """Load the named presets, without `default`, which takes the checkpoint's place. Raises as `load_preset`."""
     return PresetStack(tuple(load_preset(name) for name in names))
 
 
@@ -65,24 +65,24 @@ def load_preset(name: str) -> Preset:
 
 
 def list_presets() -> dict[str, Preset]:
-    """The presets by name: `default`, the other shipped ones, one's own."""
+    """The presets by name: `default`, the other shipped ones, the user's own."""
     return {name: load_preset(name) for name in preset_files()}
 
 
 def read_preset_text(name: str) -> str:
-    """The YAML of a preset as it stands in its file. Raises BadPreset (exit 3)."""
+    """The YAML of a preset as it is in its file. Raises BadPreset (exit 3)."""
     return read_text(_find(name), BadPreset)
 
 
 def preset_files() -> dict[str, Path]:
-    """The presets' files by name. One's own win over shipped ones, but for `default`."""
+    """The presets' files by name. The user's own override shipped ones, except `default`."""
     folder = beside(FOLDER)
     own = {path.stem: path for path in sorted(folder.glob("*.yaml")) if path.stem != DEFAULT}
     return dict(sorted(_shipped().items(), key=lambda each: (each[0] != DEFAULT, each[0]))) | own
 
 
 def save_preset(name: str, fields: Mapping[str, Any], *, force: bool = False) -> Path:
-    """Keep a preset as one's own: knobs by name, `description`, `template`. Returns its file.
+    """Save a user's preset: knobs by name, `description`, `template`. Returns its file.
 
     raises: UsageError (exit 2) for another's name, OutputError (exit 2) for one that is taken and `force` is off;
             BadPreset (exit 3) for a template without a place for the prompt
@@ -106,7 +106,7 @@ def _checked(path: Path, values: Mapping[str, Any]) -> Preset:
         raise BadPreset(path, problem_of(error), hint) from error
     template = given.pop("template", None)
     if template is not None and PLACE not in template:
-        raise BadPreset(path, f"template: the template has no {PLACE} in it", hint)
+        raise BadPreset(path, f"template: it does not contain {PLACE}", hint)
     return Preset(given.pop("description"), template, given)
 
 

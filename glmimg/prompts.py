@@ -10,11 +10,11 @@ from glmimg.errors import UsageError
 from glmimg.text import excerpt, quoted_texts
 
 MAX_PROMPT = 20_000
-"""Characters; the model's context ends long before."""
+"""Characters; the model's context is much shorter."""
 
 
 def check_prompt(prompt: str) -> str:
-    """The prompt, if it says something. Raises UsageError (exit 2)."""
+    """The prompt, if it is usable. Raises UsageError (exit 2)."""
     if not prompt.strip():
         raise UsageError("the prompt is empty", "Say what to draw, for example: glmimg t2i 'a red circle'.")
     if len(prompt) > MAX_PROMPT:
@@ -25,10 +25,10 @@ def check_prompt(prompt: str) -> str:
 
 
 def check_markers(prompt: str, markers: Iterable[str]) -> None:
-    """Refuse a prompt with a marker of the tokenizer's own, which the model would not read as text (exit 2)."""
+    """Refuse a prompt with a special token of the tokenizer, which the model would not read as text (exit 2)."""
     for marker in markers:
         if marker in prompt:
-            raise UsageError(f"the prompt {excerpt(prompt, 60)!r} has {marker}, a marker of the model", "Take it out.")
+            raise UsageError(f"the prompt {excerpt(prompt, 60)!r} contains {marker}, a special token", "Remove it.")
 
 
 def check_negative(text: str) -> str:

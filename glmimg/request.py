@@ -1,6 +1,6 @@
-"""What somebody said, layer by layer, until the knobs of a job or of a choice are complete.
+"""Requested settings, merged layer by layer until the knobs of a job or of a choice are complete.
 
-A layer is a mapping from knob names to the values that were given; `None` is not given. Layers come from flags, the
+A layer maps knob names to the values that were given; `None` means not given. Layers come from flags, the
 environment, a line of a job list, presets, the config file, and a picture or dump that is used again.
 """
 
@@ -24,7 +24,7 @@ Layer = Mapping[str, Any]
 NOTHING: Layer = MappingProxyType({})
 
 JOB = (Scene, Sampling, Painting)
-"""The models whose knobs presets, job lines and replayed files may say."""
+"""The models whose knobs presets, job lines and replayed files may set."""
 
 
 WRITTEN_AS_TEXT = (Size, Size | None, tuple[float, float] | None)
@@ -32,12 +32,12 @@ WRITTEN_AS_TEXT = (Size, Size | None, tuple[float, float] | None)
 
 
 class Partial(BaseModel):
-    """Base of the partial forms: knobs of several models, every one of them optional."""
+    """Base of the partial forms: knobs of several models, all of them optional."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
     def given(self) -> dict[str, Any]:
-        """What was given, by knob name."""
+        """The given values, by knob name."""
         return {name: getattr(self, name) for name in type(self).model_fields if getattr(self, name) is not None}
 
 
@@ -63,7 +63,7 @@ def _optional(declared: Declared) -> Any:
 
 
 def precedence(**layers: Any) -> dict[str, Any]:
-    """What holds, of the layers that `ranked` takes: the first that says something about a knob is believed."""
+    """Merge the layers that `ranked` takes: the first one that sets a knob wins."""
     return merge(*ranked(**layers).values())
 
 
@@ -78,8 +78,8 @@ def ranked(
 ) -> dict[str, Layer]:
     """The layers by name, the strongest first: flag > environment > job line > preset > config file.
 
-    file: what the picture or dump says that a command starts from. Then flag > preset > file; environment and
-          config file fill only what it leaves unsaid.
+    file: settings of the picture or dump that a command starts from. Then flag > preset > file; environment and
+          config file only fill in what it leaves open.
     """
     if file is None:
         return {"flags": flags, "environment": environment, "line": line, "preset": preset, "config": config}
@@ -87,19 +87,19 @@ def ranked(
 
 
 def merge(*layers: Layer) -> dict[str, Any]:
-    """One layer of many; the first that says something about a knob is believed."""
+    """Merge layers into one; the first one that sets a knob wins."""
     names = dict.fromkeys(name for layer in layers for name in layer)
     first = {name: next((layer[name] for layer in layers if layer.get(name) is not None), None) for name in names}
     return {name: value for name, value in first.items() if value is not None}
 
 
 def check_values(values: Layer, *models: type[Settings]) -> dict[str, Any]:
-    """What flags or keywords say about some models, checked. Raises UsageError, SizeError (exit 2), naming the flag."""
+    """Check the values of flags or keywords. Raises UsageError, SizeError (exit 2), naming the flag."""
     return _checked(values, models, lambda declared: declared.flag)
 
 
 def read_environment(*models: type[Settings]) -> dict[str, Any]:
-    """What GLMIMG_... variables say about some models' knobs. Raises as `check_values`, naming the variable."""
+    """The values of GLMIMG_... variables for some models' knobs. Raises as `check_values`, naming the variable."""
     declared = [each for model in models for each in knobs(model) if each.knob.env]
     found = {each.name: os.environ.get(each.variable) or None for each in declared}
     return _checked(found, models, lambda declared: declared.variable)
@@ -109,7 +109,7 @@ def _checked(values: Layer, models: tuple[type[Settings], ...], call: Callable[[
     given = merge(values)
     if not given:
         return {}
-    if given.get("seed") in (-1, "-1"):  # as other programs of this kind have it
+    if given.get("seed") in (-1, "-1"):  # as in other programs of this kind
         given["seed"] = random_seed()
     try:
         return partial(*models).model_validate(given, strict=False).given()
@@ -121,7 +121,7 @@ def _checked(values: Layer, models: tuple[type[Settings], ...], call: Callable[[
 
 
 def problem_of(error: ValidationError | UsageError) -> str:
-    """The first thing wrong with a dump, a preset, a config file or metadata, as `where: what`."""
+    """The first fault of a dump, a preset, a config file or metadata, as `where: what`."""
     if isinstance(error, UsageError):
         return f"{error.message}. {error.hint}" if error.hint else error.message
     problem = error.errors(include_url=False, include_input=False)[0]
@@ -133,18 +133,18 @@ def what_is_wrong(problem: Any) -> str:
     """A problem pydantic found with one value, in words."""
     match problem["type"]:
         case "literal_error":
-            return f"there is no such value; there are {problem['ctx']['expected'].replace(chr(39), '')}"
+            return f"no such value; choose from {problem['ctx']['expected'].replace(chr(39), '')}"
         case "float_parsing" | "int_parsing" | "int_from_float":
-            return "this is not a number"
+            return "not a number"
         case "bool_parsing":
-            return "say 1 or 0"
+            return "use 1 or 0"
         case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
             return str(problem["msg"]).replace("Input should be", "it should be")
     return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def layer_of(*parts: Settings) -> dict[str, Any]:
-    """Parts of a job that was drawn before, as a layer: a second seed only where there was one."""
+    """Parts of an earlier job as a layer; a second seed only if there was one."""
     given = {each.name: getattr(part, each.name) for part in parts for each in knobs(type(part))}
     given |= next(({"prompt": part.prompt, "forms": part.forms} for part in parts if isinstance(part, Scene)), {})
     if given.get("dit_seed") == given.get("seed"):

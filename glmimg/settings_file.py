@@ -1,4 +1,4 @@
-"""YAML files of settings, presets and the config file: plain `key: value` lines, bounded before they are parsed."""
+"""YAML settings files (presets and the config file): plain `key: value` lines, with limits checked before parsing."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from glmimg.text import excerpt
 
 MAX_BYTES = 64 << 10
 MAX_NODES, MAX_DEPTH = 1000, 10
-"""More of each than any settings need; YAML can say a great deal in few bytes."""
+"""Limits beyond what any settings need; YAML can expand a few bytes into a lot of data."""
 
 PLAIN = {f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "null")}
-"""What a value without quotes may be beside text; dates and merges of keys are none of them."""
+"""Types of unquoted values beside text; dates and merge keys are not among them."""
 
 
 def read_mapping(path: Path, known: Collection[str], refuse: type[BadInput]) -> dict[str, Any]:
@@ -40,25 +40,25 @@ def parse_mapping(
     if values is None and may_be_empty:
         return {}
     if not isinstance(values, dict):
-        raise refuse(path, "should hold `key: value` lines")
+        raise refuse(path, "should contain `key: value` lines")
     unknown = [key for key in values if key not in known]
     if unknown:
-        hint = near_names(str(unknown[0]), known) or f"It may hold: {', '.join(known)}."
+        hint = near_names(str(unknown[0]), known) or f"Allowed keys: {', '.join(known)}."
         raise refuse(path, f"unknown key {excerpt(repr(unknown[0]))}", hint)
     return values
 
 
 def near_names(name: str, known: Collection[str]) -> str:
-    """Which of the known names somebody may have meant, as a hint; empty for none."""
+    """A hint with the known names similar to a wrong one; empty if there are none."""
     near = difflib.get_close_matches(name[:100], known, n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
 def plain(value: Any) -> Any:
-    """A setting as it stands in a file: sizes as WxH, windows as FROM,TO, several values as a list."""
+    """A setting as written in a file: sizes as WxH, windows as FROM,TO, several values as a list."""
     if not isinstance(value, tuple):
         return value
-    if type(value) is not tuple:  # a size, which writes itself
+    if type(value) is not tuple:  # a size, which has its own text form
         return str(value)
     return list(value) if all(isinstance(each, str) for each in value) else ",".join(map(str, value))
 
@@ -70,11 +70,11 @@ def written(values: Mapping[str, Any]) -> str:
 
 
 def read_text(path: Path, refuse: type[BadInput]) -> str:
-    """A file of settings as it stands there. Raises `refuse` (exit 3)."""
+    """The text of a settings file. Raises `refuse` (exit 3)."""
     with open_regular(path, refuse, "file of settings") as file:
         raw = file.read(MAX_BYTES + 1)
     if len(raw) > MAX_BYTES:
-        raise refuse(path, f"is over {MAX_BYTES >> 10} KiB, no file of settings is that large")
+        raise refuse(path, f"is over {MAX_BYTES >> 10} KiB, too large for a settings file")
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
@@ -82,7 +82,7 @@ def read_text(path: Path, refuse: type[BadInput]) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only, and no key twice: of two, YAML silently believes the last."""
+    """Plain values only, and no duplicate keys, of which YAML silently uses the last."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as PyYAML has it)
         first: [(tag, form) for tag, form in rules if tag in PLAIN]
@@ -93,12 +93,12 @@ class _Loader(yaml.SafeLoader):
         keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
         for key, count in keys.most_common(1):
             if count > 1:
-                raise yaml.YAMLError(f"the key {key!r} is there {count} times")
+                raise yaml.YAMLError(f"the key {key!r} appears {count} times")
         return super().construct_mapping(node, deep)
 
 
 def _check_plain(text: str) -> None:
-    """Refuse what makes little text much, or makes values run code. Raises yaml.YAMLError."""
+    """Refuse what expands little text into much data, or makes values run code. Raises yaml.YAMLError."""
     nodes = depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         nodes += isinstance(event, yaml.NodeEvent)

@@ -10,7 +10,7 @@ from glmimg.knob import FailFast
 
 
 class DroppedCells(BaseModel):
-    """Cells of a target grid, row by row, that are painted as if they had no token, and how they were selected."""
+    """Cells of a target grid, row by row, to be painted as if they had no token, and how they were selected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 

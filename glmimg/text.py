@@ -1,4 +1,4 @@
-"""Foreign text - names of files, prompts, what other programs wrote - made fit for a terminal, a shell, a file name."""
+"""Makes text from outside (file names, prompts, messages) safe for a terminal, a shell, a file name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 MAX_EXCERPT = 200
-"""Characters of foreign text (keys, messages) that an error message repeats."""
+"""The most characters of foreign text (keys, messages) that an error message quotes."""
 
 SLUG_LENGTH = 60
 """Characters of a prompt that name a file; twice as many bytes."""
@@ -27,9 +27,9 @@ BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u206
 
 
 def printable(text: object, *, keep: str = "") -> str:
-    r"""Text as a terminal may show it: what would drive the terminal stands there as Python writes it, such as `\x1b`.
+    r"""Text that is safe to print: control characters are escaped as in Python, such as `\x1b`.
 
-    keep: control characters that are meant
+    keep: control characters that are allowed
     """
     return "".join(
         char
@@ -40,7 +40,7 @@ def printable(text: object, *, keep: str = "") -> str:
 
 
 def excerpt(text: str, length: int = MAX_EXCERPT) -> str:
-    """Foreign text as a single line fit for a terminal, cut where it is long."""
+    """Foreign text as a single printable line, shortened if it is long."""
     return printable(text if len(text) <= length else text[:length] + "...")
 
 
@@ -55,7 +55,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def shell_words(*words: str | Path) -> str:
-    """Words as a shell reads them back, whatever is in them: those with control characters as bash's `$'...'`."""
+    """Words quoted for a shell, whatever they contain; those with control characters as bash's `$'...'`."""
     return " ".join(map(_shell_word, map(str, words)))
 
 

@@ -1,7 +1,7 @@
-"""What a long stage has so far, on disk beside the output it is meant for, so that another run goes on from there.
+"""Unfinished work: what a long stage has so far, saved beside its output so that another run can resume it.
 
-`OUTPUT.part` is one safetensors file: tensors, and a header that says what they are of. It is no dump and no picture,
-and is gone once its output is there.
+`OUTPUT.part` is one safetensors file: tensors, and a header that describes them. It is no dump and no picture,
+and is removed once its output is written.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ MAX_HEADER = 100_000_000
 """Bytes; that of the format itself. The dump of the largest picture takes a hundredth of it."""
 
 VARIABLE, SECONDS = "GLMIMG_PART_SECONDS", 30.0
-"""Seconds between two writings of what a stage has, and the variable that says another number."""
+"""Seconds between two saves of unfinished work, and the variable that changes this interval."""
 
 
 class Unfinished(BaseModel):
-    """What a stage works on, and how far it is.
+    """A stage's work, and how far it got.
 
     fingerprint, choice: the weights, and how they were loaded
     until:      the last grid stage 1 draws
@@ -50,7 +50,7 @@ class Unfinished(BaseModel):
     done:       tokens, or denoising steps, out of `total`
     where:      device and precision
     seconds, passes: what it took
-    state:      what the stage goes on from; tensors stand there by their names in the file
+    state:      what the stage resumes from; tensors are referred to by their names in the file
     sha256:     of state and tensors
     """
 
@@ -77,7 +77,7 @@ class Unfinished(BaseModel):
 
     @property
     def work(self) -> tuple[object, ...]:
-        """What decides the result: two of the same work may go on from each other."""
+        """What decides the result; two states of the same work can resume each other."""
         drawn = self.job.drawn
         what = (drawn.scene, drawn.sampling, self.until) if self.dump is None else (drawn, self.dump.grids, self.grid)
         return self.stage, *what, self.fingerprint, self.choice.changes
@@ -85,23 +85,23 @@ class Unfinished(BaseModel):
 
 @dataclass(frozen=True)
 class Part:
-    """Where work is left unfinished. A stage reads and writes it; a worker's has the file kept by its client."""
+    """The .part file of an output. A stage reads and writes it; for a worker's stage, the client keeps the file."""
 
     path: Path
     work: Unfinished
 
     def check(self, *, force: bool = False) -> None:
-        """Refuse a file of other work that lies there; with `force` remove it. Raises OutputError (exit 2)."""
+        """Refuse a file of other work at this path; with `force`, remove it. Raises OutputError (exit 2)."""
         if not os.path.lexists(self.path) or self.done is not None:
             return
         if not force:
             hint = f"Finish it (glmimg resume {shell_words(self.path)}), remove it, or use --force."
-            raise OutputError(f"{self.path} is unfinished work of another kind", hint)
+            raise OutputError(f"{self.path} is unfinished work of a different job", hint)
         self.clear()
 
     @property
     def done(self) -> int | None:
-        """How far this work was left there; None if it was not."""
+        """How far this work was saved there; None if it was not."""
         return left.done if (left := self._left()) is not None else None
 
     def raw(self) -> bytes:
@@ -124,15 +124,15 @@ class Part:
     def take(
         self, device: torch.device, dtype: torch.dtype, fits: Callable[[Unfinished], bool], watch: Watch
     ) -> Unfinished | None:
-        """The work as it was left, its tensors on the device; None if there is nothing to go on from here.
+        """The saved work with its tensors on the device; None if there is nothing to resume from.
 
-        fits: whether a state is one that the stage can go on from
+        fits: whether the stage can resume from a state
         """
         left = self._left()
         if left is None:
             return None
         if left.where != _where(device, dtype):
-            watch(Noted(f"{self.path} was left on {left.where}: its work is begun again"))
+            watch(Noted(f"{self.path} was saved on {left.where}: starting over"))
             return None
         from safetensors import SafetensorError
         from safetensors.torch import load
@@ -142,11 +142,11 @@ class Part:
             found = left.model_copy(update={"state": _unpack(left.state, tensors, device)})
             if left.sha256 == _hash(left.state, tensors) and fits(found):
                 return found
-        watch(Noted(f"{self.path} is damaged: its work is begun again"))
+        watch(Noted(f"{self.path} is damaged: starting over"))
         return None
 
     def leave(self, device: torch.device, dtype: torch.dtype, state: dict[str, Any], **how_far: Any) -> None:
-        """Write what there is. state: of tensors, lists and what JSON has. Raises WriteError (exit 1)."""
+        """Save the current state. state: of tensors, lists and JSON values. Raises WriteError (exit 1)."""
         from safetensors.torch import save
 
         tensors: dict[str, torch.Tensor] = {}
@@ -156,13 +156,13 @@ class Part:
         self.keep(save(tensors, {HEADER: header}))
 
     def clear(self) -> None:
-        """Its output is there: remove it, and what a kill cut off while it was written."""
+        """Remove the file once its output is written, and incomplete copies of it."""
         self.path.unlink(missing_ok=True)
         clear_killed(self.path)
 
 
 def read_unfinished(path: Path) -> Unfinished:
-    """What a file of unfinished work says of itself; its tensors are not read. Raises BadInput (exit 3)."""
+    """The description in a file of unfinished work, without its tensors. Raises BadInput (exit 3)."""
     with open_regular(path, BadInput, "file of unfinished work") as file:
         return parse_unfinished(file, path)
 
@@ -176,16 +176,16 @@ def parse_unfinished(file: IO[bytes], path: Path) -> Unfinished:
     except ValidationError as error:
         raise BadInput(path, f"its header is damaged, or of another glmimg: {problem_of(error)}") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise BadInput(path, "holds no unfinished work of glmimg") from error
+        raise BadInput(path, "contains no unfinished work of glmimg") from error
 
 
 def is_unfinished(path: Path) -> bool:
-    """Whether a file is called as one of unfinished work is."""
+    """Whether a file is named like one of unfinished work."""
     return path.suffix == ENDING
 
 
 def holds_unfinished(path: Path) -> bool:
-    """Whether a file is there and is one of unfinished work, whatever work that is."""
+    """Whether a file exists and is one of unfinished work, whatever the work."""
     try:
         return bool(read_unfinished(path))
     except BadInput:
@@ -194,7 +194,7 @@ def holds_unfinished(path: Path) -> bool:
 
 @contextmanager
 def kept(leave: Callable[[], None], watch: Watch) -> Iterator[Callable[[], None]]:
-    """Have `leave` write what there is at Ctrl-C, and every half a minute at which the stage calls what is yielded.
+    """Call `leave` at Ctrl-C, and every half minute when the stage calls the yielded function.
 
     It is written too where a watch raises Interrupted: in a worker, whose client has left.
     """
@@ -220,7 +220,7 @@ def try_to_leave(leave: Callable[[], None], watch: Watch) -> None:
     try:
         leave()
     except WriteError as error:
-        watch(Noted(f"what is unfinished cannot be kept: {error.message}"))
+        watch(Noted(f"unfinished work cannot be saved: {error.message}"))
 
 
 def _where(device: torch.device, dtype: torch.dtype) -> str:
@@ -228,7 +228,7 @@ def _where(device: torch.device, dtype: torch.dtype) -> str:
 
 
 def _pack(state: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """A state as JSON has it, its tensors gathered by name."""
+    """A state as JSON, with its tensors collected by name."""
     if isinstance(state, dict):
         return {name: _pack(each, tensors) for name, each in state.items()}
     if isinstance(state, list):

@@ -1,4 +1,4 @@
-"""The AR decode loop: one prefill, then one forward pass a token, for a length known beforehand.
+"""The AR decode loop: one prefill, then one forward pass per token, for a length known in advance.
 
 It never tests for end-of-image, since the number of tokens is known, and never waits for the device.
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Decoder(Protocol):
-    """The AR model after a prompt was read: tokens in, logits of the next ones out. See `TextDecoder`."""
+    """The AR model after reading a prompt: takes tokens, returns logits of the next ones. See `TextDecoder`."""
 
     first_logits: torch.Tensor
 
@@ -38,7 +38,7 @@ def write_tokens(
 ) -> Iterator[torch.Tensor]:
     """Yield `new_tokens` visual tokens for every row of a batch, one [rows] int64 tensor at a time.
 
-    before: tokens that are there already, [rows, count], and all but the last of them read
+    before: tokens written earlier, [rows, count], of which all but the last have been read
     """
     if before is None:
         yield (token := sampler.draw(decoder.first_logits))
@@ -52,12 +52,12 @@ def write_tokens(
 
 
 class TextDecoder:
-    """The AR text model behind a batch of prompts, each row computed as if it were alone.
+    """The AR text model for a batch of prompts, with each row computed as if it were alone.
 
-    prompts:    one a row; all write grids of the same shapes
-    new_tokens: how many tokens will be written at most
-    together:   rows are multiplied together, which is faster and rounds otherwise
-    read:       what each row's prompt and first tokens left, where those were read before
+    prompts:    one per row; all write grids of the same shapes
+    new_tokens: the largest number of tokens that will be written
+    together:   rows are multiplied together, which is faster but rounds differently
+    read:       the cache of each row's prompt and first tokens, if they were read before
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class TextDecoder:
         self.rows = range(len(prompts))
 
     def step(self, tokens: torch.Tensor, index: int) -> torch.Tensor:
-        """Read written tokens number `index` and following of every row, [rows, count].
+        """Read the written tokens from number `index` on, of every row, [rows, count].
 
         returns: the logits after each, [rows, count, vocabulary]
         """
@@ -88,7 +88,7 @@ class TextDecoder:
         return logits
 
     def read(self, tokens: torch.Tensor, rows: Sequence[int], places: Sequence[int]) -> torch.Tensor:
-        """As `step` for some rows, [some, count], each from its own place on; forgotten but for what `keep` keeps."""
+        """Like `step` for some rows, [some, count], each from its own position; discarded unless `keep` keeps it."""
         place = torch.tensor(places)[:, None] + torch.arange(tokens.shape[1])
         place = place.clamp(max=self.cos.shape[1] - 1).to(tokens.device)  # padding may reach beyond the last token
         row = torch.tensor(rows, device=tokens.device)[:, None]
@@ -98,7 +98,7 @@ class TextDecoder:
             )
 
     def keep(self, rows: Sequence[int], counts: Sequence[int]) -> None:
-        """Let the first so many tokens of each row of the last reading stand."""
+        """Keep this many tokens of each row of the last `read`."""
         for row, count in zip(rows, counts, strict=True):
             self.kv_cache.keep(count, [row])
 
@@ -106,9 +106,9 @@ class TextDecoder:
 def prefill(
     model: GlmImageForConditionalGeneration, prompts: Sequence[ARPrompt], before: Sequence[DynamicCache] = ()
 ) -> tuple[torch.Tensor, list[DynamicCache]]:
-    """Read the prompts, each by itself and each different one once.
+    """Read the prompts, one at a time, and each distinct prompt only once.
 
-    before:  what each left, if they were read before; then nobody needs the first logits
+    before:  the cache of each, if they were read before; then the first logits are not needed
     returns: the logits of the first tokens, [rows, vocabulary]; a filled cache for each row
     """
     if before:

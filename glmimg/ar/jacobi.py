@@ -1,4 +1,4 @@
-"""Jacobi decoding: many tokens a forward pass, and the tokens that one-by-one drawing has.
+"""Jacobi decoding: many tokens per forward pass, with the same result as sequential decoding.
 
 Every place has its random numbers beforehand, those of the race its token wins (see `sampling`). Given them a token
 is a function of the tokens before it, and a row is the one fixed point of that function, whatever was guessed on the
@@ -50,7 +50,7 @@ NOTHING = -1
 class Window:
     """How many places a pass should look at, from 1 (no drafts) to `limit`: as many as pay.
 
-    The choice depends on what was finished so far and on nothing else, never on a clock, so that a seed gives the same
+    The choice depends only on what was finished so far, never on a clock, so that a seed gives the same
     tokens on a busy machine.
     rows: that share the pass
     """
@@ -105,7 +105,7 @@ class Guesser:
         return left if above == corner else above
 
     def learn(self, known: list[int], told: Sequence[int]) -> None:
-        """Take in that `told` follow the known tokens, and put them there."""
+        """Append `told` to the known tokens and learn from them."""
         for token in told:
             around, code = self._look(known)
             self.seen[around] = token

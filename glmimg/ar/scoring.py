@@ -1,4 +1,4 @@
-"""How likely a model holds tokens that are there already: one forward pass over prompt and grids."""
+"""How likely existing tokens are to the model: one forward pass over prompt and grids."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from transformers import GlmImageForConditionalGeneration
 
 CHUNK = 256
-"""Tokens whose logits exist at once; the vocabulary of all of them would be hundreds of megabytes."""
+"""Tokens whose logits are in memory at once; those of all tokens would be hundreds of megabytes."""
 
 DIGITS = 4
-"""Decimals kept: beyond them devices and precisions disagree."""
+"""Decimals kept; devices and precisions disagree beyond them."""
 
 
 def score_grids(

@@ -1,4 +1,4 @@
-"""Pictures as the AR model reads them: vision encoder and vector quantiser, one code per 32x32 px."""
+"""Source pictures for the AR model: vision encoder and vector quantizer, one code per 32x32 px."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage 1: loaded once, writes a token dump for each job, frees its memory when closed."""
+"""Stage 1: loads once, writes a token dump for each job, and frees its memory when closed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class ARStage:
-    """The AR half of a checkpoint, ready to write dumps."""
+    """The AR part of a checkpoint, ready to write dumps."""
 
     def __init__(
         self,
@@ -154,7 +154,7 @@ class ARStage:
         return self._dump(job, grids, stats, method=FROM_IMAGE, parents=(reading.parent,))
 
     def rows_that_fit(self, work: TokenWork) -> int:
-        """How many works like this one to draw at once: as many as pay, and as memory holds."""
+        """How many jobs like this one to draw at once: as many as pay off and fit in memory."""
         if self.choice.rows is not None:
             return self.choice.rows
         length = self._read_prompts([work.job.scene])[0].length
@@ -204,7 +204,7 @@ class ARStage:
         )
 
     def _decoder(self, prompts: Sequence[ARPrompt], new_tokens: int, read: Sequence[DynamicCache] = ()) -> Decoder:
-        """The plain decoder, or the one of static shape where that pays and works. read: as of `TextDecoder`"""
+        """The plain decoder, or the static-shape one where it works and pays off. read: as of `TextDecoder`"""
         wanted = self.choice.compile
         if wanted is None:
             # In fp32 the plain pass has the stock pipeline's tokens; in half precision every way rounds otherwise.
@@ -218,7 +218,7 @@ class ARStage:
         return self.static
 
     def _read_prompts(self, scenes: Sequence[Scene]) -> list[ARPrompt]:
-        """The prompts as the model reads them; equal scenes share one object. Raises as `write`."""
+        """The prompts as the model reads them. Equal scenes share one object. Raises as `write`."""
         known: dict[Scene, ARPrompt] = {}
         limit = self.model.config.text_config.max_position_embeddings
         for scene in scenes:
@@ -226,8 +226,8 @@ class ARStage:
                 sources = [self.shelf.get(ref) for ref in scene.sources]
                 prompt = build_prompt(scene.prompt, *scene.size, self.processor, self.model, sources, self.encoder)
                 if prompt.length > limit:
-                    message = f"prompt and grids take {prompt.length} tokens, the model reads {limit}"
-                    raise UsageError(message, "Shorten the prompt or the size.")
+                    message = f"prompt and grids take {prompt.length} tokens, but the model reads at most {limit}"
+                    raise UsageError(message, "Shorten the prompt or reduce the size.")
                 known[scene] = prompt
         return [known[scene] for scene in scenes]
 
@@ -248,7 +248,7 @@ class ARStage:
         method: str | None = None,
         parents: Sequence[Parent] = (),
     ) -> TokenDump:
-        """The record of a drawing. method: how, where that was not the job's own way"""
+        """The dump of drawn tokens. method: how they were drawn, if not in the way the job says"""
         scene, sampling = job.scene, job.sampling
         record = SamplingRecord(**sampling.model_dump(by_alias=True, exclude={"seed"}))
         if method is not None:

@@ -1,4 +1,4 @@
-"""The forward pass with one shape for every token, so that it can be compiled or captured as a graph.
+"""A forward pass with a static shape for every token, so that it can be compiled or captured as a CUDA graph.
 
 Prepared once for a number of rows and a length, then used again for every batch that fits. Tokens,
 position and mask lie in buffers that stay where they are; a step changes their values only. On CUDA
@@ -30,7 +30,7 @@ LENGTH_STEP = 64
 
 
 class StaticDecoder:
-    """The AR text model behind a batch of prompts, one token a step, always of one shape.
+    """The AR text model for a batch of prompts, one token per step, with a static shape.
 
     compile: let the inductor compile the pass; its first step takes a minute
     """

@@ -1,4 +1,4 @@
-"""Works that are being written: the tokens so far, and how they are left unfinished, with keys and values.
+"""Stage 1 jobs in progress: their tokens so far, and saving and resuming them with keys and values.
 
 Nothing is read again, so that every number is the one of an unbroken run. Random streams are not kept: a seed says
 all its numbers, and those of the tokens that are there are drawn and dropped in no time.
@@ -49,7 +49,7 @@ class Drawing:
         self._passes_before = 0
 
     def go_on(self, tokens: torch.Tensor, seconds: float, passes: int) -> None:
-        """Begin with tokens of an earlier run, [rows, count], and with what they took."""
+        """Start from tokens of an earlier run, [rows, count], and its timings."""
         self._pieces, self.count = [tokens], tokens.shape[1]
         self.started, self._passes_before = self.started - seconds, passes - 1
 
@@ -78,7 +78,7 @@ class Drawing:
 
 
 class Underway:
-    """A batch of works under way. recited: tokens of a begun dump, before which nothing is worth leaving"""
+    """A batch of jobs in progress. recited: tokens of a resumed dump, before which saving is not worthwhile"""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Underway:
         self.marks: list[tuple[int, dict[str, Any]]] = []
 
     def _fits(self, prompt: ARPrompt, left: Unfinished) -> bool:
-        """Whether what was left is of this prompt: its shapes, and codes that there are."""
+        """Whether a saved state fits this prompt: the same shapes, and valid codes."""
         config, state = self.model.config.text_config, left.state
         rows, read = 2 * config.num_hidden_layers, prompt.input_ids.shape[1] + left.done - 1
         has_drafts = self.sampler.sampling.ar_method == "jacobi"
@@ -119,7 +119,7 @@ class Underway:
         )
 
     def go_on(self, known: torch.Tensor) -> torch.Tensor:
-        """The tokens there are, [rows, count]: those left, with streams and drawing as they were, else the `known`."""
+        """The tokens to start from, [rows, count]: saved ones, with streams and timings restored, or the `known`."""
         if not self.begun:
             return known
         tokens = torch.stack([each.state["tokens"] for each in self.begun]).to(known.device)
@@ -131,7 +131,7 @@ class Underway:
         return tokens
 
     def caches(self) -> list[DynamicCache]:
-        """What was read of each row when it was left."""
+        """The cache of each row as it was saved."""
         caches = []
         for each in self.begun:
             caches.append(cache := DynamicCache(config=self.model.model.language_model.config))
@@ -140,14 +140,14 @@ class Underway:
         return caches
 
     def follow(self, decoder: Decoder, rows: Sequence[Row] = ()) -> None:
-        """Watch what writes; rows of Jacobi decoding get back the drafts they had."""
+        """Attach the decoder to watch; rows of Jacobi decoding get their saved drafts back."""
         self.decoder, self.rows = decoder, rows
         for row, left in zip(rows, self.begun, strict=False):
             row.drafts = left.state["drafts"]
             row.window.mean, row.window.resting = left.state["window"]
 
     def mark(self) -> None:
-        """Remember where a pass ended: an interrupt finds what came after half done."""
+        """Remember the state at the end of a pass, since an interrupt may come in the middle of the next."""
         if self.rows:
             self.marks = [
                 (len(row.finished), {"drafts": [*row.drafts], "window": [row.window.mean, row.window.resting]})
@@ -157,7 +157,7 @@ class Underway:
             self.marks = [(self.drawing.count, {})] * len(self.works)
 
     def leave(self) -> None:
-        """Write each work's part. Raises WriteError (exit 1)."""
+        """Write the .part file of each job. Raises WriteError (exit 1)."""
         if self.decoder is None or not self.marks:
             return
         tokens = [row.finished for row in self.rows] or self.drawing.tokens()

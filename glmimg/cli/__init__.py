@@ -1,1 +1,1 @@
-"""What a person types: options, progress, tables, exit codes. Imports no torch."""
+"""The command line: options, progress, tables, exit codes. Imports no torch."""

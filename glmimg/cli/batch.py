@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 RETRY = "--retry-failed"
 MAX_NOTES = 10
-"""On the source pictures of a list; the others are counted."""
+"""Notes on the source pictures of a list that are shown; the others are only counted."""
 
 JobsFile = Annotated[
     str,
-    a.argument("JOBS", "JSON lines, CSV, or text with one prompt a line; a path, a URI, or - for standard input."),
+    a.argument("JOBS", "JSON lines, CSV, or text with one prompt per line; a path, a URI, or - for standard input."),
 ]
 
 
@@ -43,10 +43,10 @@ JobsFile = Annotated[
     a.FOLDER,
 )
 def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
-    """Draw many pictures, each job of a list into a folder.
+    """Draw a list of jobs into a folder.
 
-    Writes NAME.png and NAME.tokens.json for each job and a line for each in results.jsonl. The same
-    command goes on where an earlier run stopped, was killed, or failed.
+    Writes NAME.png and NAME.tokens.json for each job, and one line per job in results.jsonl.
+    Run the same command again to resume a run that was stopped or killed.
 
     \b
     Examples:
@@ -68,7 +68,7 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     from glmimg.metadata import format_of
 
     if request.flags.get("out") is None:
-        raise UsageError("there is no folder for the results", "Name one with --out, such as -o out/.")
+        raise UsageError("no output folder given", "Name one with --out, such as -o out/.")
     run, schedule = Run.open(request), request.settings(Schedule)
     stages, output = run.own_stages, run.output
     found = open_jobs(jobs, run.checkpoint, defaults(request, count))
@@ -104,7 +104,7 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
 
 
 def defaults(request: Request, count: int) -> Defaults:
-    """What the command line says for all jobs of a list."""
+    """The command line's settings for all jobs of a list."""
     from glmimg.engine.batch.joblist import Defaults
 
     flags, environment, config = request.job_layers()
@@ -116,7 +116,7 @@ def defaults(request: Request, count: int) -> Defaults:
 
 
 def batch_engine(run: Run, ledger: Ledger, options: BatchOptions, report: Any) -> BatchEngine:
-    """The engine for here or for a cluster, which is reached now. Raises ClusterUnavailable (exit 1)."""
+    """The engine for this machine or for a cluster, which is contacted now. Raises ClusterUnavailable (exit 1)."""
     from glmimg.engine.batch.engine import BatchEngine
     from glmimg.engine.batch.on_ray import RayEngine, connect
 
@@ -128,7 +128,7 @@ def batch_engine(run: Run, ledger: Ledger, options: BatchOptions, report: Any) -
 
 
 def report_list(found: JobList, run: Run, *, skip_bad: bool) -> None:
-    """Name every bad line, as an error (exit 3) or as notes when they are to be skipped; then what befell sources."""
+    """Report every bad line, as an error (exit 3) or as notes if they are skipped; then notes on sources."""
     if skip_bad:
         for bad in found.bad:
             run.console.note(f"skipped line {bad.line}: {bad.reason}")
@@ -141,6 +141,6 @@ def report_list(found: JobList, run: Run, *, skip_bad: bool) -> None:
 
 
 def retry_command() -> str:
-    """The present command line, made to draw only what failed."""
+    """The current command line, changed to retry only what failed."""
     words = ["glmimg", *sys.argv[1:]]
     return shlex.join(words if RETRY in words else [*words, RETRY])

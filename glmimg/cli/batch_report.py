@@ -1,4 +1,4 @@
-"""How a batch is told: one line of progress on a terminal, results or events on standard output."""
+"""How a batch is reported: a progress line on a terminal, results or events on standard output."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class BatchReport(AbstractContextManager["BatchReport"]):
-    """Hears the events of a batch and passes on what whoever watches wants to know."""
+    """Receives the events of a batch and reports those that are of interest."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -66,7 +66,7 @@ class BatchReport(AbstractContextManager["BatchReport"]):
                 self._now(f"step {number}/{total}")
 
     def record(self, record: Record, store: Store) -> None:
-        """A job ended: its picture's path on standard output, or its error beside it."""
+        """Report a finished job: its picture's path on standard output, or its error on standard error."""
         if record.status == "failed":
             self.failed.append(record)
             self.console.note(f"failed: {record.name}: {record.error}")
@@ -82,11 +82,11 @@ class BatchReport(AbstractContextManager["BatchReport"]):
             names = ", ".join(record.name for record in self.failed[:3]) + (", ..." if len(self.failed) > 3 else "")
             raise JobsFailed(
                 f"{counted(len(self.failed), 'job')} failed ({names}); {store.place('results.jsonl')} says why",
-                f"Try only those again: {retry}",
+                f"Retry only those: {retry}",
             )
 
     def plan(self, work: Survey, ledger: Ledger, needs: Needs) -> None:
-        """What would be done, how long it takes, what it needs (`--dry-run`)."""
+        """Show what would be done, how long it takes and what it needs (`--dry-run`)."""
         estimate = estimate_batch(work, ledger, needs.seconds)
         recorded = len(work.done)
         fields = {
@@ -129,7 +129,7 @@ class BatchReport(AbstractContextManager["BatchReport"]):
         self._event("plan", counts | {"to_paint": len(work.paint), "suspect": len(work.suspect)})
         parts = [counted(total, "job")]
         parts += [f"{done} done already"] if done else []
-        parts += [f"{len(work.paint)} have their dump"] if work.paint else []
+        parts += [f"{len(work.paint)} already have a dump"] if work.paint else []
         parts += [f"{len(work.suspect)} killed an earlier run"] if work.suspect else []
         self.console.note(", ".join(parts))
         if self.bar and self.task is not None:
@@ -169,7 +169,7 @@ def stop_on_signals(stop: Callable[[], None], console: Console) -> Iterator[None
             raise KeyboardInterrupt
         request = True
         stop()
-        console.urgent("stopping after the work at hand; Ctrl-C again leaves it unfinished")
+        console.urgent("stopping after the current work; press Ctrl-C again to leave it unfinished")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -189,7 +189,7 @@ def rounded(progress: Progress) -> dict[str, Any]:
 
 
 def size_text(count: float) -> str:
-    """Bytes as a person reads them."""
+    """A human-readable number of bytes."""
     for unit, size in (("GB", 1e9), ("MB", 1e6)):
         if count >= size:
             return f"{count / size:.1f} {unit}"

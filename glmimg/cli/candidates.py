@@ -1,4 +1,4 @@
-"""The work behind `glmimg explore`: a sheet of drafts, a choice among them, and the rest of those chosen."""
+"""The work of `glmimg explore`: a contact sheet of drafts, a choice among them, and finishing those chosen."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from glmimg.tokens.dump import TokenDump
 
 
 def draw_candidates(run: Run, jobs: Sequence[Job], pick: str | None) -> None:
-    """Draw the preview of every job, paint them as drafts on one sheet, finish those picked.
+    """Draw the preview of every job, paint the previews as drafts on one sheet, and finish the picked ones.
 
-    pick:   numbers from 1, as on the sheet; None asks on a terminal, and else leaves it at the sheet
+    pick:   numbers from 1, as on the sheet; None asks on a terminal and otherwise stops after the sheet
     raises: UsageError (exit 2) for numbers that are not on the sheet; else as `Desk.draw`
     """
     picked = None if pick is None else parse_picks(pick, len(jobs))
@@ -32,7 +32,7 @@ def draw_candidates(run: Run, jobs: Sequence[Job], pick: str | None) -> None:
     sheet, description = sheet_path(run.output.out, jobs[0].scene.prompt, "candidates"), describe(jobs, run)
     dumps: Sequence[TokenDump | None] = [None] * len(jobs)
     if picked is not None and description_on(sheet) == description:
-        run.console.note(f"{sheet} shows these candidates already")
+        run.console.note(f"{sheet} already shows these candidates")
     else:
         check_results([sheet], run.output)
         if only_planned(run, [job.model_copy(update={"painting": job.painting.draft}) for job in jobs], [sheet]):
@@ -51,9 +51,9 @@ def draw_candidates(run: Run, jobs: Sequence[Job], pick: str | None) -> None:
 
 
 def draw_sheet(jobs: Sequence[Job], desk: Desk, sheet: Path, description: str) -> list[TokenDump | None]:
-    """Draw every candidate, paint it as a draft, put the drafts on a sheet on disk.
+    """Draw every candidate, paint it as a draft, and write the contact sheet.
 
-    returns: the dumps to go on from; None for edits, which are drawn again as a whole
+    returns: the dumps to resume from; None for edits, which are drawn again from the start
     """
     edits = bool(jobs[0].scene.sources)
     grid: Role = "target" if edits else "preview"
@@ -78,7 +78,7 @@ def place_picked(run: Run, jobs: Sequence[Job], picked: Sequence[int]) -> list[t
 
 
 def parse_picks(text: str, count: int) -> list[int]:
-    """Numbers of candidates, in the order said. Raises UsageError (exit 2) for any that is not on the sheet."""
+    """Numbers of candidates, in the order given. Raises UsageError (exit 2) for any that is not on the sheet."""
     numbers: list[int] = []
     for part in text.replace(",", " ").split():
         if not part.isdecimal() or not 1 <= int(part) <= count:
@@ -99,7 +99,7 @@ def describe(jobs: Sequence[Job], run: Run) -> str:
 
 
 def ask_which(run: Run, jobs: Sequence[Job]) -> list[int]:
-    """The candidates somebody at a terminal wants; none if nobody is there. Says how to go on in any case."""
+    """Ask on a terminal which candidates to finish; none elsewhere. Always prints how to continue later."""
     seed = jobs[0].sampling.seed
     command = [*sys.argv[1:], *([] if "seed" in run.request.flags else ["--seed", str(seed)])]
     run.console.note(
@@ -107,5 +107,5 @@ def ask_which(run: Run, jobs: Sequence[Job]) -> list[int]:
     )
     if not (sys.stdin.isatty() and run.console.err.is_terminal):
         return []
-    answer = run.console.err.input(f"finish which of 1 to {len(jobs)}? (numbers, or nothing) ")
+    answer = run.console.err.input(f"finish which of 1 to {len(jobs)}? (numbers, or Enter for none) ")
     return parse_picks(answer, len(jobs)) if answer.strip() else []

@@ -18,7 +18,7 @@ BOUNDLESS = 1 << 40
 
 @takes(only(Output, "as_json"))
 def capabilities(request: Request) -> None:
-    """Say what this glmimg can do: commands, knobs, formats, presets, schemas.
+    """Print what this glmimg can do: commands, options, formats, presets, schemas.
 
     With --json all of it, for other programs; without, what can be set.
 

@@ -1,4 +1,4 @@
-"""The commands of glmimg by name, each imported when it is called: the list of them needs none."""
+"""The commands of glmimg by name. Each is imported only when it is called; listing them imports none."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from glmimg.text import shell_words
 PANELS = {
     "Draw": {
         "t2i": "Draw a picture from a prompt.",
-        "edit": "Draw a picture from one or several source pictures and a prompt.",
-        "explore": "Draw many previews of a prompt on one sheet, and finish those picked.",
-        "replay": "Make a picture of glmimg again from its own metadata.",
-        "batch": "Draw many pictures, each job of a list into a folder.",
+        "edit": "Draw a picture from one or more source pictures and a prompt.",
+        "explore": "Draw many previews of a prompt on one contact sheet, and finish the ones you pick.",
+        "replay": "Reproduce a glmimg picture from its own metadata.",
+        "batch": "Draw a list of jobs into a folder.",
     },
     "Stages": {
         "tokens": "Draw token grids from a prompt (stage 1 alone).",
-        "resume": "Go on from dumps that stopped at their preview, and from unfinished work.",
+        "resume": "Continue dumps that stopped at their preview, and interrupted work.",
         "decode": "Paint pictures from token dumps (stage 2 alone).",
-        "encode": "Read a picture's own tokens with the model's vision encoder.",
+        "encode": "Encode a picture into tokens with the model's vision encoder.",
     },
     "Dumps": {
         "inspect": "Look at a token dump, compare two, or list many.",
-        "score": "Ask the model how likely each token of a dump was.",
-        "redraw": "Draw a part of a dump's tokens anew.",
-        "paste": "Copy a part of another dump's tokens into a dump.",
+        "score": "Score how likely each token of a dump is to the model.",
+        "redraw": "Redraw part of a dump's tokens.",
+        "paste": "Copy part of another dump's tokens into a dump.",
     },
     "Machine": {
         "models": "Models on this machine: list, pull, rm, check, plan.",
         "worker": "Keep a model loaded between commands: start, status, stop.",
-        "gallery": "Make a page of a folder's pictures.",
+        "gallery": "Make a gallery page of a folder's pictures.",
         "serve": "Draw for other programs, over HTTP.",
-        "presets": "Presets: list, show, save; a bare NAME is shown.",
-        "history": "Show what was drawn here, the latest last.",
-        "config": "Defaults of your own: path, show, set, unset.",
-        "capabilities": "Say what this glmimg can do: commands, knobs, formats, presets, schemas.",
+        "presets": "Presets: list, show, save. A bare NAME shows that preset.",
+        "history": "Show what was drawn here, newest last.",
+        "config": "Your own defaults: path, show, set, unset.",
+        "capabilities": "Print what this glmimg can do: commands, options, formats, presets, schemas.",
     },
 }
 """Each with the first line of its own help page, as a test checks: `glmimg --help` shows these."""
@@ -64,7 +64,7 @@ MOVED = {
     "--score": ("inspect", "glmimg score DUMP"),
     "--out": ("inspect", "glmimg score DUMP -o SCORED"),
 }
-"""Options of the first edition that became commands: where they stood, and what to type now."""
+"""Options of the first edition that became commands: which command had them, and what to type now."""
 
 
 GUESSED = {
@@ -75,11 +75,11 @@ GUESSED = {
     "--batch-size": "--count N (-n); glmimg batch draws lists",
     "--input": "--image PATH (-i)",
 }
-"""Options of other programs of this kind, and what they are called here."""
+"""Options of similar programs, and what they are called here."""
 
 
 class Command(TyperCommand):
-    """A command that knows what it no longer does, what its options are called elsewhere, and a prompt with a dash."""
+    """A command that recognizes moved options, option names of other programs, and a prompt that starts with a dash."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         own = {flag: parameter for parameter in self.params for flag in (*parameter.opts, *parameter.secondary_opts)}
@@ -98,16 +98,16 @@ class Command(TyperCommand):
         return super().parse_args(ctx, [*words, "--", *dashed, *rest] if dashed or rest else words)
 
     def _refuse(self, flag: str, own: Mapping[str, Any]) -> None:
-        """Name what became of an option, or what it is called here. Raises UsageError (exit 2)."""
+        """Say what became of an option, or what it is called here. Raises UsageError (exit 2)."""
         commands, instead = MOVED.get(flag, ("", ""))
         if self.name in commands.split():
-            raise UsageError(f"{flag} is a command of its own now", f"Use: {instead}")
+            raise UsageError(f"{flag} is now a separate command", f"Use: {instead}")
         if flag in GUESSED and flag not in own:
             raise UsageError(f"{self.name} has no option {flag}", f"Use {GUESSED[flag]}.")
 
 
 def show_all_options(ctx: typer.Context, wanted: bool) -> None:
-    """Print the help page with the rare options too, and leave."""
+    """Print the help page with the rare options too, and exit."""
     if not wanted:
         return
     for parameter in ctx.command.params:
@@ -117,10 +117,10 @@ def show_all_options(ctx: typer.Context, wanted: bool) -> None:
 
 
 class LazyCommand(TyperCommand):
-    """Stands for a command in the list of commands until it is called."""
+    """A placeholder for a command until it is called."""
 
     def load(self) -> Any:
-        """The command itself: its module has its name and holds it under its name."""
+        """Import the command: its module and its function have the command's name."""
         home = getattr(import_module(f"glmimg.cli.{self.name}"), str(self.name))
         if not isinstance(home, typer.Typer):
             function, home = home, typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -129,7 +129,7 @@ class LazyCommand(TyperCommand):
 
 
 class LazyGroup(TyperGroup):
-    """A group with all of `COMMANDS`, which imports the one it is asked to run."""
+    """The group of all `COMMANDS`, which imports only the one to run."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -138,7 +138,7 @@ class LazyGroup(TyperGroup):
                 self.add_command(LazyCommand(name, help=text, rich_help_panel=panel))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command that a command line names, loaded. Unknown names fail here, near ones are proposed."""
+        """The command that a command line names, loaded. Unknown names fail here, with similar names suggested."""
         if not ctx.resilient_parsing:  # a shell that completes a line wants no answers
             args = self._understood(ctx, args)
         name, command, rest = super().resolve_command(ctx, args)

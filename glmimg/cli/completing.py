@@ -1,4 +1,4 @@
-"""What Tab proposes for a value. Where nothing is proposed, the shell completes the names of files by itself."""
+"""Tab completion of values. If it suggests nothing, the shell completes file names by itself."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def any_file(incomplete: str) -> list[str]:
 
 
 def dumps(incomplete: str) -> list[str]:
-    """Token dumps that begin so; none if a name needs quotes, which a shell sets by itself."""
+    """Token dumps that start with this text; none if a name needs quotes, which the shell adds itself."""
     found = sorted(glob.glob(f"{glob.escape(incomplete)}*.tokens.json"))  # noqa: PTH207 (as it was typed)
     return found if all(shell_words(name) == name for name in found) else []
 
 
 def presets(incomplete: str) -> list[str]:
-    """Names of presets, shipped and one's own."""
+    """Names of presets, shipped ones and the user's own."""
     from glmimg.preset import preset_files
 
     return [name for name in preset_files() if name.startswith(incomplete)]
 
 
 def settings(incomplete: str) -> list[str]:
-    """What the config file may set."""
+    """Names of the settings allowed in the config file."""
     from glmimg.config import setting_names
 
     return [name for name in setting_names() if name.startswith(incomplete)]

@@ -1,4 +1,4 @@
-"""`glmimg config`: defaults of one's own, in a file."""
+"""`glmimg config`: the user's own defaults, in a file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from glmimg.cli.arguments import argument
 from glmimg.cli.console import Console
 from glmimg.cli.options import Request, only, takes
 
-config = typer.Typer(help="Defaults of your own: path, show, set, unset.", add_completion=False)
+config = typer.Typer(help="Your own defaults: path, show, set, unset.", add_completion=False)
 
 Key = Annotated[str, argument("KEY", "A setting, such as steps.", completing.settings)]
-Values = Annotated[list[str], argument("VALUE", "Its default from now on; several for one that takes several.")]
+Values = Annotated[list[str], argument("VALUE", "Its new default; several values for an option that takes several.")]
 
 
 @config.callback(invoke_without_command=True)
@@ -28,10 +28,10 @@ def config_default(request: Request, context: typer.Context) -> None:
 @config.command()
 @takes(only(Output, "as_json"))
 def path(request: Request) -> None:
-    """Say where the config file is, or would be; presets and words lie beside it."""
+    """Print where the config file is, or would be. Presets and word lists are kept beside it."""
     from glmimg.home import config_path
 
-    found = config_path()  # said without reading it: a file with a fault in it is found, too
+    found = config_path()  # printed without reading the file, so that a faulty one can be found too
     Console(json=bool(request.flags.get("as_json"))).result(
         str(found), {"config": str(found), "exists": found.exists()}
     )
@@ -47,7 +47,7 @@ def show(request: Request) -> None:
 @config.command("set")
 @takes(only(Output, "as_json"))
 def set_(request: Request, key: Key, value: Values) -> None:
-    """Give a setting a default of your own.
+    """Set your own default for an option.
 
     \b
     Examples:
@@ -65,7 +65,7 @@ def set_(request: Request, key: Key, value: Values) -> None:
 @config.command()
 @takes(only(Output, "as_json"))
 def unset(request: Request, key: Key) -> None:
-    """Take a setting out of the config file."""
+    """Remove a setting from the config file."""
     from glmimg.config import unset_value
 
     changed = unset_value(key.replace("-", "_"))
@@ -73,7 +73,7 @@ def unset(request: Request, key: Key) -> None:
 
 
 def show_config(request: Request) -> None:
-    """The config file as it stands, or what it says as JSON. Raises BadConfig (exit 3)."""
+    """Show the config file as it is, or its settings as JSON. Raises BadConfig (exit 3)."""
     from glmimg.config import config_text, read_config
     from glmimg.settings_file import plain
 
@@ -81,4 +81,4 @@ def show_config(request: Request) -> None:
     if values or console.json:
         console.result(config_text().rstrip(), {name: plain(value) for name, value in values.items()})
     else:
-        console.note("no setting has a default of your own; glmimg config set KEY VALUE gives it one")
+        console.note("you have not set any defaults yet; glmimg config set KEY VALUE sets one")

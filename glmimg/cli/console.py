@@ -1,4 +1,4 @@
-"""The one place that prints: results to standard output, everything a person watches to standard error."""
+"""The only place that prints: results to standard output, notes and progress to standard error."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
 """Names and prompts are never markup: `[bold]` and `:smile:` stand for themselves."""
 
 LINES = "\n\t"
-"""What lays out text of several lines; a line that goes on is set in, so that none passes for one of ours."""
+"""Line breaks and tabs are kept; continued lines are indented, so that none passes for one of ours."""
 
 PIPE_WIDTH = 10_000
-"""Columns of a table that no terminal shows: nothing is cut or wrapped for a pipe."""
+"""The width of a table outside a terminal: nothing is cut or wrapped in a pipe."""
 
 
 @dataclass
 class Console:
-    """Knows whether somebody wants JSON, quiet or more.
+    """Prints results, notes and errors in the form the user asked for.
 
     json:    results are one JSON object a line
     quiet:   no notes, no progress
@@ -87,7 +87,7 @@ class Console:
         return self._bar
 
     def note(self, text: str) -> None:
-        """Something worth knowing, on standard error."""
+        """Print a note on standard error."""
         if self.quiet:
             return
         if self.events:
@@ -102,12 +102,12 @@ class Console:
         sys.stderr.flush()
 
     def urgent(self, text: str) -> None:
-        """A note that may be written from a signal handler, where no other writing may be interrupted."""
+        """Print a note from a signal handler, where other output must not be interrupted."""
         if not self.quiet:
             os.write(2, f"\n{printable(text)}\n".encode())
 
     def error(self, error: GlmimgError) -> None:
-        """What went wrong and what to do, on standard error."""
+        """Print what went wrong and what to do, on standard error."""
         if self.events:
             fields = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
             self.event({"event": "error", **fields})
@@ -136,7 +136,7 @@ class Console:
 
 
 def _json_line(fields: Mapping[str, Any], encoding: str) -> str:
-    """Fields as JSON; in ASCII, which says the same, where the stream cannot take their characters."""
+    """Fields as JSON, escaped to ASCII if the stream cannot encode their characters."""
     import json
 
     line = json.dumps(fields, ensure_ascii=False)

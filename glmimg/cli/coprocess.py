@@ -1,4 +1,4 @@
-"""`glmimg t2i --prompts -`: draws each prompt as it arrives, answers with a JSON line at once."""
+"""`glmimg t2i --prompts -`: draws each prompt as it arrives, and answers with a line of JSON at once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_as_they_come(run: Run, first: Sequence[str], count: int) -> None:
     raises: JobsFailed (exit 1) at the end if a prompt could not be drawn; ModelError (exit 4) at the first one
     """
     if run.output.preview_out is not None:
-        raise UsageError("--prompts - takes no --preview-out", "Draw them one by one.")
+        raise UsageError("--preview-out cannot be used with --prompts -", "Draw them one by one.")
     output = _output(run)
     expected = run.jobs(first or ["yet to come"], count)
     if only_planned(run, expected, []):
@@ -58,14 +58,14 @@ def draw_as_they_come(run: Run, first: Sequence[str], count: int) -> None:
                 console.result("", {"prompt": text, "error": error.message, "hint": error.hint})
             next_index += len(jobs) or count
     if failed:
-        raise JobsFailed(f"{counted(failed, 'prompt')} could not be drawn", "The answer says why.")
+        raise JobsFailed(f"{counted(failed, 'prompt')} could not be drawn", "Their answers say why.")
 
 
 def _output(run: Run) -> Output:
-    """Names that count on over all prompts. Raises UsageError (exit 2)."""
+    """Output names numbered over all prompts. Raises UsageError (exit 2)."""
     output = run.output
     if output.out == DASH:
-        raise UsageError("--out - does not go with --prompts -", "Standard output has the answers.")
+        raise UsageError("--out - cannot be used with --prompts -", "Standard output carries the answers.")
     return numbered_output(output)
 
 
@@ -82,7 +82,7 @@ def _prompt(line: str | bytes) -> str:
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Each non-empty line as soon as it is there; of one that is too long, the beginning."""
+    """Each non-empty line as soon as it arrives; of a line that is too long, only its beginning."""
     while line := stream.readline(MAX_LINE_BYTES + 1):
         rest = line
         while len(line) > MAX_LINE_BYTES and rest and not rest.endswith(b"\n"):

@@ -24,8 +24,8 @@ def decode(
 ) -> None:
     """Paint pictures from token dumps (stage 2 alone).
 
-    A dump is painted as the command that wrote it was told, unless options or presets say otherwise.
-    A picture of glmimg carries the dump it was painted from, and may stand for it.
+    A dump is painted as it records, unless options or presets say otherwise. A glmimg picture
+    carries the dump it was painted from, so it can be given in place of a dump.
 
     \b
     Examples:
@@ -53,7 +53,7 @@ def decode(
 
 
 def paint_dumps(run: Run, read: Sequence[tuple[Path, TokenDump]], vary: int = 1, grid: Role = "target") -> None:
-    """Paint dumps, or the ones pictures carry, and report each picture. Raises as `place_pictures`, `Desk.paint`."""
+    """Paint dumps, or the dumps inside pictures, and report each picture. Raises as `place_pictures`, `Desk.paint`."""
     from glmimg.cli.drawing import only_planned, report_picture
     from glmimg.engine.stages import Scope
     from glmimg.request import layer_of
@@ -69,7 +69,7 @@ def paint_dumps(run: Run, read: Sequence[tuple[Path, TokenDump]], vary: int = 1,
 
 
 def variants(request: Request, dump: TokenDump, count: int) -> list[Painting]:
-    """How to paint a dump `count` times: the same but for the seeds of stage 2, which count on.
+    """How to paint a dump `count` times: the same except for the stage 2 seeds, which count up.
 
     raises: UsageError (exit 2) for a box outside the picture, BadImage (exit 3) for an unfit mask
     """

@@ -1,4 +1,4 @@
-"""What the commands that draw share once their jobs are known: place the outputs, draw, report."""
+"""What all drawing commands share once their jobs are known: place the outputs, draw, report."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from glmimg.runtime.checkpoint import HALVES, Half
 def draw_jobs(run: Run, jobs: Sequence[Job], file: Layer | None = None) -> None:
     """Draw every job and report each picture as it is finished.
 
-    file:   what a picture says that is made again
+    file:   settings of the picture being reproduced
     raises: OutputError (exit 2) before anything loads; else as `Desk.draw`
     """
     drafts, sheet = place_drafts(jobs, run.output), Sheet.of(run, jobs)
@@ -51,7 +51,7 @@ def only_planned(
     halves: Sequence[Half] = HALVES,
     file: Layer | None = None,
 ) -> bool:
-    """Whether a command is only to say what it would draw; then it is said. Arguments as of `show_plan`."""
+    """Show the plan if this is a dry run. Returns whether it is. Arguments as for `show_plan`."""
     if run.output.dry_run:
         from glmimg.cli.dry_run import show_plan
 
@@ -84,7 +84,7 @@ def place_orders(
 
 
 def place_drafts(jobs: Sequence[Job], output: Output) -> list[Draft]:
-    """Where the draft of each job goes, if --preview-out was said. Raises OutputError, UsageError (exit 2)."""
+    """Where the draft of each job goes, if --preview-out was given. Raises OutputError, UsageError (exit 2)."""
     if output.preview_out is None:
         return []
     if output.preview_out == DASH:
@@ -95,7 +95,7 @@ def place_drafts(jobs: Sequence[Job], output: Output) -> list[Draft]:
 
 
 def report_seeds(jobs: Sequence[Job], console: Console) -> None:
-    """Say the seeds, so that a random one can be used again."""
+    """Print the seeds, so that a random one can be reused."""
     seeds = list(dict.fromkeys(str(job.sampling.seed) for job in jobs))
     shown = ", ".join(seeds[:8]) + (", ..." if len(seeds) > 8 else "")
     console.note(f"seed {shown}" if len(seeds) == 1 else f"seeds {shown}")

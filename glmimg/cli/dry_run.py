@@ -1,4 +1,4 @@
-"""`--dry-run`: what a command would draw, where each value of it came from, and what it takes."""
+"""`--dry-run`: what a command would draw, where each value came from, and what it takes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 WHAT: dict[Half, str] = {"ar": "tokens", "dit": "pictures"}
 SHOWN = 8
-"""Values of a knob that people are shown where jobs differ in it."""
+"""How many values of a knob are shown if jobs differ in it."""
 
 
 def show_plan(
@@ -35,7 +35,7 @@ def show_plan(
     halves: Sequence[Half],
     file: Layer | None,
 ) -> None:
-    """Say what would be drawn by which stages. A file that is None is standard output.
+    """Show what would be drawn by which stages. A file that is None is standard output.
 
     file:   what the picture or dump says that the command starts from
     raises: ModelUnfit (exit 4), OutOfMemory (exit 5), as drawing would
@@ -64,7 +64,7 @@ def show_plan(
 
 
 def settings_of(run: Run, jobs: Sequence[Job], file: Layer | None) -> dict[str, dict[str, Any]]:
-    """Each knob's value, or its values where jobs differ in it, and where it came from."""
+    """Each knob's value, or values if the jobs differ, and where it came from."""
     origins = run.request.origins((*JOB, ModelChoice), file)
     origins |= {parse_sweep(text)[0][0]: "--sweep" for text in run.request.settings(Ideas).sweep}
     found: dict[str, dict[str, Any]] = {}
@@ -82,7 +82,7 @@ def settings_of(run: Run, jobs: Sequence[Job], file: Layer | None) -> dict[str, 
 
 
 def settings_table(jobs: Sequence[Job], settings: dict[str, dict[str, Any]]) -> Table:
-    """The prompts, and every knob that says something."""
+    """The prompts, and every knob that is set."""
     from rich.table import Table
 
     table = Table("setting", "value", "from", box=None, pad_edge=False)

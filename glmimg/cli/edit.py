@@ -10,9 +10,9 @@ from glmimg.job import Painting, Sampling, Scene
 
 @takes(a.NEW_SOURCES, Scene, Sampling, Painting, Ideas, ModelChoice, Keeping, a.BOTH)
 def edit(request: Request, prompts: a.Prompts = None, prompt_file: a.PromptFile = None, count: a.Count = 1) -> None:
-    """Draw a picture from one or several source pictures and a prompt.
+    """Draw a picture from one or more source pictures and a prompt.
 
-    The picture is as large as the first source unless --size says otherwise.
+    The picture has the size of the first source unless --size says otherwise.
 
     \b
     Examples:
@@ -26,7 +26,7 @@ def edit(request: Request, prompts: a.Prompts = None, prompt_file: a.PromptFile 
     from glmimg.errors import UsageError
 
     if not request.flags.get("image"):
-        raise UsageError("there is no source picture", "Name one with -i PATH; glmimg t2i draws without.")
+        raise UsageError("there is no source picture", "Name one with -i PATH. To draw without one, use glmimg t2i.")
     texts = read_prompts(prompts or [], prompt_file)
     run = Run.open(request, texts)
     draw_jobs(run, run.jobs(texts, count, gather_sources(run)))

@@ -1,4 +1,4 @@
-"""`glmimg encode`: a picture's own tokens."""
+"""`glmimg encode`: turn a picture into tokens."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from glmimg.job import Painting, Sampling, Scene
 
 @takes(Scene, only(Sampling, "seed"), a.ONE_AT_A_TIME, Keeping, a.FILES, without(Painting, rare=True))
 def encode(request: Request, picture: a.AnyPicture, prompt: a.NewPrompt = None) -> None:
-    """Read a picture's own tokens with the model's vision encoder.
+    """Encode a picture into tokens with the model's vision encoder.
 
-    Nothing is drawn: `glmimg decode` paints what the tokens say. A prompt goes into the dump, for quoted words.
+    Nothing is painted; `glmimg decode` does that. A prompt is stored in the dump, where the
+    decoder reads its quoted words.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`glmimg explore`: many previews on one sheet, and the ones worth it finished."""
+"""`glmimg explore`: many previews on one contact sheet, of which the chosen ones are finished."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from glmimg.job import Painting, Sampling, Scene
 
 @takes(Scene, Sampling, Painting, only(Ideas, "literal"), a.NEW_SOURCES, ModelChoice, Keeping, a.BOTH)
 def explore(request: Request, prompts: a.Prompts = None, count: a.Candidates = 16, pick: a.Pick = None) -> None:
-    """Draw many previews of a prompt on one sheet, and finish those picked.
+    """Draw many previews of a prompt on one contact sheet, and finish the ones you pick.
 
-    An edit has no preview: its candidates are whole, painted in few steps.
+    An edit has no preview: its candidates are drawn completely and painted in few steps.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`glmimg gallery`: a page of a folder's pictures."""
+"""`glmimg gallery`: a gallery page of a folder's pictures."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Folder = Annotated[str, argument("FOLDER", "A folder of pictures, or of a batch;
 
 @takes(only(Output, "as_json", "force", "quiet", "verbose"))
 def gallery(request: Request, folder: Folder) -> None:
-    """Make a page of a folder's pictures.
+    """Make a gallery page of a folder's pictures.
 
-    Writes index.html beside them, which needs no network: thumbnails, how each was made, links and a filter.
+    Writes index.html beside them, with thumbnails, settings, links and a filter. It works offline.
 
     \b
     Examples:

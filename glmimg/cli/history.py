@@ -11,16 +11,17 @@ from glmimg.cli.arguments import option
 from glmimg.cli.options import Request, only, takes
 from glmimg.knob import OUTPUT
 
-LATEST, HOLDING = "The latest so many; 0 is all.", "Those whose command or files hold this, in any case."
+LATEST, HOLDING = "The last N entries; 0 shows all.", "Only entries that contain this, ignoring case."
 Latest = Annotated[int, option("--count", "-n", metavar="N", text=LATEST, panel=OUTPUT, min=0)]
 Grep = Annotated[str | None, option("--grep", metavar="TEXT", text=HOLDING, panel=OUTPUT)]
 
 
 @takes(only(Output, "as_json"))
 def history(request: Request, count: Latest = 20, grep: Grep = None) -> None:
-    """Show what was drawn here, the latest last.
+    """Show what was drawn here, newest last.
 
-    A picture is made again by its number: glmimg replay @3. `glmimg config set history no` keeps no history.
+    Use an entry's number to reproduce its picture: glmimg replay @3.
+    `glmimg config set history no` turns the history off.
 
     \b
     Examples:

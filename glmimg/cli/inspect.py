@@ -1,4 +1,4 @@
-"""`glmimg inspect`: look at token dumps, and compare them."""
+"""`glmimg inspect`: show token dumps, and compare them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from glmimg.cli.options import Request, only, takes
 from glmimg.knob import OUTPUT
 
 DIFFERENT = 1
-"""Exit status when two dumps have other tokens, as `diff` has it."""
+"""Exit status if two dumps differ in their tokens, as with `diff`."""
 
 Dumps = Annotated[
     list[str] | None,
@@ -27,10 +27,10 @@ Dumps = Annotated[
     ),
 ]
 told = partial(option, panel=OUTPUT)
-GRIDS, LAID = "Draw the grids into a picture file.", "Lay the grid over this decoded picture."
+GRIDS, LAID = "Draw the grids as a picture file.", "Draw the grid over this decoded picture."
 GridPicture = Annotated[Path | None, told("--picture", metavar="PNG", text=GRIDS, complete=any_file)]
 Over = Annotated[Path | None, told("--over", metavar="PICTURE", text=LAID, complete=any_file)]
-AsTable = Annotated[bool, told("--table", text="A line a dump, also for one or two.")]
+AsTable = Annotated[bool, told("--table", text="Print one line per dump, even for one or two.")]
 Schema = Annotated[bool, told("--schema", text="Print the JSON Schema of a dump.")]
 
 
@@ -45,7 +45,7 @@ def inspect(
 ) -> None:
     """Look at a token dump, compare two, or list many.
 
-    Two dumps: exit status 0 when their tokens are equal, 1 when not, as `diff` has it.
+    With two dumps, the exit status is 0 if their tokens are equal and 1 if not, as with `diff`.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""What `inspect` shows a person: tables, and grids drawn in half-block characters."""
+"""The terminal output of `inspect`: tables, and grids drawn in half-block characters."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ MARKS = {"ok": ("✓", "+", "green"), "failed": ("✗", "x", "bold red"), "unche
 """The sign of a check, the same in ASCII, and its style."""
 
 TEXT_COLUMNS = 76
-"""What the tables beside a grid need."""
+"""Columns that the tables beside a grid need."""
 
 
 def show_dump(dump: TokenDump, checks: Sequence[Check], statistics: DumpStatistics, console: Console) -> RenderableType:
-    """One dump: what it is, its checks and its statistics, and beside it on a terminal its grids."""
+    """Show one dump: what it is of, its checks and statistics, and on a terminal its grids beside them."""
     words = Group(_facts_table(dump), Text(""), _checks_table(checks, console), Text(""), *_statistics(statistics))
     views = [_grid_view(grid, console) for grid in reversed(dump.grids)] if console.is_terminal else []
     return _beside(words, views, dump.grids[-1].width, console)
@@ -44,7 +44,7 @@ def show_dump(dump: TokenDump, checks: Sequence[Check], statistics: DumpStatisti
 def show_comparison(
     one: TokenDump, other: TokenDump, names: tuple[str, str], comparison: Comparison, console: Console
 ) -> RenderableType:
-    """Two dumps: what they were asked for side by side, counts, and a map of the changed cells."""
+    """Show two dumps: their settings side by side, counts, and a map of the changed cells."""
     table = Table("", excerpt(names[0]), excerpt(names[1]), box=None, pad_edge=False)
     for name, here, there in comparison.fields:
         if here or there:
@@ -58,9 +58,9 @@ def show_comparison(
 
 
 def show_table(rows: Sequence[tuple[str, TokenDump, DumpStatistics, str]], console: Console) -> Table:
-    """Many dumps, one a line: (name, dump, statistics, digest of the tokens).
+    """Show many dumps, one per line: (name, dump, statistics, digest of the tokens).
 
-    Figures are shown whole: a narrow terminal gets fewer of them, and as much of names and prompts as is left.
+    Figures are never cut: a narrow terminal gets fewer columns, and names and prompts share the remaining space.
     """
     figures = {heading: [say(*row[1:]) for row in rows] for heading, say in FIGURES.items()}
     shown = {heading: cells for heading, cells in figures.items() if any(cells)}
@@ -100,7 +100,7 @@ FIGURES: dict[str, Callable[[TokenDump, DumpStatistics, str], str]] = {
 """The columns between a dump's name and its prompt, those left out that no dump has anything for."""
 
 EXPENDABLE = ("bits", "largest", "codes", "tokens", "surprise", "seed", "size")
-"""The same in the order in which a narrow terminal does without them."""
+"""The same columns, in the order in which a narrow terminal drops them."""
 
 WORDS_COLUMNS = 40
 """What a name and a prompt need side by side."""
@@ -181,7 +181,7 @@ def _change_view(difference: GridDifference, grid: Grid, console: Console) -> Re
 
 
 def _beside(words: RenderableType, views: Sequence[RenderableType], columns: int, console: Console) -> RenderableType:
-    """Words on the left, views on the right if a terminal is wide enough for them, else below."""
+    """Text on the left, grids on the right if the terminal is wide enough, else below."""
     if not views:
         return words
     if not console.is_terminal or console.width < TEXT_COLUMNS + columns + 2:
@@ -243,7 +243,7 @@ def _grid_table(grid: GridStatistics) -> Table:
         entropy = "" if surprise.mean_entropy is None else f", entropy {surprise.mean_entropy:.2f} nats"
         table.add_row(
             "surprise",
-            f"{surprise.mean_logprob:.2f} nats a token, as from {surprise.perplexity:.2f} equal codes{entropy}; "
+            f"{surprise.mean_logprob:.2f} nats per token, perplexity {surprise.perplexity:.2f}{entropy}; "
             f"highest at row {row}, column {column}",
         )
     return table

@@ -1,4 +1,4 @@
-"""The work behind `glmimg inspect`: read, look, compare, list, and draw into files."""
+"""The work of `glmimg inspect`: read, show, compare, list, and draw into files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Which picture file was asked for: the grid alone, or laid over a decoded picture."""
+    """Which picture file was requested: the grid alone, or drawn over a decoded picture."""
 
     picture: Path | None = None
     over: Path | None = None
@@ -43,11 +43,11 @@ class Drawing:
         return path
 
     def save(self, image: Image, path: Path, console: Console) -> None:
-        """Write the picture and say so. Raises WriteError (exit 1)."""
+        """Write the picture and report it. Raises WriteError (exit 1)."""
         from glmimg.tokens.picture import write_picture
 
         write_picture(image, path, replace=self.force)
-        console.note(f"drew {path}")
+        console.note(f"wrote {path}")
 
     def _path_beside_over(self) -> Path | None:
         if self.over is None:
@@ -58,12 +58,12 @@ class Drawing:
 
 
 def expand(names: Sequence[str]) -> list[Path]:
-    """Paths, and the files a glob stands for, in order.
+    """Paths, with globs expanded, in order.
 
-    raises: UsageError (exit 2) for none at all, BadDump (exit 3) for a glob nothing matches
+    raises: UsageError (exit 2) for none at all, BadDump (exit 3) for a glob that matches nothing
     """
     if not names:
-        raise UsageError("there is no dump", "Name one: glmimg inspect x.tokens.json.")
+        raise UsageError("no dump given", "Name one: glmimg inspect x.tokens.json.")
     paths: list[Path] = []
     for name in names:
         if name == DASH:
@@ -80,7 +80,7 @@ def expand(names: Sequence[str]) -> list[Path]:
 
 
 def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> None:
-    """Say what a dump is, whether it is sound and what its tokens say; of a picture also how it was made.
+    """Show what a dump is of, its checks and statistics; for a picture also how it was made.
 
     raises: BadDump (exit 3) if it cannot be read, and after it was shown if a check failed
     """
@@ -112,14 +112,14 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> N
 
 
 def show_scored(dump: TokenDump, path: Path, console: Console) -> None:
-    """A dump the model has just scored, as `look` shows it."""
+    """Show a dump the model has just scored, like `look`."""
     from glmimg.tokens.checks import check_dump
 
     show(dump, path, check_dump(dump, path), console)
 
 
 def provenance_in(path: Path) -> Provenance | None:
-    """How a picture was made, if this is one of ours."""
+    """How a picture was made, if it is one of ours."""
     from glmimg.image_io import read_provenance
     from glmimg.pictures import is_picture
 
@@ -143,7 +143,7 @@ def show_made(made: Provenance, path: Path, console: Console) -> None:
 def show(
     dump: TokenDump, path: Path, checks: Sequence[Check], console: Console, made: Provenance | None = None
 ) -> None:
-    """A dump, its checks and its statistics, and how a picture was made that carries it: as JSON, or for people."""
+    """Show a dump, its checks and statistics, and how the picture that carries it was made: as JSON or as text."""
     from glmimg.cli import inspect_view as view
     from glmimg.cli.made import made_fields
     from glmimg.tokens.statistics import describe
@@ -179,7 +179,7 @@ def compare(one_path: Path, other_path: Path, console: Console, drawing: Drawing
 
 
 def list_dumps(paths: Sequence[Path], console: Console) -> None:
-    """A table over many dumps; files that are none are named, and make the exit status 3."""
+    """Show a table of many dumps. Files that are not dumps are named, and the exit status is then 3."""
     from glmimg.cli import inspect_view as view
     from glmimg.tokens.checks import check_dump
     from glmimg.tokens.statistics import describe
@@ -213,16 +213,16 @@ def publish_schema(console: Console) -> None:
 
 
 def tokens_digest(dump: TokenDump) -> str:
-    """Hex digest of the last grid: dumps with equal pictures-to-be share it."""
+    """Hex digest of the last grid; dumps that would give equal pictures share it."""
     return hashlib.sha256(repr(dump.grids[-1].tokens).encode()).hexdigest()
 
 
 def check_model(dump: TokenDump, path: Path, model: str | None) -> Check:
-    """Whether the dump fits the model about to decode it, as far as that model is known and here."""
+    """Whether the dump fits the model that is to decode it, if that model is known and on this machine."""
     from glmimg.tokens.checks import Check
 
     if model is None:
-        return Check("model", "unchecked", "say --model to check the codebook and the decoder's weights")
+        return Check("model", "unchecked", "use --model to check the codebook and the decoder's weights")
     from glmimg.engine.dumps import check_fingerprint
     from glmimg.runtime.resolve import resolve
 

@@ -1,4 +1,4 @@
-"""How a picture of ours was made, as `inspect` shows it, and the command that makes it again."""
+"""How a picture of ours was made, as `inspect` shows it, and the command that reproduces it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from glmimg.request import JOB, layer_of
 from glmimg.text import shell_words
 
 CHOSEN = {"quantize", "lora", "compile", "dtype"}
-"""Knobs of the model's choice that change pixels."""
+"""Knobs of the model choice that change pixels."""
 
 
 def made_fields(made: Provenance, path: Path) -> dict[str, Any]:
-    """A picture as `--json` reports it: its whole metadata, and the command that makes it again."""
+    """A picture as `--json` reports it: all its metadata, and the command that reproduces it."""
     return {"picture": str(path), "again": command_line(made, path), **made.model_dump(mode="json")}
 
 
@@ -43,7 +43,7 @@ def made_table(made: Provenance, path: Path) -> Table:
 
 
 def facts_table(facts: Mapping[str, Any]) -> Table:
-    """Whatever of some facts says something, a line each."""
+    """Those facts that are set, one per line."""
     table = Table("field", "value", box=None, pad_edge=False, show_header=False)
     for name, value in facts.items():
         if value not in (None, "", False):
@@ -52,7 +52,7 @@ def facts_table(facts: Mapping[str, Any]) -> Table:
 
 
 def command_line(made: Provenance, path: Path) -> str:
-    """The command that makes the picture again; from the picture itself where no job tells all."""
+    """The command that reproduces the picture, from the picture itself if its job does not tell everything."""
     if made.beyond or made.grid != "target":
         return shell_words("glmimg", "replay", path)
     scene = made.job.scene
@@ -65,7 +65,7 @@ def command_line(made: Provenance, path: Path) -> str:
 
 
 def _options(said: Mapping[str, Any]) -> Iterator[str]:
-    """Options for the knobs that are not as they would be anyhow."""
+    """Options for the knobs that differ from their defaults."""
     for each in (each for model in (*JOB, ModelChoice) for each in knobs(model)):
         value = said.get(each.name, each.default)
         if value == each.default:

@@ -1,4 +1,4 @@
-"""The program: its commands, and the one place where an error becomes a message and an exit status."""
+"""The program: its commands, and the only place where an error becomes a message and an exit status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from glmimg.errors import GlmimgError, Interrupted, OutOfMemory, WriteError
 app = typer.Typer(
     name="glmimg",
     cls=LazyGroup,
-    help="Draw with GLM-Image, in two stages with a token file between them.\n\n"
+    help="Draw pictures with GLM-Image, in two stages with a token file between them.\n\n"
     "\b\nExamples:\n"
     '  glmimg t2i "a red circle on a blue background" --model demo -o circle.png\n'
     '  glmimg edit "make the background green" -i circle.png --model demo -o green.png\n',
@@ -31,7 +31,7 @@ INTERRUPTED = 130
 
 
 def print_version(wanted: bool) -> None:
-    """Print the version and leave, if wanted."""
+    """Print the version and exit, if requested."""
     if wanted:
         Console().result(f"glmimg {__version__}", {})
         raise typer.Exit
@@ -40,15 +40,15 @@ def print_version(wanted: bool) -> None:
 @app.callback()
 def top_level(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=print_version)
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version)
     ] = False,
 ) -> None:
     """Options of glmimg itself."""
 
 
 def main() -> NoReturn:
-    """Run a command line; never returns, never lets a traceback out unless asked for with -v."""
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # looking for some reads every installed package
+    """Run a command line. Never returns; prints a traceback only with -v."""
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")  # else every installed package is read
     streams.prepare()
     said = set(sys.argv)
     console = Console(verbose=bool({"-v", "--verbose"} & said), events="--events" in said)
@@ -60,7 +60,7 @@ def main() -> NoReturn:
 
 
 def _run(console: Console) -> int:
-    """Run a command line and say what went wrong. Returns the exit status."""
+    """Run a command line and report what went wrong. Returns the exit status."""
     try:
         app(prog_name="glmimg")
     except GlmimgError as error:
@@ -89,7 +89,7 @@ def _run(console: Console) -> int:
             return OutOfMemory.exit_code
         if console.verbose:
             raise
-        # A bug of ours: said in one line, in full with -v.
+        # A bug of ours: reported in one line, in full with -v.
         console.error(GlmimgError(f"{type(error).__name__}: {error}", "This is a bug in glmimg; -v shows where."))
         return 1
     return 0

@@ -1,4 +1,4 @@
-"""`glmimg models`: what is on this machine, fetching more, checking a checkpoint, planning for memory."""
+"""`glmimg models`: list, download and check checkpoints, and plan memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def models_default(request: Request, context: typer.Context) -> None:
 @models.command("list")
 @takes(only(Output, "as_json"))
 def list_models(request: Request) -> None:
-    """List the GLM-Image checkpoints on this machine, how large they are, and whether they are whole."""
+    """List the GLM-Image checkpoints on this machine, their size, and whether they are complete."""
     show_models(request)
 
 
@@ -58,10 +58,10 @@ def pull(
         str, typer.Argument(metavar="HUB_ID", help="For example zai-org/GLM-Image, or modelscope:ZhipuAI/GLM-Image.")
     ] = "zai-org/GLM-Image",
     local_dir: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Fetch into this folder instead of the hub cache.")
+        Path | None, typer.Option(metavar="DIR", help="Download into this folder instead of the hub cache.")
     ] = None,
 ) -> None:
-    """Fetch a checkpoint from the hub, or finish an interrupted fetch."""
+    """Download a checkpoint from the hub, or finish an interrupted download."""
     from glmimg.cli.progress import EventLines
     from glmimg.runtime.hub import pull_model
 
@@ -90,7 +90,7 @@ def check(
     request: Request,
     model: Annotated[str, typer.Argument(metavar="DIR", help="A directory, a hub id in the cache, or `demo`.")],
 ) -> None:
-    """Say whether a checkpoint is usable, and everything that is wrong with it (exit 4)."""
+    """Check whether a checkpoint is usable, and list everything that is wrong with it (exit 4)."""
     from glmimg.errors import ModelUnfit
     from glmimg.runtime.health import find_faults
     from glmimg.runtime.resolve import resolve

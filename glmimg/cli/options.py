@@ -1,4 +1,4 @@
-"""From knobs to the options of a command: each model a command takes becomes options in its signature."""
+"""From knobs to command options: each model that a command takes is expanded into options in its signature."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PRESET = Annotated[
         "--preset",
         "-p",
         metavar="NAME",
-        help="A preset's name or file; repeatable, later wins.",
+        help="A preset's name or file; repeatable, later ones win.",
         rich_help_panel=DRAW,
         show_default=False,
         autocompletion=presets,
@@ -37,20 +37,20 @@ PRESET = Annotated[
 
 HELP_ALL = Annotated[
     bool,
-    typer.Option("--help-all", help="Show the rare options too, and leave.", is_eager=True, callback=show_all_options),
+    typer.Option("--help-all", help="Show the rare options too, and exit.", is_eager=True, callback=show_all_options),
 ]
 
 
-BOTH_SEEDS = "-n and a list of seeds do not go together", "Say all the seeds, such as --seed 1..8."
+BOTH_SEEDS = "-n cannot be combined with a list of seeds", "List all the seeds, such as --seed 1..8."
 
 
 @dataclass(frozen=True)
 class Request:
     """What a command line asks for.
 
-    flags:   what its options say, by knob name; what is not given is not there
+    flags:   values of its options, by knob name; only those that were given
     presets: names of presets, later ones win
-    seeds:   where a list of them was given, of which `flags` has the first
+    seeds:   the list of seeds, if one was given; `flags` has the first
     """
 
     flags: Mapping[str, Any] = field(default_factory=dict)
@@ -68,31 +68,31 @@ class Request:
         return replace(self, flags={**self.flags, "seed": seeds[0]}, seeds=seeds)
 
     def settings(self, model: type[Model], file: Layer | None = None) -> Model:
-        """A model beside the job, complete: flag > environment > config file, then its own defaults.
+        """A complete settings model other than the job: flag > environment > config file, then its own defaults.
 
-        file:   what a picture or dump says that the command starts from; then flag > file > environment > config
+        file:   settings of the picture or dump the command starts from; then flag > file > environment > config
         raises: UsageError (exit 2) naming the option or the variable, BadConfig (exit 3)
         """
         return model(**self._layers((model,), file=file))
 
     def job(self, *, line: Layer = NOTHING, file: Layer | None = None) -> dict[str, Any]:
-        """What is given about the job, by knob name. Raises as `settings`, BadPreset (exit 3)."""
+        """The job settings that were given, by knob name. Raises as `settings`, BadPreset (exit 3)."""
         from glmimg.preset import load_stack
 
         return self._layers(JOB, preset=load_stack(self.presets).values, line=line, file=file)
 
     @cached_property
     def console(self) -> Console:
-        """The console this command prints to."""
+        """The console to print to."""
         output = self.settings(Output)
         return Console(output.as_json, output.quiet, output.verbose, output.events)
 
     def job_layers(self) -> tuple[Layer, Layer, Layer]:
-        """What flags, environment and config file say about all jobs of a list. Raises as `settings`."""
+        """The settings of flags, environment and config file for all jobs of a list. Raises as `settings`."""
         return self._given(JOB)
 
     def origins(self, models: tuple[type[Settings], ...], file: Layer | None = None) -> dict[str, str]:
-        """Where each knob was set that somebody set: an option, a variable, a preset, a file. Raises as `job`."""
+        """Where each given knob was set: an option, a variable, a preset, a file. Raises as `job`."""
         from glmimg.home import config_path
         from glmimg.preset import load_stack
 
@@ -122,7 +122,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Group:
-    """Some knobs of a model, as a command takes them. rare: only --help-all shows their options."""
+    """Some knobs of a model, as taken by a command. rare: only --help-all shows their options."""
 
     model: type[Settings]
     names: frozenset[str]
@@ -134,7 +134,7 @@ class Group:
 
 
 def only(model: type[Settings], *names: str) -> Group:
-    """These knobs of a model."""
+    """Only these knobs of a model."""
     return Group(model, frozenset(names))
 
 
@@ -144,7 +144,7 @@ def without(model: type[Settings], *names: str, rare: bool = False) -> Group:
 
 
 def takes(*models: type[Settings] | Group) -> Callable[[Any], Any]:
-    """Give a command the options of these models; it gets what they say as its first argument, `request`."""
+    """Give a command the options of these models; their values arrive as its first argument, `request`."""
     groups = [each if isinstance(each, Group) else without(each) for each in models]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -171,7 +171,7 @@ def takes(*models: type[Settings] | Group) -> Callable[[Any], Any]:
 
 
 def _set_signature(command: Any, parameters: Mapping[str, tuple[Any, Any]]) -> None:
-    """Make a function look as if it had these keyword parameters: name -> (annotation, default)."""
+    """Set a function's signature to these keyword parameters: name -> (annotation, default)."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     command.__signature__ = inspect.Signature(
         [inspect.Parameter(name, keyword, annotation=hint, default=value) for name, (hint, value) in parameters.items()]
@@ -180,7 +180,7 @@ def _set_signature(command: Any, parameters: Mapping[str, tuple[Any, Any]]) -> N
 
 
 def option(declared: Declared, *, rare: bool = False) -> Any:
-    """The annotation typer makes an option from."""
+    """The annotation from which typer makes an option."""
     knob = declared.knob
     flags = [f"{declared.flag}/--no-{declared.flag[2:]}" if knob.negated else declared.flag]
     default = knob.default or _default_text(declared)
@@ -203,7 +203,7 @@ def _default_text(declared: Declared) -> str:
 
 
 def _plain_type(declared: Declared) -> Any:
-    """What typer parses: numbers, switches and lists by themselves; whatever has a form of its own as text."""
+    """What typer parses: numbers, switches and lists directly; types with a syntax of their own as text."""
     bare = next((each for each in _alternatives(declared.annotation) if each is not type(None)), str)
     if get_origin(bare) is tuple and get_args(bare)[1:] == (...,):
         return list[str] | None

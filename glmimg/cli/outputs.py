@@ -1,4 +1,4 @@
-"""Where results go: names from a pattern, and every check that can be made before weights load."""
+"""Where results go: names from a pattern, and all checks that are possible before weights load."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from glmimg.text import slug
 
 FIELDS = ("seed", "index", "prompt")
 _FORM = re.compile(r"[<>^]?0?[0-9]{0,2}d?(\.[0-9]{1,2})?")
-"""How a field may be laid out: `{index:03}`, `{prompt:.40}`."""
+"""Allowed format specifications of a field: `{index:03}`, `{prompt:.40}`."""
 
 
 ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
@@ -39,22 +39,22 @@ class NameFields:
 
 
 def check_standard_output(output: Output, pictures: int) -> None:
-    """Whether standard output takes what is drawn: one picture, into a pipe or a file. Raises UsageError (exit 2)."""
+    """Check that standard output takes the result: one picture, to a pipe or a file. Raises UsageError (exit 2)."""
     if output.as_json or pictures > 1:
-        raise UsageError("--out - takes one picture, and no --json", "Write to files instead.")
+        raise UsageError("--out - takes a single picture, without --json", "Write to files instead.")
     if sys.stdout.isatty():
-        raise UsageError("--out - would write the bytes of a picture to the terminal", "Send it on: ... -o - > out.png")
+        raise UsageError("--out - would write picture bytes to the terminal", "Redirect it: ... -o - > out.png")
 
 
 def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) -> list[Path]:
     """One path for each result.
 
-    pattern: with {seed}, {index}, {prompt}; a directory (existing, or ending in /) gets a name of its own;
-             None is `{prompt}-{seed}` in the current directory. Several results under one name get -1, -2, ...
-    raises:  OutputError (exit 2) for unknown fields and for no name at all
+    pattern: with {seed}, {index}, {prompt}; in a directory (existing, or ending in /) a name is made up;
+             None is `{prompt}-{seed}` in the current directory. Several results with the same name get -1, -2, ...
+    raises:  OutputError (exit 2) for unknown fields and for an empty name
     """
     if pattern is not None and ADDRESS.match(pattern):
-        raise OutputError(f"--out {pattern} is an address, and only glmimg batch writes to one", "Give a path.")
+        raise OutputError(f"--out {pattern} is a URI, and only glmimg batch writes to those", "Give a path.")
     own_name = "{prompt}-{seed}" + suffix
     if len({(each.prompt, each.seed) for each in names}) < len(names):
         own_name = "{prompt}-{seed}-{index}" + suffix
@@ -74,7 +74,7 @@ def name_outputs(pattern: str | None, names: Sequence[NameFields], suffix: str) 
 
 
 def sheet_path(out: str | None, prompt: str, ending: str) -> Path:
-    """Where a sheet of several pictures goes: beside them."""
+    """Where the contact sheet of several pictures goes: beside them."""
     if out is not None and "{" not in out and not _is_folder(out):
         return Path(out).with_name(f"{Path(out).stem}-{ending}.png")
     folder = Path(out or ".")
@@ -83,15 +83,15 @@ def sheet_path(out: str | None, prompt: str, ending: str) -> Path:
 
 
 def names_tell_prompt(output: Output) -> bool:
-    """Whether the names of results are made of the prompt."""
+    """Whether the names of results contain the prompt."""
     patterns = [pattern for pattern in (output.out, output.tokens_out) if pattern]
     return output.out is None or any("{prompt" in each or _is_folder(each) for each in patterns)
 
 
 def check_ending(path: Path, suffix: str) -> None:
-    """Refuse names whose ending says what the file will not be. Raises OutputError (exit 2).
+    """Refuse names whose extension does not match the file's format. Raises OutputError (exit 2).
 
-    suffix: what such a file is called where nobody names it
+    suffix: the default extension of such a file
     """
     if suffix.endswith(".png"):
         format_of(path)
@@ -100,7 +100,7 @@ def check_ending(path: Path, suffix: str) -> None:
 
 
 def numbered(pattern: str | None) -> str | None:
-    """The pattern with -{index} before its ending, unless it is a folder's or has a field already."""
+    """The pattern with -{index} before its extension, unless it is a folder or already has a field."""
     if pattern is None or _is_folder(pattern) or any(part[1] for part in _parse(pattern)):
         return pattern
     path = Path(pattern)
@@ -109,7 +109,7 @@ def numbered(pattern: str | None) -> str | None:
 
 
 def numbered_output(output: Output) -> Output:
-    """The same output with `{index}` in every name that has no field yet."""
+    """The same output with `{index}` added to every name that has no field."""
     return output.model_copy(update={"out": numbered(output.out), "tokens_out": numbered(output.tokens_out)})
 
 
@@ -119,39 +119,39 @@ def dump_path_beside(picture: Path) -> Path:
 
 
 def is_device(path: Path | None) -> bool:
-    """Whether a path is something like /dev/null, beside which nothing is to be put."""
+    """Whether a path is something like /dev/null, beside which no file belongs."""
     return path is not None and os.path.exists(path) and not path.is_file()  # noqa: PTH110 (never raises)
 
 
 def split_suffix(path: Path) -> tuple[str, str]:
-    """Name and ending, `.tokens.json` being one ending."""
+    """Name and extension, with `.tokens.json` as one extension."""
     if path.name.endswith(".tokens.json"):
         return path.name.removesuffix(".tokens.json"), ".tokens.json"
     return path.stem, path.suffix
 
 
 def check_outputs(paths: Sequence[Path], *, force: bool, others: Sequence[Path] = (), make: bool = True) -> None:
-    """Refuse outputs that cannot or must not be written, before anything loads; make the folders they go to.
+    """Refuse outputs that cannot or must not be written, before anything loads, and create their folders.
 
-    others: what the command writes beside them, checked elsewhere: no two outputs may be one file
-    make:   whether the folders are made
+    others: other outputs of the command, checked elsewhere; no two outputs may be the same file
+    make:   whether to create the folders
     raises: OutputError (exit 2): the folder is not writable, the path is a folder, or it exists and `force` is off
     """
     try:
         for real, count in Counter(path.resolve() for path in [*paths, *others] if not is_device(path)).items():
             if count > 1:
-                raise OutputError(f"{real} would be written {count} times", "Give each output a name of its own.")
+                raise OutputError(f"{real} would be written {count} times", "Give each output a different name.")
         for path in paths:
             _check_output(path, force)
         for folder in {path.parent for path in paths if make}:
             folder.mkdir(parents=True, exist_ok=True)
-    except (OSError, RuntimeError) as error:  # resolving a circle of links ends with either
+    except (OSError, RuntimeError) as error:  # resolving a loop of symbolic links raises either
         reason = getattr(error, "strerror", None) or str(error)
         raise OutputError(f"{paths[0]} cannot be used: {reason}", "Choose another name.") from error
 
 
 def check_results(paths: Sequence[Path], output: Output, others: Sequence[Path] = ()) -> None:
-    """`check_outputs` for the results of a command, which makes no folders where it draws nothing."""
+    """`check_outputs` for the results of a command; creates no folders in a dry run."""
     check_outputs(paths, force=output.force, others=others, make=not output.dry_run)
 
 

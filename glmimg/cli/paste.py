@@ -1,4 +1,4 @@
-"""`glmimg paste`: a part of another dump's tokens in a dump."""
+"""`glmimg paste`: copy part of another dump's tokens into a dump."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def paste(
     box: a.PasteBox = None,
     at: a.PasteAt = None,
 ) -> None:
-    """Copy a part of another dump's tokens into a dump.
+    """Copy part of another dump's tokens into a dump.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`glmimg models plan`: what each stage needs, which setting fits, about how long it takes."""
+"""`glmimg models plan`: what each stage needs, which settings fit, roughly how long they take."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 
 for_cluster = partial(typer.Option, rich_help_panel=CLUSTER)
-HOW_MANY = "How many workers of a cluster draw so many; with --gpu or --measured."
-MADE = "An earlier batch whose measured times replace the card's guessed ones."
+HOW_MANY = "How many cluster workers reach this rate; with --gpu or --measured."
+MADE = "An earlier batch, whose measured times are used instead of estimates."
 Vram = Annotated[
     str | None,
     typer.Option(metavar="AMOUNT", help="Plan for a card with this much memory, such as 12GB.", rich_help_panel=MODEL),
@@ -49,7 +49,7 @@ def plan(
     gpu: Gpu = None,
     measured: Measured = None,
 ) -> None:
-    """Say what a picture takes in memory and time, and which setting fits, without loading the model.
+    """Estimate a picture's memory and time, and which settings fit, without loading the model.
 
     \b
     Examples:
@@ -90,7 +90,7 @@ def plan(
 
 @dataclass(frozen=True)
 class Wanted:
-    """A rate and the pictures it is of. rows: jobs stage 1 draws at once, None for the batch's own number."""
+    """A wanted rate, and which pictures it is for. rows: jobs stage 1 draws at once, None for the batch's default."""
 
     pictures_per_hour: float
     size_px: tuple[int, int]
@@ -106,10 +106,10 @@ class Wanted:
 
 
 def find_seconds(wanted: Wanted, gpu: str | None, measured: str | None, *, is_sized: bool) -> StageSeconds:
-    """Seconds a picture: measured ones if a batch is named, else guessed from the card.
+    """Seconds per picture: measured if a batch is named, else estimated from the card.
 
     is_sized: whether only pictures of the wanted size count among the measured ones
-    raises:   UsageError (exit 2) for neither, or a card nobody knows; BadInput (exit 3) for a batch without times
+    raises:   UsageError (exit 2) for neither, or an unknown card; BadInput (exit 3) for a batch without times
     """
     from glmimg.engine.rates import find_card, guess_seconds, read_seconds
     from glmimg.engine.stages import AR_BATCH
@@ -125,7 +125,7 @@ def find_seconds(wanted: Wanted, gpu: str | None, measured: str | None, *, is_si
 
 
 def show_workers(wanted: Wanted, seconds: StageSeconds, console: Console) -> None:
-    """How many workers of each kind, what they reach, and the command that starts them."""
+    """Show how many workers of each kind are needed, the rate they reach, and the command that starts them."""
     from glmimg.engine.rates import plan_workers
 
     workers = plan_workers(wanted.pictures_per_hour, seconds)
@@ -146,7 +146,7 @@ def show_workers(wanted: Wanted, seconds: StageSeconds, console: Console) -> Non
 
 
 def find_shapes(choice: ModelChoice) -> Checkpoint:
-    """The checkpoint on this machine, else what is known of a published one. Raises ModelMissing (exit 4)."""
+    """The checkpoint on this machine, else the known shapes of a published one. Raises ModelMissing (exit 4)."""
     from glmimg.errors import ModelMissing
     from glmimg.runtime.known import known_checkpoint
     from glmimg.runtime.resolve import DEFAULT_MODEL, resolve
@@ -172,7 +172,7 @@ def needs_table(proposal: Proposal) -> Table:
 
 
 def settings_table(proposal: Proposal) -> Table:
-    """Each setting with its peaks, whether it fits, and about how long it takes. Figures are never cut."""
+    """Each setting with its peaks, whether it fits, and roughly how long it takes. Figures are never cut."""
     from rich.table import Table
 
     table = Table("setting", box=None, pad_edge=False)
@@ -186,24 +186,24 @@ def settings_table(proposal: Proposal) -> Table:
 
 
 def reasons_table(proposal: Proposal) -> Table:
-    """What takes the time, once for all settings that share it."""
+    """What limits the speed, one line for all settings that share it."""
     from rich.table import Table
 
     settings: dict[str, list[str]] = {}
     for each in proposal.settings:
         name = each.command.removeprefix("--memory ").partition(" (")[0]
         settings.setdefault(each.why, []).append(name)
-    table = Table("settings", "wait for", box=None, pad_edge=False)
+    table = Table("settings", "limited by", box=None, pad_edge=False)
     for reason, names in settings.items():
         table.add_row(", ".join(names), reason)
     return table
 
 
 def gigabytes(amount: float) -> str:
-    """Bytes for people, in units of 10^9."""
+    """A number of bytes in units of 10^9, as text."""
     return f"{amount / 1e9:.2f} GB" if amount < 10e9 else f"{amount / 1e9:.1f} GB"
 
 
 def seconds(amount: float) -> str:
-    """A time for people: seconds, or minutes where those say more."""
+    """A duration as text: seconds, or minutes if it is long."""
     return f"{amount:.1f} s" if amount < 120 else f"{amount / 60:.0f} min"

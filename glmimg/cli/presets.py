@@ -1,4 +1,4 @@
-"""`glmimg presets`: list the presets, show one, save one of one's own."""
+"""`glmimg presets`: list the presets, show one, save your own."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 
 class Named(TyperGroup):
-    """A group that shows what its first word names, where that is none of its commands."""
+    """A group that shows the preset its first word names, if that is not one of its commands."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         is_name = args[0] not in self.commands and not args[0].startswith("-")
         return super().resolve_command(ctx, ["show", *args] if is_name else args)
 
 
-presets = typer.Typer(cls=Named, help="Presets: list, show, save; a bare NAME is shown.", add_completion=False)
+presets = typer.Typer(cls=Named, help="Presets: list, show, save. A bare NAME shows that preset.", add_completion=False)
 
-MADE = "Also what this picture was made with, but for its prompt, seeds and sources."
+MADE = "Include this picture's settings, except its prompt, seeds and sources."
 Name = Annotated[str, argument("NAME", "The preset, or a YAML file.", completing.presets)]
-NewName = Annotated[str, argument("NAME", "What to call it: -p NAME.")]
+NewName = Annotated[str, argument("NAME", "Its name, as in -p NAME.")]
 From = Annotated[Path | None, option("--from", metavar="PICTURE", text=MADE, complete=completing.any_file)]
-Template = Annotated[str | None, option("--template", metavar="TEXT", text="What a prompt is put into, at {prompt}.")]
+Template = Annotated[str | None, option("--template", metavar="TEXT", text="A template with {prompt} in it.")]
 Description = Annotated[str, option("--description", metavar="TEXT", text="What it is for.", show_default=False)]
 
 
@@ -47,7 +47,7 @@ def presets_default(request: Request, context: typer.Context) -> None:
 @presets.command("list")
 @takes(only(Output, "as_json"))
 def list_(request: Request) -> None:
-    """List the presets: what each sets, and for what."""
+    """List the presets, what they set and what they are for."""
     show_list(request)
 
 
@@ -66,7 +66,7 @@ def show(request: Request, name: Name) -> None:
 def save(
     request: Request, name: NewName, source: From = None, template: Template = None, description: Description = ""
 ) -> None:
-    """Save a preset of your own: the options on the line, other presets, a picture.
+    """Save your own preset, from options, other presets or a picture.
 
     \b
     Examples:
@@ -83,13 +83,13 @@ def save(
     texts = {"description": description} if description else {}
     texts |= {"template": template} if template != PLACE else {}
     if not values and "template" not in texts:
-        raise UsageError("there is nothing to save", f"Say options, such as: glmimg presets save {name} --steps 30")
+        raise UsageError("nothing to save", f"Give some options, for example: glmimg presets save {name} --steps 30")
     path = save_preset(name, {**texts, **values}, force=request.settings(Output).force)
     request.console.result(str(path), {"preset": name, "file": str(path), **texts, **values})
 
 
 def values_of(picture: Path) -> dict[str, Any]:
-    """What a picture was made with that others can be, too, where it is not the default. Raises BadImage (exit 3)."""
+    """Settings of a picture that others can share, except defaults. Raises BadImage (exit 3)."""
     from glmimg.image_io import read_provenance
     from glmimg.knob import knobs
     from glmimg.preset import load_preset
@@ -128,7 +128,7 @@ def fields_of(preset: Preset) -> dict[str, Any]:
 
 
 def as_written(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Knobs as they stand in a preset."""
+    """Knobs as they are written in a preset."""
     from glmimg.settings_file import plain
 
     return {name: plain(value) for name, value in values.items()}

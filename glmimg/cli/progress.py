@@ -1,4 +1,4 @@
-"""Progress: listens to the stages' events, and draws one line a long step or passes them on as lines of JSON."""
+"""Progress: shows the stages' events as one line per long step, or passes them on as lines of JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LONG_STEP = 60.0
 INTERVAL = 10.0
-"""Seconds after which a step tells where no terminal shows a bar, and how often then; with -v from the start."""
+"""Seconds between progress notes of a long step if no terminal shows a bar; with -v from the start."""
 
 EVENT_INTERVAL = 0.1
 
@@ -28,7 +28,7 @@ EVENT_INTERVAL = 0.1
 class ProgressLine(AbstractContextManager["ProgressLine"]):
     """Draws the events it is called with.
 
-    On a terminal a line moves for the present step and one for all pictures; elsewhere long steps say now and then how
+    On a terminal, one line shows the current step and one all pictures. Elsewhere long steps report now and then how
     far they are. Notes are always said, and at the end how many files there are, where, and how long it took.
     """
 
@@ -76,7 +76,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
                 self._forget()
 
     def _step(self, text: str, total: int | None, done: int, detail: str = "") -> None:
-        """The present step moved on; a step begins where there is none yet, or with no total."""
+        """The current step advanced; a new step begins if there is none yet, or without a total."""
         if self.progress is None:
             self._tell(text, total, done)
             return
@@ -86,7 +86,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self.progress.update(self.task, description=text, total=total, completed=done, detail=detail)
 
     def _show_whole(self, stage: str, done: int, total: int) -> None:
-        """The line of all pictures, where there are several."""
+        """Update the line of all pictures, if there are several."""
         if self.progress is None or total == 1:
             return
         if self.whole is None:
@@ -136,7 +136,7 @@ def reporter(console: Console) -> ProgressLine | EventLines:
 
 
 def closing_line(saved: Sequence[Path], seconds: float) -> str:
-    """What is on disk now, such as `4 pictures and 4 dumps in 12 s, in out/`."""
+    """A summary of the files written, such as `4 pictures and 4 dumps in 12 s, in out/`."""
     dumps = sum(path.name.endswith(".tokens.json") for path in saved)
     counts = {"picture": len(saved) - dumps, "dump": dumps}
     files = " and ".join(counted(count, name) for name, count in counts.items() if count)

@@ -16,7 +16,7 @@ from glmimg.prompts import check_prompt
 from glmimg.text import LINE_END, is_utf16, shell_words
 
 LISTS = (".txt", ".csv", ".jsonl", ".json", ".yaml", ".yml")
-"""Endings of files that list prompts or jobs."""
+"""Extensions of files that list prompts or jobs."""
 
 MAX_BYTES = 64 * 1024 * 1024
 
@@ -24,7 +24,7 @@ MAX_BYTES = 64 * 1024 * 1024
 def read_prompts(arguments: Sequence[str], file: str | None) -> list[str]:
     """All prompts: the arguments, with `-` replaced by the lines of standard input, then those of a file.
 
-    raises: UsageError (exit 2) for an empty argument; BadPrompts (exit 3) for input that holds none
+    raises: UsageError (exit 2) for an empty argument; BadPrompts (exit 3) for input without prompts
     """
     prompts: list[str] = []
     for argument in arguments:
@@ -35,7 +35,7 @@ def read_prompts(arguments: Sequence[str], file: str | None) -> list[str]:
 
 
 def note_single_words(prompts: Sequence[str], console: Console) -> None:
-    """Say how to draw one picture where several prompts look like the words of one."""
+    """Note how to draw one picture if several prompts look like the words of one."""
     if len(prompts) > 2 and not any(map(str.isspace, "".join(prompts))) and len({*prompts}) == len(prompts):
         one = shell_words(" ".join(prompts))
         console.note(
@@ -44,17 +44,18 @@ def note_single_words(prompts: Sequence[str], console: Console) -> None:
 
 
 def _one(argument: str) -> str:
-    """A prompt from the line. Raises UsageError (exit 2) for none, and for the name of a list."""
+    """Check a prompt argument. Raises UsageError (exit 2) if it is empty, or the name of a list."""
     if argument.lower().endswith(LISTS) and os.path.isfile(argument):  # noqa: PTH113 (never raises)
         use = "glmimg batch" if argument.lower().endswith(LISTS[1:]) else "--prompts"
         raise UsageError(
-            f"{argument} is a file, not a prompt", f"Draw what it lists: {use} {shell_words(argument)} (-f is --force)"
+            f"{argument} is a file, not a prompt",
+            f"To draw what it lists: {use} {shell_words(argument)} (-f is --force)",
         )
     return check_prompt(argument)
 
 
 def _lines(file: str) -> list[str]:
-    """The lines of a text file or of standard input that hold more than space, each a prompt, be it `# like this`.
+    """The non-blank lines of a text file or of standard input; each is a prompt, even `# like this`.
 
     raises: BadPrompts (exit 3), naming the line
     """
@@ -78,13 +79,13 @@ def _lines(file: str) -> list[str]:
         raise BadPrompts(name, f"line {line} is not UTF-8 text") from error
     lines = [(number, line.strip()) for number, line in enumerate(LINE_END.split(text), start=1) if line.strip()]
     if not lines:
-        raise BadPrompts(name, "holds no prompts", "Write one prompt a line.")
+        raise BadPrompts(name, "contains no prompts", "Write one prompt per line.")
     _refuse_jobs(name, *lines[0])
     return [_checked(name, number, line) for number, line in lines]
 
 
 def _refuse_jobs(name: str, number: int, first: str) -> None:
-    """Say what draws a list of jobs, whose lines are not prompts. Raises BadPrompts (exit 3)."""
+    """Refuse a list of jobs and name the command that draws it. Raises BadPrompts (exit 3)."""
     ending = PurePath(name).suffix.lower()
     if reason := problem_of_list(first, ending):
         raise BadPrompts(name, f"line {number} {reason}")

@@ -1,4 +1,4 @@
-"""`glmimg redraw`: a part of a dump's tokens drawn anew."""
+"""`glmimg redraw`: redraw part of a dump's tokens."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ def redraw(
     prompt: a.NewPrompt = None,
     count: a.Count = 1,
 ) -> None:
-    """Draw a part of a dump's tokens anew.
+    """Redraw part of a dump's tokens.
 
-    The rest is kept, and seen by what is drawn. Sampling is the dump's own unless options say otherwise.
+    The other tokens are kept as context. Sampling settings are the dump's own unless options
+    say otherwise.
 
     \b
     Examples:
@@ -61,7 +62,7 @@ def redraw(
     check_same_ar_half(base, dump, run.checkpoint)
     run.shelf.find_all(base, dump)
     file = layer_of(*base.job_parts)
-    file.pop("seed")  # a part drawn anew with the seed it had would be the part it was
+    file.pop("seed")  # redrawn with the old seed, the part would come out as it was
     jobs = run.jobs([prompt] if prompt is not None else [], count, base.scene.sources, file)
     paths = place_dumps(NameFields.of(jobs), run.output)
     if only_planned(run, jobs, paths, ("ar",), file):
@@ -80,12 +81,12 @@ def region_to_draw(base: TokenDump, box: str | None, mask: Path | None) -> Regio
 
     if (box is None) == (mask is None):
         what = "both say" if box else "neither of them says"
-        raise UsageError(f"--box and --mask: {what} what to draw anew", "Say one of them, such as --box 0,0,64,64.")
+        raise UsageError(f"--box and --mask: {what} what to redraw", "Give one of them, such as --box 0,0,64,64.")
     return mask_region(mask, base.size, base.target.shape) if mask else box_region(box or "", base.size)
 
 
 def plan_redraw(base: TokenDump, path: Path, region: Region, keep_from: Path | None) -> Callable[[Job], Redraw]:
-    """From a job to its redraw; every check of region and parents is made here. Raises BadDump (exit 3)."""
+    """Turn a job into its redraw; region and parents are checked here. Raises BadDump (exit 3)."""
     from glmimg.cli.streams import read_given
     from glmimg.tokens import change
     from glmimg.tokens.region import count

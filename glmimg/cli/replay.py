@@ -1,4 +1,4 @@
-"""`glmimg replay`: a picture again, from its own metadata."""
+"""`glmimg replay`: reproduce a picture from its own metadata."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @takes(Scene, Sampling, Painting, Ideas, a.AGAIN, ModelChoice, Keeping, a.BOTH)
 def replay(request: Request, picture: a.PictureFile, prompts: a.Prompts = None, count: a.Count = 1) -> None:
-    """Make a picture of glmimg again from its own metadata.
+    """Reproduce a glmimg picture from its own metadata.
 
-    Any option overrides what the picture says, and so does another prompt.
+    Options, or another prompt, override what the picture says.
 
     \b
     Examples:
@@ -45,11 +45,11 @@ def replay(request: Request, picture: a.PictureFile, prompts: a.Prompts = None, 
     texts = read_prompts(prompts or [], None)
     run = Run.open(request, model=made.model, loaded=made.choice)
     if run.checkpoint.fingerprint() != made.model.fingerprint:
-        run.console.note(f"{picture} was made with other weights than {run.checkpoint.id}: the new picture will differ")
+        run.console.note(f"{picture} was not made with the weights of {run.checkpoint.id}: the new picture will differ")
     if left := [change for change in made.changes if change not in run.choice.changes]:
-        run.console.note(f"{picture} was made with {', '.join(left)}, and is made again without")
+        run.console.note(f"{picture} was made with {', '.join(left)}; the new picture is made without")
     if made.grid == "preview":
-        run.console.note(f"{picture} is a draft: drawing the picture it is a preview of")
+        run.console.note(f"{picture} is a draft: drawing the full picture instead")
     job = made.job
     sources = gather_again(run, picture, job.scene.sources)
     said = layer_of(job.scene, job.sampling, job.painting)
@@ -57,10 +57,10 @@ def replay(request: Request, picture: a.PictureFile, prompts: a.Prompts = None, 
 
 
 def paint_again(request: Request, picture: Path, made: Provenance, *, is_changed: bool) -> None:
-    """A picture whose tokens no job draws again, painted from those it carries.
+    """Paint a picture from the tokens it carries, if no job would draw them again.
 
     is_changed: whether another prompt or more pictures were asked for
-    raises: UsageError (exit 2) for what stage 1 would have to do, and for a picture that carries no tokens
+    raises: UsageError (exit 2) for changes that need stage 1, and for a picture without tokens
     """
     from glmimg.cli.decode import paint_dumps
     from glmimg.cli.run import Run
@@ -69,7 +69,7 @@ def paint_again(request: Request, picture: Path, made: Provenance, *, is_changed
 
     beyond = f"this picture cannot be drawn again from its metadata alone: {made.beyond}"
     if is_changed or request.flags.keys() & {each.name for model in (Scene, Sampling) for each in knobs(model)}:
-        raise UsageError(beyond, "Paint it again with --dit-seed, --steps or --guidance; or change it: glmimg redraw.")
+        raise UsageError(beyond, "Repaint it with --dit-seed, --steps or --guidance, or change it with glmimg redraw.")
     try:
         dump = read_dump(picture)
     except BadDump as error:

@@ -1,4 +1,4 @@
-"""`glmimg resume`: the rest of dumps that stopped at their preview, and of whatever was left unfinished."""
+"""`glmimg resume`: finish dumps that stopped at their preview, and interrupted work."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @takes(ModelChoice, Keeping, a.DUMPS, without(Painting, rare=True))
 def resume(request: Request, dumps: a.DumpFiles) -> None:
-    """Go on from dumps that stopped at their preview, and from unfinished work.
+    """Continue dumps that stopped at their preview, and interrupted work.
 
-    Prompt, seed and sampling are those of each dump, so that its tokens are the ones it would have had. What a
-    command left when it was interrupted or killed (x.tokens.json.part, x.png.part) becomes what it would have become.
+    Each dump continues with its own prompt, seed and sampling, so its tokens are the same as
+    without stopping. The .part files of an interrupted or killed command are completed as well.
 
     \b
     Examples:
@@ -34,7 +34,7 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
         from glmimg.errors import UsageError
 
         if len(left) < len(dumps):
-            raise UsageError("dumps and unfinished work are gone on with apart", "Name only the one or the other.")
+            raise UsageError("dumps and unfinished work cannot be resumed together", "Name only one kind.")
         finish(request, {path: read_unfinished(path) for path in left})
         return
     from glmimg.cli.run import Run
@@ -58,7 +58,7 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
 
 
 def check_begun(dump: TokenDump, path: Path) -> None:
-    """Refuse a dump there is nothing left to do for. Raises BadDump (exit 3)."""
+    """Refuse a dump that is already finished. Raises BadDump (exit 3)."""
     from glmimg.errors import BadDump
     from glmimg.text import shell_words
 

@@ -1,4 +1,4 @@
-"""What every drawing command has in hand: who asked for what, the checkpoint, the jobs, and an engine to draw with."""
+"""What every drawing command works with: the request, the checkpoint, the jobs, and an engine to draw with."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """One command, from what was asked for to the engine that does it."""
+    """One run of a command, from the request to the engine that carries it out."""
 
     request: Request
     choice: ModelChoice
@@ -57,17 +57,17 @@ class Run:
         loaded: ModelChoice | None = None,
         only: Half | None = None,
     ) -> Run:
-        """Check what was asked for, and resolve what to draw with; nothing loads.
+        """Check the request and resolve the model; nothing is loaded yet.
 
-        prompts: those of a command that needs one, which a preset may hold instead
-        model:  the one a picture or dump was made with, where a command starts from one
+        prompts: those of a command that needs one, unless a preset has it
+        model:  the one that made the picture or dump the command starts from
         loaded: how it was loaded then
-        only:   the half the command runs, where it runs one: an adapter of the other would do nothing
+        only:   the stage the command runs, if just one: an adapter for the other would have no effect
         raises: UsageError (exit 2), ModelMissing (exit 4), BadConfig (exit 3), BadImage (exit 3) for a moved source
         """
         given, output, keeping = request.job(), request.settings(Output), request.settings(Keeping)
         if prompts is not None and not prompts and given.get("prompt") is None:
-            raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
+            raise UsageError("no prompt given", "Say what to draw, for example: glmimg t2i 'a red circle'.")
         if keeping.keep is not None:
             from glmimg.engine.worker.start import check_keeping
 
@@ -87,14 +87,14 @@ class Run:
 
     @cached_property
     def own_stages(self) -> CheckpointStages:
-        """The stages of the checkpoint in this process, laid out as the choice says."""
+        """The stages of the checkpoint in this process, loaded as the choice says."""
         from glmimg.engine.stages import CheckpointStages
 
         return CheckpointStages(self.checkpoint, self.choice, self.shelf)
 
     @cached_property
     def stages(self) -> CheckpointStages | WorkerStages:
-        """The stages to draw with: those of a worker, if one holds the model or shall, else this process's own.
+        """The stages to draw with: a worker's, if one has the model or is to be started, else this process's own.
 
         raises: WorkerUnavailable (exit 1)
         """
@@ -119,7 +119,7 @@ class Run:
         asked = asked if prompts else asked.model_copy(update={"literal": True})
         texts = prompts or [given["prompt"]]
         ideas = find_ideas(texts, asked, len(self.request.seeds) or count)
-        if len(ideas) > len(texts):  # what is to be compared has one seed
+        if len(ideas) > len(texts):  # pictures to be compared share one seed
             given = {"seed": random_seed(), **given}
         said = [idea.fill(stack) if prompts else idea.values for idea in ideas]
         return [job for each in said for job in self._with_seeds({**given, **each}, count, sources)]
@@ -131,7 +131,7 @@ class Run:
 
     @contextmanager
     def desk(self, scope: Scope, *, keep_both: bool = False) -> Iterator[Desk]:
-        """A desk with an engine on it, and a bar on the terminal while it works."""
+        """A desk with an engine, and a progress bar on the terminal while it works."""
         from glmimg.engine.engine import Engine
         from glmimg.engine.orders import Desk
         from glmimg.engine.output_files import OutputFiles
@@ -151,7 +151,7 @@ class Run:
 
     @contextmanager
     def remembered(self, written: Mapping[Path, int | None]) -> Iterator[None]:
-        """Put what was written by the end into the history, be it the end of a failure."""
+        """Record the files written in the history, even if the command fails."""
         from glmimg.history import remember
 
         started, output = time.perf_counter(), self.output
@@ -164,11 +164,11 @@ class Run:
                 try:
                     remember(written, time.perf_counter() - started, private=output.no_metadata)
                 except OSError as error:
-                    self.console.note(f"the history was not kept: {error.strerror}; --no-history does without")
+                    self.console.note(f"the history was not updated: {error.strerror}; --no-history turns it off")
 
 
 def _loaded_before(request: Request, model: ModelRef | None, loaded: ModelChoice | None) -> dict[str, Any] | None:
-    """What a file says about the model to load: which it was, and what of the choice changes pixels."""
+    """The model settings of a file: which model it was, and the choices that change pixels."""
     if model is None and loaded is None:
         return None
     if "model" in request.flags:  # another model was asked for: the file's revision and adapters are not its own

@@ -1,4 +1,4 @@
-"""`glmimg score`: how likely each token of a dump was to the model."""
+"""`glmimg score`: how likely each token of a dump is to the model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from glmimg.cli.options import Request, takes
 
 @takes(a.MOVED_SOURCES, a.ONE_AT_A_TIME, Keeping, a.FILES)
 def score(request: Request, dumps: a.DumpFiles) -> None:
-    """Ask the model how likely each token of a dump was.
+    """Score how likely each token of a dump is to the model.
 
-    The answers, and how undecided the model was, go into a dump with -o; else they are shown.
+    With -o, log-probabilities and entropies are written into a new dump; otherwise they are shown.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`glmimg serve`: the same two stages for other programs, over HTTP."""
+"""`glmimg serve`: the two stages for other programs, over HTTP."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEY_BYTES = 4096
 def serve(request: Request) -> None:
     """Draw for other programs, over HTTP.
 
-    Speaks the image endpoints of OpenAI's API, and has a page at / to try it with.
+    Serves the image endpoints of OpenAI's API, and a page at / to try them.
 
     \b
     Examples:
@@ -46,7 +46,7 @@ def serve(request: Request) -> None:
 
 
 def serve_on(listener: socket.socket, run: Run, serving: Serving, key: str | None) -> None:
-    """Answer requests until the process is told to end."""
+    """Serve requests until the process is told to stop."""
     import uvicorn
 
     from glmimg.engine.http.opening import opened_server
@@ -70,33 +70,33 @@ def read_address(text: str) -> tuple[str, int]:
 
 
 def read_key(name: str | None) -> str | None:
-    """The key that a file holds. Raises BadInput (exit 3)."""
+    """Read the key from a file. Raises BadInput (exit 3)."""
     from glmimg.errors import BadInput
     from glmimg.files import open_regular
 
     if name is None:
         return None
-    hint = "Write the key into it: one line of visible ASCII."
+    hint = "Write the key into it: one line of printable ASCII."
     with open_regular(Path(name), BadInput, "key file") as file:
         raw = file.read(KEY_BYTES + 1).strip()
     key = raw.decode("ascii", errors="replace")
     if not key or len(raw) > KEY_BYTES or not all("!" <= char <= "~" for char in key):
-        raise BadInput(name, "holds no key", hint)
+        raise BadInput(name, "contains no key", hint)
     return key
 
 
 def check_open(host: str, key: str | None) -> None:
-    """Refuse to let other machines in without a key. Raises UsageError (exit 2)."""
+    """Refuse to listen for other machines without a key. Raises UsageError (exit 2)."""
     from glmimg.engine.http.guard import is_loopback
     from glmimg.errors import UsageError
 
     if key is None and not is_loopback(host):
-        hint = "Give a file that holds one: --api-key-file key.txt"
-        raise UsageError(f"--http {host or '0.0.0.0'}: other machines reach this address, so it needs a key", hint)
+        hint = "Name a file that contains one: --api-key-file key.txt"
+        raise UsageError(f"--http {host or '0.0.0.0'}: other machines can reach this address, so it needs a key", hint)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket at an address. Raises UsageError (exit 2) for one that cannot be had."""
+    """Open a listening socket. Raises UsageError (exit 2) if the address cannot be used."""
     from glmimg.errors import UsageError
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -109,7 +109,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _report(console: Console, error: BaseException) -> None:
-    """A bug of ours, as the program says it elsewhere: in one line, in full with -v."""
+    """Report a bug of ours as the other commands do: in one line, in full with -v."""
     import traceback
 
     from glmimg.errors import GlmimgError

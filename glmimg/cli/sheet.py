@@ -1,4 +1,4 @@
-"""The contact sheet of pictures drawn together: swept values side by side, each row and column named."""
+"""The contact sheet of pictures drawn together: swept values side by side, with labelled rows and columns."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from glmimg.engine.orders import Desk
 
 LONGEST = 40
-"""Characters of a prompt that name a row."""
+"""Characters of a prompt in a row's label."""
 
 
 @dataclass
 class Sheet:
-    """A sheet that fills as its pictures are finished. swept: knobs that were; the last one goes across."""
+    """A sheet that fills as its pictures are finished. swept: the swept knobs; the last one goes across."""
 
     run: Run
     jobs: Sequence[Job]
@@ -35,7 +35,7 @@ class Sheet:
 
     @classmethod
     def of(cls, run: Run, jobs: Sequence[Job]) -> Self | None:
-        """The sheet of these jobs, if one is wanted. Raises UsageError (exit 2)."""
+        """The sheet for these jobs, if one is requested. Raises UsageError (exit 2)."""
         asked, out = run.request.settings(Ideas), run.output.out
         if out == DASH or not (bool(asked.sweep) if asked.sheet is None else asked.sheet):
             return None
@@ -43,13 +43,13 @@ class Sheet:
         return cls(run, jobs, [parse_sweep(text)[0][0] for text in asked.sweep], path)
 
     def add(self, picture: Image) -> None:
-        """The next picture is finished."""
+        """Add the next finished picture."""
         from glmimg.engine.contact_sheet import thumbnail_of
 
         self.thumbnails.append(thumbnail_of(picture))
 
     def write(self, desk: Desk) -> None:
-        """Put the sheet on disk and say where. Raises OutputError (exit 2), WriteError (exit 1)."""
+        """Write the sheet and report its path. Raises OutputError (exit 2), WriteError (exit 1)."""
         from glmimg.engine.contact_sheet import contact_sheet
 
         varying = [name for name in ("prompt", *self.swept, "seed") if len({job.value(name) for job in self.jobs}) > 1]

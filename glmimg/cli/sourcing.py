@@ -1,4 +1,4 @@
-"""From `-i` and `--source` to prepared source pictures, all checked before anything loads."""
+"""From `-i` and `--source` to prepared source pictures, which are all checked before anything loads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from glmimg.text import shell_words
 
 
 def gather_sources(run: Run) -> list[SourceRef]:
-    """Prepare every source named with -i, and say what was done to them.
+    """Prepare every source named with -i, and report what was changed in them.
 
     raises: UsageError (exit 2), BadImage (exit 3), ModelUnfit (exit 4)
     """
@@ -30,15 +30,15 @@ def gather_sources(run: Run) -> list[SourceRef]:
 
 
 def gather_again(run: Run, picture: Path, refs: Sequence[SourceRef]) -> list[SourceRef]:
-    """Prepare the sources of a picture to make again. Raises as `gather_sources`."""
+    """Prepare the sources of a picture to reproduce. Raises as `gather_sources`."""
     return _noted(run, [_take_again(run, picture, ref) for ref in refs])
 
 
 def _take_again(run: Run, picture: Path, ref: SourceRef) -> PreparedSource:
-    """A source as it was prepared then, unless flags or another model say otherwise."""
+    """A source as it was prepared before, unless flags or another model say otherwise."""
     settings, bounds = run.request.settings(Sources), run.checkpoint.source_bounds
     background = check_background(settings.background)
-    found = run.shelf.find(ref, picture, f"Point to it again: glmimg replay {shell_words(picture)} --source PATH")
+    found = run.shelf.find(ref, picture, f"Give its new path: glmimg replay {shell_words(picture)} --source PATH")
     if bounds.admit(ref.height, ref.width) and settings.fit is None and background is None:
         return found
     return run.shelf.take(Path(found.ref.path), bounds, settings.fit or ref.fit or "pad", background or ref.background)

@@ -1,4 +1,4 @@
-"""The three standard streams as a shell may hand them over: closed, full, without a reader, or of another encoding."""
+"""The three standard streams in any state: closed, full, without a reader, or in another encoding."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from glmimg.tokens.dump import TokenDump
 
 DASH = "-"
-"""The name that stands for standard input among what is read, for standard output among what is written."""
+"""The name that stands for standard input as an input, and for standard output as an output."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
-"""What the system says when writing fails for want of room: no bug of the program's."""
+"""System errors of a full disk or a closed reader, which are no bugs of the program."""
 
 
 def prepare() -> None:
-    """Make every stream one that can be written to, whatever is written.
+    """Make sure that every stream can be written to, whatever the text.
 
     A closed one goes nowhere; its number is taken at once, or the next file opened would get it and
     all that is printed. A name that is no UTF-8 is printed as the bytes it has; what the encoding of
@@ -41,13 +41,13 @@ def prepare() -> None:
 def read_input(limit: int) -> bytes:
     """All of standard input, or its first `limit` + 1 bytes. Raises UsageError (exit 2) where nobody sends any."""
     if sys.stdin.isatty():
-        raise UsageError("- reads standard input, which is the terminal", "Send a file into it: ... - < FILE")
+        raise UsageError("- reads standard input, which is a terminal here", "Redirect a file: ... - < FILE")
     return sys.stdin.buffer.read(limit + 1)
 
 
 @cache
 def spool_input(limit: int) -> Path:
-    """Standard input as a file that is there until the program ends. Raises UsageError (exit 2)."""
+    """Copy standard input to a file that exists until the program ends. Raises UsageError (exit 2)."""
     folder = TemporaryDirectory(prefix="glmimg-")
     atexit.register(folder.cleanup)
     path = Path(folder.name) / "standard-input"
@@ -56,19 +56,19 @@ def spool_input(limit: int) -> Path:
 
 
 def read_given(path: Path) -> TokenDump:
-    """Read and check a dump that was named. Raises BadDump (exit 3), UsageError (exit 2) for - on a terminal."""
+    """Read and check a dump given as an argument. Raises BadDump (exit 3), UsageError (exit 2) for - on a terminal."""
     from glmimg.tokens.dump_file import MAX_BYTES, parse_dump, read_dump
 
     return parse_dump(read_input(MAX_BYTES), "standard input") if str(path) == DASH else read_dump(path)
 
 
 def is_utf8(encoding: str) -> bool:
-    """Whether a stream of this encoding takes every character."""
+    """Whether a stream of this encoding can write every character."""
     return encoding.lower().replace("-", "").replace("_", "") == "utf8"
 
 
 def flush() -> str:
-    """Send off what is left of the results. Returns why it was not possible, empty if it was."""
+    """Flush the remaining results. Returns why that failed, or an empty string."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -80,5 +80,5 @@ def flush() -> str:
 
 
 def silence() -> None:
-    """The reader is gone, or the disk full: let the interpreter's own last flush go nowhere."""
+    """The reader is gone or the disk is full: discard what the interpreter flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

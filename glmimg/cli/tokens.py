@@ -20,8 +20,8 @@ def tokens(
 ) -> None:
     """Draw token grids from a prompt (stage 1 alone).
 
-    With -i it is an edit of source pictures. The dump remembers how it is meant to be painted: painting options
-    (--help-all) say so.
+    With -i, the source pictures are edited. The dump also records how it is to be painted;
+    --help-all lists the options for that.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""Work that was left unfinished, as `resume` goes on with it and `inspect` shows it."""
+"""Unfinished work on disk, as `resume` continues it and `inspect` shows it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from glmimg.unfinished import Unfinished
 
 
 def finish(request: Request, left: Mapping[Path, Unfinished]) -> None:
-    """Go on with work that was left; each result goes where it was meant to go.
+    """Finish interrupted work; each result goes where it was meant to go.
 
-    raises: UsageError (exit 2) for other settings than it was begun with, BadInput (exit 3) for other weights; else as
+    raises: UsageError (exit 2) for other settings than at its start, BadInput (exit 3) for other weights; else as
             `Desk.write` and `Desk.paint`
     """
     from glmimg.cli.drawing import report_picture
@@ -29,7 +29,7 @@ def finish(request: Request, left: Mapping[Path, Unfinished]) -> None:
     from glmimg.engine.stages import Scope
 
     if request.settings(Output).out is not None:
-        raise UsageError("--out does not go with unfinished work", "It goes where it was meant to go.")
+        raise UsageError("--out cannot be used with unfinished work", "The result goes where it was meant to.")
     run = Run.open(request, loaded=next(iter(left.values())).choice)
     check_outputs([path.with_suffix("") for path in left], force=run.output.force)
     orders, paintings, jobs = [], [], []
@@ -49,19 +49,22 @@ def finish(request: Request, left: Mapping[Path, Unfinished]) -> None:
 
 
 def _job(request: Request, path: Path, left: Unfinished) -> Job:
-    """The job of what was left. How a dump is to be painted may still be said; how a picture is cannot."""
+    """The job of unfinished work. The painting of a dump may still be changed, that of a picture may not."""
     from glmimg.engine.complete import complete_painting
 
     job = left.job
     given = request.job(file=layer_of(job.scene, job.sampling, job.painting))
     painting = complete_painting(given, job.sampling.seed, job.scene.size)
     if left.dump is not None and painting != job.painting:
-        raise UsageError(f"{path} is painted as it was begun", "Leave out the painting options, or begin it again.")
+        raise UsageError(
+            f"{path} keeps the settings it was started with",
+            "Leave out the painting options, or start over.",
+        )
     return job.model_copy(update={"painting": painting})
 
 
 def show_unfinished(left: Unfinished, path: Path, console: Console) -> None:
-    """What a file of unfinished work says: as JSON, or for people."""
+    """Show what a file of unfinished work holds, as JSON or as text."""
     again = f"glmimg resume {shell_words(path)}"
     if console.json:
         facts = left.model_dump(mode="json", include={"job", "done", "total", "seconds", "where", "fingerprint"})

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from glmimg.engine.worker.link import Link
 
 DEFAULT_KEEP = 600.0
-"""Seconds a worker stays that was started by itself."""
+"""Seconds that a worker stays if `glmimg worker start` names no time."""
 
 worker = typer.Typer(
     help="Keep a model loaded between commands: start, status, stop.", no_args_is_help=False, add_completion=False
@@ -30,7 +30,7 @@ def worker_default(request: Request, context: typer.Context) -> None:
 @worker.command()
 @takes(ModelChoice, only(Keeping, "keep"), only(Output, "as_json", "quiet", "verbose"))
 def start(request: Request) -> None:
-    """Load a model into a worker, which later commands with the same model options draw through.
+    """Start a worker that keeps a model loaded for later commands with the same model options.
 
     \b
     Examples:
@@ -50,14 +50,14 @@ def start(request: Request) -> None:
 @worker.command()
 @takes(only(Output, "as_json"))
 def status(request: Request) -> None:
-    """List the workers of this user."""
+    """List your workers."""
     show_workers(request)
 
 
 @worker.command()
 @takes(only(ModelChoice, "model"), only(Output, "as_json", "quiet"))
 def stop(request: Request) -> None:
-    """Have the workers of a model leave, or all of them. Whatever one works on is given up."""
+    """Stop the workers of a model, or all of them. Their current work is dropped."""
     from glmimg.engine.worker.start import running
 
     wanted = request.flags.get("model")
@@ -68,7 +68,7 @@ def stop(request: Request) -> None:
 
 
 def show_workers(request: Request) -> None:
-    """A table of the workers that run."""
+    """A table of the running workers."""
     from glmimg.cli.progress import duration
     from glmimg.engine.worker.start import running
 
@@ -78,7 +78,7 @@ def show_workers(request: Request) -> None:
             console.result("", fields_of(link))
         return
     if not links:
-        console.note("no worker runs; start one with glmimg worker start, or draw with --keep 10m")
+        console.note("no worker is running; start one with glmimg worker start, or draw with --keep 10m")
         return
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""A model of a small world says so when it is asked for something else: `world.json` in its folder knows its words."""
+"""A note for prompts beyond what a small model has learned; `world.json` in its folder lists its words."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class World(BaseModel):
 
 
 def note_foreign_words(prompts: Iterable[str], folder: Path, console: Console) -> None:
-    """Say what the model in `folder` can draw, if the prompts ask for more; most models have no such limit."""
+    """Note what the model in `folder` can draw, if the prompts ask for more; most models have no such limit."""
     path = folder / "world.json"
     if not path.is_file():
         return

@@ -1,4 +1,4 @@
-"""What the commands share that write dumps: place them, write, report."""
+"""What the commands that write dumps share: place them, write, report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from glmimg.tokens.dump import TokenDump
 def write_orders(run: Run, orders: Sequence[Order], file: Layer | None = None) -> None:
     """Write the dump of every order and report each. Raises OutputError (exit 2), else as `Desk.write`.
 
-    file: what the first dump says that is gone on from
+    file: settings of the first dump that is resumed
     """
     jobs = [order.job for order in orders]
     paths = place_dumps(NameFields.of(jobs), run.output)

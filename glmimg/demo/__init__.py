@@ -1,6 +1,6 @@
 """The embedded demo model: a GLM-Image of about eight million parameters that draws flat shapes.
 
-`demo_path()` is the door; the recipe that trained the weights is `python -m glmimg.demo.train`.
+`demo_path()` is its entry point; `python -m glmimg.demo.train` is the recipe that trained the weights.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Attention of the DiT's blocks: glyphs and patches together, alone or as rows of a batch that do not see each other.
+"""Attention of the DiT's blocks, over glyphs and patches together, for one row or for independent rows of a batch.
 
 Projections and norms are diffusers'. Its own processor gives the same values bit for bit; this one rotates patches
 without copying them, which is a good part of a block's time where matrices are small, and knows rows of unlike length.
@@ -21,14 +21,14 @@ Rotary = tuple[torch.Tensor, torch.Tensor]
 
 
 class Row(NamedTuple):
-    """A row of a batch: how many places at its start are nobody's, and its source pictures' keys and values here."""
+    """A row of a batch: how many positions at its start are padding, and the keys and values of its source pictures."""
 
     padding: int
     sources: GlmImageLayerKVCache | None
 
 
 def rotary_of(transformer: GlmImageTransformer2DModel, latents: torch.Tensor) -> Rotary:
-    """How the patches of such latents are rotated. The first half of a head takes the second with a minus sign."""
+    """Rotary tables for the patches of such latents. The first half of a head takes the second with a minus sign."""
     cos, sin = (table.to(latents.device)[:, None] for table in transformer.rope(latents))
     first, second = sin.chunk(2, dim=-1)
     return cos, torch.cat([-first, second], dim=-1)
@@ -75,11 +75,11 @@ class Attend:
 
 
 ATTEND = Attend()
-"""One for all blocks: it holds nothing, and compiled blocks know it again."""
+"""One for all blocks: it has no state, and compiled blocks recognize it."""
 
 
 def apply_rotary(patches: torch.Tensor, rotary: Rotary) -> None:
-    """Rotate patches by where they are, in place and in float32: [rows, patches, heads, head width].
+    """Rotate patches by their position, in place and in float32: [rows, patches, heads, head width].
 
     source: diffusers, `apply_rotary_emb`; (-x) * sin is x * (-sin) bit for bit
     """

@@ -1,4 +1,4 @@
-"""Ways through the DiT's blocks: one branch of guidance after the other, both as one batch, or as a CUDA graph."""
+"""Running the DiT's blocks: one guidance branch after the other, both as one batch, or as a CUDA graph."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ GRAPHS_KEPT = 4
 
 @dataclass(frozen=True)
 class Pass:
-    """What goes into the blocks at one step.
+    """The input of the blocks at one step.
 
     states:   of each branch, before the first block
-    branches: what those are told
+    branches: their conditioning
     time:     [1, time width]
     rotary:   how the patches are rotated by their places
     """
@@ -38,16 +38,16 @@ class Pass:
 
     @property
     def inputs(self) -> list[torch.Tensor]:
-        """The tensors that are others at every step or in every picture, but for what is kept of source pictures."""
+        """The tensors that change with every step or picture, except what is kept of source pictures."""
         return [*(tensor for state in self.states for tensor in state), self.time, *self.rotary]
 
     @property
     def shape(self) -> tuple[torch.Size, ...]:
-        """What a graph is captured for: sizes of the picture and of its glyphs, and how many branches."""
+        """What a graph depends on: sizes of the picture and of its glyphs, and the number of branches."""
         return tuple(tensor.shape for tensor in self.inputs)
 
     def copied(self) -> Pass:
-        """The same pass in tensors of its own."""
+        """A copy of the pass with its own tensors."""
         cos, sin = self.rotary
         states = [(hidden.clone(), glyphs.clone()) for hidden, glyphs in self.states]
         return replace(self, states=states, time=self.time.clone(), rotary=(cos.clone(), sin.clone()))
@@ -58,7 +58,7 @@ BlockRunner = Callable[[Pass], Sequence[State]]
 
 
 def plain_runner(blocks: Iterable[Any]) -> BlockRunner:
-    """The default way: every branch through a block before the next block, so that a streamed one comes once."""
+    """The default: every branch goes through a block before the next block, so that a streamed block is read once."""
 
     def run_blocks(step: Pass) -> Sequence[State]:
         states = step.states

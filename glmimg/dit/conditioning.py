@@ -1,4 +1,4 @@
-"""What stays the same over all denoising steps of a picture, computed once."""
+"""The conditioning of a picture: everything that is the same at all denoising steps, computed once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Everything the DiT is told besides latents and time.
+    """Everything the DiT is conditioned on besides latents and time.
 
     branches: the conditional one, told tokens, quoted words and sources, and the unconditional one, told words to
               steer away from at most; the first alone when guidance is off

@@ -1,4 +1,4 @@
-"""The modules stage 2 is made of, all there at once or one after the other."""
+"""The modules of stage 2, all loaded at once or one after the other."""
 
 from __future__ import annotations
 
@@ -107,6 +107,6 @@ class DecoderParts:
         release_memory()
 
     def _make_room(self) -> None:
-        """Before a part loads: where they take turns, the others go."""
+        """Unload the other parts before one loads, if they take turns."""
         if self.layout.taking_turns:
             self.close()

@@ -1,4 +1,4 @@
-"""At which noise levels the picture is denoised, and by which solver."""
+"""The noise levels of the denoising schedule, and the solver."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REMEMBERED = (
     *("_step_index", "prev_derivative", "dt", "sample", "model_outputs", "timestep_list", "lower_order_nums"),
     *("last_sample", "this_order"),
 )
-"""What the solvers keep from one step to the next, each a part of it."""
+"""Attributes that solvers keep from one step to the next; each solver has some of them."""
 
 FIRST_SIGMA = 1 - 1e-6
 """Pure noise has no signal to take the logarithm of; solvers that do start a hair below it (as diffusers' do)."""
@@ -36,7 +36,7 @@ def set_timesteps(
 
 
 def solver_state(solver: Any) -> dict[str, Any]:
-    """What a solver remembers between two steps; of lists copies, which it would change."""
+    """The state of a solver between two steps, with lists copied because it would change them."""
     found = {name: getattr(solver, name) for name in REMEMBERED if hasattr(solver, name)}
     return {name: [*value] if isinstance(value, list) else value for name, value in found.items()}
 
@@ -53,14 +53,14 @@ def is_state(state: dict[str, Any], shape: torch.Size, done: int) -> bool:
 
 
 def restore_solver(solver: Any, state: dict[str, Any]) -> None:
-    """Let a solver that was prepared for the same steps go on from `solver_state`."""
+    """Restore `solver_state` in a solver that was prepared for the same steps."""
     for name in REMEMBERED:
         if name in state:
             setattr(solver, name, state[name])
 
 
 def switch_scheduler(euler: FlowMatchEulerDiscreteScheduler, name: str) -> tuple[Any, torch.Tensor]:
-    """Another solver over the noise levels that `set_timesteps` has prepared.
+    """Switch to another solver over the noise levels that `set_timesteps` has prepared.
 
     The model is told evenly spaced timesteps while the noise levels are shifted, so a solver takes both as
     they are instead of computing its own.

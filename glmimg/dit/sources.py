@@ -1,4 +1,4 @@
-"""Source pictures as the DiT reads them: VAE latents, and the keys and values they leave in every block."""
+"""Source pictures for the DiT: their VAE latents, and their keys and values in every block."""
 
 from __future__ import annotations
 

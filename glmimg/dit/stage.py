@@ -1,4 +1,4 @@
-"""Stage 2: loaded once, paints a picture from each dump, frees its memory when closed."""
+"""Stage 2: loads once, paints a picture from each dump, and frees its memory when closed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class DiTStage:
-    """The decoding half of a checkpoint, ready to paint dumps."""
+    """The decoder of a checkpoint, ready to paint dumps."""
 
     def __init__(self, parts: DecoderParts, shelf: SourceShelf | None = None) -> None:
         self.parts = parts
@@ -63,7 +63,7 @@ class DiTStage:
     def paint(self, dump: TokenDump, painting: Painting, watch: Watch, part: Part | None = None) -> Image:
         """Paint the target grid of a dump. Returns an RGB picture of the dump's size.
 
-        part: where it is left unfinished, and gone on from if it was; not with a step cache, which is not kept
+        part: where unfinished work is saved and resumed from; not with a step cache, which is not saved
         """
         return decode_latents(self.parts.vae, self._denoise(dump, painting, watch, part))
 
@@ -99,7 +99,7 @@ class DiTStage:
         return latents
 
     def _prepare(self, dump: TokenDump, painting: Painting) -> tuple[torch.Tensor, Conditioning]:
-        """The noise to start from, which diffusers draws for this seed, and what the DiT is told."""
+        """The noise that diffusers draws for this seed, and the conditioning of the DiT."""
         parts, placement = self.parts, self.parts.placement
         glyphs = self._glyphs(dump.prompt)
         no_glyphs = self._glyphs(painting.negative) if painting.guidance > 1 else None
@@ -118,7 +118,7 @@ class DiTStage:
         )
 
     def _runner(self, painting: Painting, steps: int, *, with_sources: bool) -> BlockRunner:
-        """How the blocks are gone through for one picture of `steps` passes."""
+        """How the blocks are run for a picture of `steps` passes."""
         transformer = self.parts.transformer
         if isinstance(painting.cache, float):
             return cached_runner(transformer, painting.cache, steps)

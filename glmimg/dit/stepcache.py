@@ -1,4 +1,4 @@
-"""Passes that are not computed: forecast from those before them, or cut short by cache-dit.
+"""Skipped passes: extrapolated from the passes before them, or shortened by cache-dit.
 
 The named levels forecast. A picture's velocity changes slowly along the schedule, so at a fixed set of passes it is
 taken from the straight line through the last two that were computed, and no block runs at all.
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
 
 APART = {"light": 2.3, "deep": 3.6}
-"""How many passes of the schedule each level has for one that is computed."""
+"""For each level, how many passes of the schedule there are per computed pass."""
 
 WARM_UP_STEPS = 4
 """Steps at the start that are always computed: the picture's layout is decided in them."""
 
 CACHED_IN_A_ROW = 3
-"""After so many reused steps one is computed, whatever the residual says."""
+"""The most reused steps in a row, whatever the residual says."""
 
 
 def computed_passes(level: str | float | None, passes: int) -> frozenset[int]:
-    """Which passes of a schedule are computed: of a level the first two, the last, and some evenly between them."""
+    """Which passes of a schedule a level computes: the first two, the last, and some evenly spaced between them."""
     if not isinstance(level, str):
         return frozenset(range(passes))
     intervals = max(1, ceil(passes / APART[level]) - 2)
@@ -45,7 +45,7 @@ def computed_passes(level: str | float | None, passes: int) -> frozenset[int]:
 
 
 class Forecast:
-    """The velocities of the passes that a level leaves out. The first pass, which all others go on from, never is."""
+    """The velocities of the passes that a level skips. The first is never skipped: the others build on it."""
 
     def __init__(self, level: str | float | None, timesteps: torch.Tensor) -> None:
         """timesteps: [passes], as the scheduler has them; solvers of two passes a step have most of them twice"""
@@ -54,13 +54,13 @@ class Forecast:
         self._noted: list[tuple[float, Sequence[torch.Tensor]]] = []
 
     def note(self, index: int, velocities: Sequence[torch.Tensor]) -> None:
-        """Keep what a pass has computed, for each branch of guidance."""
+        """Store what a pass has computed, for each guidance branch."""
         if self._times:
             earlier = [each for each in self._noted if each[0] != self._times[index]]
             self._noted = [*earlier[-1:], (self._times[index], velocities)]
 
     def look_ahead(self, index: int, branches: int) -> Sequence[torch.Tensor] | None:
-        """Velocities on the straight line through the last two, for so many branches; None for a pass to compute.
+        """Velocities extrapolated from the last two passes, for so many branches; None if the pass is to be computed.
 
         Where guidance begins in the middle, nothing is known yet of the branch without it, so that pass is computed.
         """
@@ -119,7 +119,7 @@ def cached_runner(transformer: GlmImageTransformer2DModel, threshold: float, ste
     threshold: relative change of the first block's residual under which the others are reused
     needs:     the extra `cache`
     """
-    os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # it logs about itself when it is imported
+    os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # it logs when it is imported
     import cache_dit
 
     stacks = [BlockStack(transformer.transformer_blocks) for _ in range(2)]

@@ -1,1 +1,1 @@
-"""Runs jobs through the stages and puts what they make on disk."""
+"""Runs jobs through the stages and writes their results to disk."""

@@ -1,4 +1,4 @@
-"""From what was given to a complete job: what nobody gave comes from the sources, the checkpoint or the default."""
+"""Completes a job: settings that were not given come from the sources, the checkpoint or the default."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Model = TypeVar("Model", bound=Settings)
 
 
 def complete(given: Layer, checkpoint: Checkpoint, sources: Sequence[SourceRef] = ()) -> Job:
-    """The job somebody asked for. An edit is as large as its first source unless a size is given.
+    """The complete job of a request. An edit has the size of its first source unless a size is given.
 
     given:  knobs of a job by name, and its prompt
     raises: UsageError, SizeError (exit 2) for an empty prompt, a size no grid can have, or a window larger than the
@@ -39,7 +39,7 @@ def complete(given: Layer, checkpoint: Checkpoint, sources: Sequence[SourceRef] 
     """
     prompt = given.get("prompt")
     if prompt is None:
-        raise UsageError("there is no prompt", "Say what to draw, for example: glmimg t2i 'a red circle'.")
+        raise UsageError("no prompt given", "Say what to draw, for example: glmimg t2i 'a red circle'.")
     default = (sources[0].height, sources[0].width) if sources else checkpoint.default_size
     check_markers(prompt, checkpoint.markers)
     size = given.get("size") or Size(*default)
@@ -95,6 +95,6 @@ def check_sources_fit(sources: Sequence[SourceRef], target_cells: int, checkpoin
             raise BadImage(
                 source.path,
                 f"is one source too many: the model reads {checkpoint.context_length} tokens, "
-                f"and {number} of the {len(sources)} sources fit beside the new picture",
+                f"and only {number} of the {len(sources)} sources fit beside the new picture",
                 f"Give at most {number} sources, or smaller ones." if number else "Ask for a smaller --size.",
             )

@@ -1,4 +1,4 @@
-"""A contact sheet: drafts side by side, each with its number and seed under it."""
+"""The contact sheet: drafts side by side, each with its number and seed below it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def thumbnail_of(picture: Image) -> Image:
 
 
 def description_on(path: Path) -> str | None:
-    """What a sheet says its drafts are; None if there is no sheet at `path`."""
+    """The description inside a sheet; None if there is no sheet at `path`."""
     try:
         with opened(path, formats=PNG) as image:
             return str(getattr(image, "text", {}).get(CHUNK))

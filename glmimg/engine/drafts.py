@@ -1,4 +1,4 @@
-"""Drafts while the target is still being written: a thread of its own paints each preview as it comes."""
+"""Drafts painted while the target is still being written: a separate thread paints each preview as it comes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from glmimg.tokens.dump import TokenDump
 
 @dataclass(frozen=True)
 class Draft:
-    """A job whose preview is painted meanwhile, and where to."""
+    """A job whose preview is painted as a draft, and the draft's path."""
 
     job: Job
     path: Path
@@ -27,7 +27,7 @@ class Draft:
 
 
 def draw_with_drafts(desk: Desk, orders: Sequence[Order], drafts: Sequence[Draft]) -> Iterator[Painted]:
-    """As `Desk.draw`, with every draft on disk before the first picture; raises what went wrong with one.
+    """Like `Desk.draw`, with every draft on disk before the first picture; raises the error of a failed draft.
 
     The desk's engine holds both stages: the decoder paints drafts while stage 1 writes.
     """

@@ -1,4 +1,4 @@
-"""Whether a dump goes together with the checkpoint about to work on it."""
+"""Whether a dump matches the checkpoint that is to process it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def check_fingerprint(dump: TokenDump, name: Path | str, checkpoint: Checkpoint)
     if half not in ("none", checkpoint.half_fingerprint("dit")):
         raise BadDump(
             name,
-            f"was written for {dump.model.id}, whose decoder has other weights than {checkpoint.id}",
-            f"Use --model {dump.model.id}, or --any-model to paint it with these weights all the same.",
+            f"was written for {dump.model.id}, whose decoder weights differ from those of {checkpoint.id}",
+            f"Use --model {dump.model.id}, or --any-model to paint it with these weights anyway.",
         )
 
 
@@ -26,6 +26,6 @@ def check_same_ar_half(dump: TokenDump, name: Path | str, checkpoint: Checkpoint
     if dump.model.codebook_size != checkpoint.codebook_size or half not in ("none", checkpoint.half_fingerprint("ar")):
         raise BadDump(
             name,
-            f"was written by {dump.model.id}, whose AR half has other weights than {checkpoint.id}",
+            f"was written by {dump.model.id}, whose AR weights differ from those of {checkpoint.id}",
             f"Use the model that wrote it: --model {dump.model.id}",
         )

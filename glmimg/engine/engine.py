@@ -1,6 +1,6 @@
-"""The engine: loads the stages of one model as memory allows, and is the one place that writes and paints.
+"""The engine: loads the stages of one model as memory allows, and is the only place that writes and paints.
 
-It knows nothing of files. Whoever wants results on disk goes through `orders`, or, in a batch, the workbench.
+It knows nothing about files. Results go to disk through `orders` or, in a batch, the workbench.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LOADING: dict[Half, str] = {"ar": "AR model", "dit": "decoder"}
 class Engine:
     """Both stages of one model, one loaded at a time unless both may stay.
 
-    scope:     the most that will be asked for; decides how the weights are laid out
+    scope:     the largest work to expect; decides the memory layout
     keep_both: whether a stage stays loaded while the other works
     watch:     is told what happens
     """
@@ -126,7 +126,7 @@ class Engine:
             if not is_out_of_memory(error):
                 raise
         if self._most_rows is None:
-            self.watch(Noted(f"{len(batch)} jobs at once do not fit in memory: going on with fewer at a time"))
+            self.watch(Noted(f"{len(batch)} jobs at once do not fit in memory: continuing with fewer at a time"))
         half = self._most_rows = (len(batch) + 1) // 2
         release_memory()
         return [*self._write(batch[:half]), *self._write(batch[half:])]
@@ -135,7 +135,7 @@ class Engine:
         return self._run("ar", work)
 
     def _run(self, half: Half, work: Callable[[Any], Result]) -> Result:
-        """Work on a loaded stage; once more in a smaller layout if memory runs out and there is one.
+        """Work on a loaded stage; if memory runs out, retry once in a smaller layout, if there is one.
 
         raises: OutOfMemory (exit 5) with what would take less
         """
@@ -161,7 +161,7 @@ class Engine:
         return self.stages.explain(half, self._layouts.get(half, Layout()), self.scope)
 
     def load(self, half: Half) -> Any:
-        """A stage, loaded now if it is not yet; the other one leaves first unless both may stay."""
+        """A stage, loaded now if it is not yet; the other one is unloaded first unless both may stay."""
         if half not in self._loaded:
             if not self.keep_both:
                 self.close()
@@ -180,7 +180,7 @@ class Engine:
 
     @contextmanager
     def _reading_ahead(self, then_paint: bool) -> Iterator[None]:
-        """While stage 1 works, let the files of stage 2 come into the system's cache."""
+        """While stage 1 works, read the files of stage 2 into the page cache."""
         files = getattr(self.stages, "files_of_stage_2", None)
         if not then_paint or "dit" in self._loaded or files is None:
             yield

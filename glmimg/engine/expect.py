@@ -1,4 +1,4 @@
-"""What a run will take in memory and time, known before anything loads, and without torch where that can be had."""
+"""Estimates of a run's memory and time, before anything loads, and if possible without torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ACCELERATORS = ("nvidia*", "kfd", "dri/render*", "dxg", "accel*")
 
 
 def expect(stages: CheckpointStages, scope: Scope) -> Needs:
-    """What the stages take for the largest picture of a run. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""
+    """What the stages need for the largest picture of a run. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""
     choice, checkpoint = stages.choice, stages.checkpoint
     if choice.quantize != NONE or choice.lora or not is_host(choice.device):
         return stages.needs(scope)
@@ -40,7 +40,7 @@ def expect(stages: CheckpointStages, scope: Scope) -> Needs:
 
 
 def is_host(device: str) -> bool:
-    """Whether everything is computed on the CPU beyond doubt, so that torch need not be asked."""
+    """Whether everything is certainly computed on the CPU, so that torch is not needed to tell."""
     if device != "auto":
         return device == "cpu"
     return sys.platform == "linux" and not any(found for name in ACCELERATORS for found in Path("/dev").glob(name))

@@ -1,4 +1,4 @@
-"""What becomes of a run that fails: which dumps are safe, how to go on, and what counts as out of memory."""
+"""Handling of failed runs: which dumps are safe, how to continue, and what counts as out of memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from glmimg.unfinished import Part
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: the work is left as at Ctrl-C."""
+    """SIGTERM, which is handled like Ctrl-C."""
 
 
 @contextmanager
@@ -26,12 +26,12 @@ def kept_on_failure(
     then_paint: bool = False,
     if_none: str = "",
 ) -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM, a full disk and out-of-memory say what is there by then, and how to go on.
+    """Make the errors of Ctrl-C, SIGTERM, a full disk and out-of-memory say what is saved and how to continue.
 
     kept:       dumps that are finished and not painted yet
-    underway:   dumps to write or to paint, and where that is left unfinished
+    underway:   dumps being written or painted, and their .part files
     then_paint: whether the dumps are to be painted afterwards
-    if_none:    what to say if nothing is left
+    if_none:    the hint if nothing was saved
     """
     try:
         with _terminable():
@@ -48,7 +48,7 @@ def kept_on_failure(
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM raise, unless somebody else heeds it."""
+    """Let SIGTERM raise, unless it is handled elsewhere."""
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
@@ -74,6 +74,6 @@ def _hint(
     dumps += [dump for dump in left.values() if dump is not None and then_paint]
     decode = f"glmimg decode {shell_words(*dumps)}" if dumps else ""
     if not left:
-        return f"{why} Finished token dumps are kept; paint them as they were meant: {decode}".strip()
+        return f"{why} Finished token dumps are kept; paint them with: {decode}".strip()
     commands = " && ".join(filter(None, [f"glmimg resume {shell_words(*left)}", decode]))
-    return f"What is unfinished is kept; go on with it: {commands}"
+    return f"Unfinished work is kept; continue with: {commands}"

@@ -1,4 +1,4 @@
-"""How the engine places weights: what was asked for, or what fits; and what it says when memory runs out."""
+"""How the engine lays out weights in memory, as requested or as fits, and its message when memory runs out."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SMALLER: dict[Half, Callable[[Layout], Layout | None]] = {"ar": smaller_ar, "dit
 
 @dataclass(frozen=True)
 class HalfMemory:
-    """Lays out one half of a checkpoint on its device. Raises UsageError (exit 2) for a compression that cannot be."""
+    """Lays out one stage of a checkpoint on its device. Raises UsageError (exit 2) for an impossible quantization."""
 
     checkpoint: Checkpoint
     choice: ModelChoice
@@ -51,7 +51,7 @@ class HalfMemory:
 
     @property
     def way(self) -> str:
-        """How this half is compressed as it loads, or "none"."""
+        """How this stage is quantized as it loads, or "none"."""
         return parse_quantize(self.choice.quantize)[self.half]
 
     @property
@@ -64,7 +64,7 @@ class HalfMemory:
         return tuple(lora for lora in find_loras(self.choice.lora) if lora.half == self.half)
 
     def layout(self, request: Request) -> Layout:
-        """How the half shall lie on the device for the largest picture asked for.
+        """The layout of this stage on the device for the largest picture of the run.
 
         raises: OutOfMemory (exit 5) before any weight loads, if nothing fits
         """
@@ -76,7 +76,7 @@ class HalfMemory:
         return replace(layout, quantize=self.way, loras=self.loras)
 
     def smaller(self, layout: Layout) -> Layout | None:
-        """The layout to try after one that ran out of memory; None without `auto`, or when it was the last."""
+        """The layout to try after one that ran out of memory; None without `auto`, or if it was the last."""
         if not self.is_auto or layout.quantize != NONE or layout.loras:
             return None
         return SMALLER[self.half](layout)
@@ -87,19 +87,19 @@ class HalfMemory:
             check_fits(lora, self.checkpoint)
 
     def need(self, layout: Layout, request: Request) -> Need:
-        """Estimated peak, by what it goes to."""
+        """Estimated peak memory, by what uses it."""
         return NEEDS[self.half](SIZES[self.half](self.checkpoint), request, layout)
 
     def explain(self, layout: Layout, request: Request) -> OutOfMemory:
-        """What happened, by how much, and which setting takes less."""
+        """The error: what happened, how much memory was missing, and which setting needs less."""
         need, free = self.need(layout, request).peak, free_bytes(self.placement.device)
         stage = "stage 1" if self.half == "ar" else "stage 2"
         less = {mode: self.need(self._planned(mode), request).peak for mode in ("offload", "stream")}
-        hints = [f"--memory {mode} takes about {peak / 1e9:.1f} GB" for mode, peak in less.items() if peak < need]
+        hints = [f"--memory {mode} needs about {peak / 1e9:.1f} GB" for mode, peak in less.items() if peak < need]
         advice = f"{' and '.join(hints)}. " if hints else ""
         return OutOfMemory(
-            f"out of memory: {stage} takes about {need / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free",
-            f"{advice}A smaller --size takes less too; glmimg models plan shows how much.",
+            f"out of memory: {stage} needs about {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free",
+            f"{advice}A smaller --size needs less too; glmimg models plan shows how much.",
         )
 
     def _planned(self, mode: str) -> Layout:
@@ -107,21 +107,21 @@ class HalfMemory:
 
     @cached_property
     def _stored_by(self) -> str | None:
-        """The method the part comes compressed by. A worker may hold one half only."""
+        """The method the part is already quantized with. A worker may hold only one stage."""
         part = BACKBONES[self.half]
         return self.checkpoint.compressed_by(part) if (self.checkpoint.folder / part).is_dir() else None
 
     def _check_compressed_once(self) -> None:
-        """Refuse to compress, stream or run in fp32 what comes compressed. Raises UsageError (exit 2)."""
+        """Refuse to quantize, stream or run in fp32 a part that is already quantized. Raises UsageError (exit 2)."""
         part, method = BACKBONES[self.half], self._stored_by
         if method in IN_HALF_PRECISION and self.placement.dtype_name == "float32":
-            raise UsageError(f"{part} comes compressed by {method}, which does not work in fp32", "Use --dtype bf16.")
+            raise UsageError(f"{part} is quantized with {method}, which does not work in fp32", "Use --dtype bf16.")
         if method and self.way != NONE:
-            hint = f"Leave --quantize out, or say {self.half}=none."
-            raise UsageError(f"--quantize: {part} of {self.checkpoint.id} comes compressed by {method}", hint)
+            hint = f"Leave --quantize out, or use {self.half}=none."
+            raise UsageError(f"--quantize: {part} of {self.checkpoint.id} is quantized with {method}", hint)
         if method and self.choice.memory == "stream":
             hint = "Use --memory auto, stage or offload."
-            raise UsageError(f"--memory stream: {part} comes compressed by {method}, which cannot be streamed", hint)
+            raise UsageError(f"--memory stream: {part} is quantized with {method}, which cannot be streamed", hint)
 
 
 def describe(layout: Layout) -> str:
@@ -130,13 +130,13 @@ def describe(layout: Layout) -> str:
         f"{counted(layout.resident or 0, 'layer')} stay on the device, the others are streamed": layout.resident
         is not None,
         "parts take turns": layout.taking_turns,
-        "the VAE paints in squares": layout.vae_tiles,
+        "the VAE decodes in tiles": layout.vae_tiles,
     }
     return ", ".join(word for word, holds in words.items() if holds) or "all on the device"
 
 
 def check_changes(choice: ModelChoice) -> None:
-    """Refuse compression, adapters and compilation that cannot be, before anything loads.
+    """Refuse impossible quantization, adapters and compilation, before anything loads.
 
     raises: UsageError (exit 2), BadInput (exit 3)
     """
@@ -145,15 +145,15 @@ def check_changes(choice: ModelChoice) -> None:
     changed = "--lora" if choice.lora else changed
     changed = "--compile" if choice.compile else changed
     if choice.memory == "stream" and changed:
-        raise UsageError(f"--memory stream and {changed} do not go together", "Leave one of them out.")
+        raise UsageError(f"--memory stream cannot be combined with {changed}", "Leave one of them out.")
     find_loras(choice.lora)
 
 
 def check_extras(paintings: Iterable[Painting]) -> None:
-    """Refuse paintings that cannot be, and a cache by number without its library. Raises UsageError (exit 2)."""
+    """Refuse impossible paintings, and a cache threshold without its library. Raises UsageError (exit 2)."""
     for painting in paintings:
         if (conflict := painting.conflict()) is not None:
             raise conflict
         if isinstance(painting.cache, float) and find_spec("cache_dit") is None:
-            hint = "Take --cache light or deep, which need nothing, or: pip install 'glmimg[cache]'"
+            hint = "Use --cache light or deep, which need no extra, or: pip install 'glmimg[cache]'"
             raise UsageError(f"--cache {painting.cache} needs cache-dit, which is not installed", hint)

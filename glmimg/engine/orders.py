@@ -1,4 +1,4 @@
-"""What is written and painted for files: each result is on disk before the next risky thing starts."""
+"""Writing and painting for files: each result is on disk before the next risky step starts."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from glmimg.unfinished import Part
 
 @dataclass(frozen=True)
 class Order:
-    """A job and where its two files go; None keeps that one off the disk.
+    """A job and where its two files go; None means that the file is not written.
 
-    begun: a dump of the job's preview, to go on from
+    begun: a dump of the job's preview, to resume from
     until: the last grid stage 1 draws
     """
 
@@ -40,13 +40,13 @@ class Order:
     until: Role = "target"
 
     def part(self, model: ModelId) -> Part | None:
-        """Where it is left unfinished; None where no dump goes into a file."""
+        """Its .part file; None if the dump does not go to a file."""
         return model.part(self.dump_path, self.job, until=self.until)
 
 
 @dataclass(frozen=True)
 class PaintOrder:
-    """A dump to paint, how, and where to; `name` is what messages call the dump, `grid` which grid is painted."""
+    """A dump to paint, how, and where to. name: of the dump, for messages; grid: the one to paint"""
 
     dump: TokenDump
     painting: Painting
@@ -55,7 +55,7 @@ class PaintOrder:
     grid: Role = "target"
 
     def part(self, model: ModelId) -> Part | None:
-        """Where it is left unfinished; None for what goes into no file, and with a step cache."""
+        """Its .part file; None without an output file, and with a step cache."""
         return model.part(self.picture_path, self.dump.job(self.painting), dump=self.dump, grid=self.grid)
 
 
@@ -81,13 +81,13 @@ class Painted(NamedTuple):
 
 @dataclass(frozen=True)
 class Desk:
-    """Where orders are carried out: an engine, and how its results are saved.
+    """Carries out orders with an engine, and saves the results.
 
     shelf:    where the sources of edits are
     metadata: whether pictures carry their provenance
     embed:    whether dumps carry the pixels of their sources
-    files:    what this run writes
-    quality:  of pictures with loss, 1 to 100
+    files:    the files this run writes
+    quality:  of lossy pictures, 1 to 100
     """
 
     engine: Engine
@@ -98,14 +98,14 @@ class Desk:
     quality: int = QUALITY
 
     def draw(self, orders: Sequence[Order]) -> Iterator[Painted]:
-        """Both stages: every dump, then every picture, yielded when it is on disk. Raises as `write` and `paint`."""
+        """Run both stages: every dump, then every picture, yielded when on disk. Raises as `write` and `paint`."""
         self.engine.stages.check("ar", "dit")
         check_extras(order.job.painting for order in orders)
         written = list(self.write(orders, then_paint=True))
         yield from self.paint(each.to_paint() for each in written)
 
     def write(self, orders: Sequence[Order], *, then_paint: bool = False) -> Iterator[Written]:
-        """Stage 1. Yields each dump when it is on disk. then_paint: stage 2 follows.
+        """Run stage 1. Yields each dump when it is on disk. then_paint: stage 2 follows.
 
         raises: BadImage (exit 3) for a source that is not there, before weights load;
                 ModelUnfit (exit 4), OutOfMemory (exit 5), WriteError (exit 1), Interrupted (exit 130)
@@ -120,7 +120,7 @@ class Desk:
         each = list(zip(orders, parts, strict=True))
         works = [TokenWork(order.job, order.begun, order.until, part) for order, part in each]
         underway = [(order.dump_path, part) for order, part in each]
-        with kept_on_failure(kept, underway, then_paint=then_paint, if_none="No dump was asked for, so none is kept."):
+        with kept_on_failure(kept, underway, then_paint=then_paint, if_none="No dump was requested, so none is kept."):
             drawn = self.engine.write(works, then_paint=then_paint)
             for order, dump, part in zip(orders, drawn, parts, strict=True):
                 saved = self._save_dump(dump, order.dump_path)
@@ -131,7 +131,7 @@ class Desk:
                 yield Written(order, saved)
 
     def paint(self, orders: Iterable[PaintOrder]) -> Iterator[Painted]:
-        """Stage 2. Yields each picture when it is on disk.
+        """Run stage 2. Yields each picture when it is on disk.
 
         raises: BadDump (exit 3) for a dump without the grid, BadImage (exit 3) for a source that is gone or
                 another, before weights load; then as `write`
@@ -146,7 +146,7 @@ class Desk:
         kept = [Path(order.name) for order in orders if Path(order.name).suffix == ".json"]
         parts = self._parts(orders)
         underway = [(Path(order.name), part) for order, part in zip(orders, parts, strict=True)]
-        with kept_on_failure(kept, underway, if_none="Pictures painted with --cache are begun again."):
+        with kept_on_failure(kept, underway, if_none="Pictures painted with --cache start over."):
             for number, (order, part) in enumerate(zip(orders, parts, strict=True), start=1):
                 self.engine.watch(JobStarted("picture", number, len(orders)))
                 painted = self._paint(order, part)
@@ -155,7 +155,7 @@ class Desk:
                 yield painted
 
     def redraw(self, redraws: Sequence[tuple[Redraw, Path | None]]) -> Iterator[TokenDump]:
-        """Parts of dumps drawn anew, each on disk at its path when it is yielded. Raises as `write`."""
+        """Redraw parts of dumps; each result is on disk at its path when it is yielded. Raises as `write`."""
         self.files.take(path for _, path in redraws)
         for number, (redraw, path) in enumerate(redraws, start=1):
             self.engine.watch(JobStarted("tokens", number, len(redraws)))
@@ -166,17 +166,17 @@ class Desk:
             yield self._one(draw, path)
 
     def encode(self, reading: Reading, path: Path | None) -> TokenDump:
-        """A picture's own tokens, on disk at its path. Raises as `write`."""
+        """Encode a picture into tokens and write the dump to its path. Raises as `write`."""
         return self._one(lambda stage: stage.encode(reading), path)
 
     def score(self, dump: TokenDump, path: Path | None) -> TokenDump:
-        """A dump with the log-probability of every token, on disk at its path. Raises as `write`."""
+        """Score a dump and write it, with the log-probability of every token, to its path. Raises as `write`."""
         return self._one(lambda stage: stage.score(dump), path)
 
     def _one(self, draw: Callable[[TokenStage], TokenDump], path: Path | None) -> TokenDump:
         self.engine.stages.check("ar")
         self.files.take([path])
-        with kept_on_failure([], if_none="This is begun again as a whole."):
+        with kept_on_failure([], if_none="This starts over from the beginning."):
             return self._save_dump(self.engine.change(draw), path)
 
     def _save_dump(self, dump: TokenDump, path: Path | None) -> TokenDump:
@@ -188,12 +188,12 @@ class Desk:
         return dump
 
     def save(self, picture: Picture, path: Path) -> None:
-        """Write a picture in the format its name's ending says. Raises WriteError (exit 1)."""
+        """Write a picture in the format of its extension. Raises WriteError (exit 1)."""
         data = picture.encode(format_of(path), metadata=self.metadata, quality=self.quality)
         self.files.write(path, data, picture.provenance.job.sampling.seed)
 
     def _parts(self, orders: Sequence[Order] | Sequence[PaintOrder]) -> list[Part | None]:
-        """Where each is left unfinished. Raises OutputError (exit 2) for one where other work was left."""
+        """The .part file of each. Raises OutputError (exit 2) if one belongs to other work."""
         parts = [order.part(self.engine.stages.model) for order in orders]
         for part in filter(None, parts):
             part.check(force=self.files.force)

@@ -1,7 +1,7 @@
-"""The files one run writes: their names are its own before it begins, and nothing is overwritten that others made.
+"""The output files of a run: their names are reserved before it starts, and files of others are never overwritten.
 
-A name is taken by a hidden link beside it, to a file that this process holds locked. A dead process holds nothing, and
-a run of a thousand pictures keeps one file open a folder.
+A name is reserved by a hidden link beside it, to a file that this process holds locked. A dead process holds no lock,
+and a run of a thousand pictures keeps only one file open per folder.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ENDING = ".taken"
 
 
 class OutputFiles:
-    """What a run writes, taken before it begins and let go at the end of the context.
+    """The output files of a run, reserved before it starts and released at the end of the context.
 
-    force: files that stand there are replaced, and no name is taken
+    force: existing files are replaced, and no name is reserved
     """
 
     def __init__(self, *, force: bool = False) -> None:
@@ -44,21 +44,21 @@ class OutputFiles:
         self._exit.close()
 
     def take(self, paths: Iterable[Path | None]) -> None:
-        """Have these names for this run alone. Raises OutputError (exit 2): one is there by now, or another run's."""
+        """Reserve these names. Raises OutputError (exit 2) if one exists by now, or belongs to another run."""
         for path in paths:
             if self.force or path is None or path in self._mine or (path.exists() and not path.is_file()):
                 continue
             if not self._claim(path):
-                raise OutputError(f"{path} is being drawn by another glmimg", "Choose another name.")
+                raise OutputError(f"{path} is being written by another glmimg", "Choose another name.")
             if os.path.lexists(path):
                 raise OutputError(f"{path} exists already", "Overwrite it with --force, or choose another name.")
             self._mine.add(path)
 
     def write(self, path: Path, data: bytes, seed: int | None = None) -> None:
-        """A file, whole or not at all.
+        """Write a file atomically.
 
         seed:   what it is of, if one picture
-        raises: WriteError (exit 1); NameTaken (exit 1) if a file came there meanwhile, the data lie beside it then
+        raises: WriteError (exit 1); NameTaken (exit 1) if a file has appeared; the data are then beside it
         """
         try:
             write_atomically(path, data, replace=self.force)
@@ -71,7 +71,7 @@ class OutputFiles:
             claim.unlink(missing_ok=True)
 
     def _claim(self, path: Path) -> bool:
-        """Whether the name is ours now. Where hard links or locks are not to be had, it is: the end is exclusive."""
+        """Whether the name is ours now. Without hard links or locks it always is: the final rename is exclusive."""
         claim = _claim_of(path)
         try:
             locked = self._lock_in(path.parent)
@@ -111,7 +111,7 @@ def _claim_of(path: Path) -> Path:
 
 
 def _clear_dead(claim: Path) -> bool:
-    """Remove a claim nobody holds any more; False if somebody does."""
+    """Remove a claim that no process holds any more; returns False if one does."""
     try:
         with FileLock(claim, blocking=False):
             claim.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How a picture came to be: what its dump says, how it was painted, with what and on what."""
+"""The provenance of a picture: its dump, how it was painted, with which weights and on which device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast the two stages go on a card, and how many workers of each a wanted rate needs.
+"""How fast the two stages are on a card, and how many workers of each are needed for a given rate.
 
 A first guess from published figures of the card and of other people's runs; times measured here
 replace it. Stage 1 reads all its weights for every token, so memory bandwidth decides; stage 2
@@ -113,7 +113,7 @@ def read_seconds(place: str, size: str | None = None) -> StageSeconds:
     tokens, picture = pace.mean("tokens"), pace.mean("picture")
     if tokens is None or picture is None:
         pictures = f"pictures of {size}" if size else "pictures"
-        raise BadInput(place, f"holds no measured times of {pictures}", "Draw a few there first with glmimg batch.")
+        raise BadInput(place, f"contains no measured times of {pictures}", "Draw a few there first with glmimg batch.")
     measured = f"measured over {counted(pace.jobs['picture'], 'picture')}"
     return StageSeconds(tokens, picture, measured, pace.jobs["picture"])
 
@@ -132,4 +132,4 @@ def find_card(name: str) -> Card:
     for known, card in CARDS.items():
         if known in folded or known.replace(" ", "") in folded.replace(" ", "") or known.split()[-1] == folded:
             return card
-    raise UsageError(f"no figures are known for the card {name!r}", f"There are: {', '.join(CARDS)}.")
+    raise UsageError(f"no figures are known for the card {name!r}", f"Known cards: {', '.join(CARDS)}.")

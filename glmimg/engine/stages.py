@@ -1,4 +1,4 @@
-"""The two stages as the engine reaches them, be they here, behind a socket or a test's stubs; those of a checkpoint."""
+"""The stage protocol of the engine (in this process, behind a socket, or a test's stubs), and a checkpoint's stages."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 AR_BATCH = 8
-"""Jobs a batch hands to stage 1 at once where nobody says another number."""
+"""Default number of jobs that a batch passes to stage 1 at once."""
 
 
 class TokenStage(Protocol):
     """Stage 1, loaded."""
 
     def write(self, works: Sequence[TokenWork], watch: Watch) -> list[TokenDump]:
-        """A dump for each work, all of one kind, in their order. A failure of one is a failure of all."""
+        """Write a dump for each work, all of one kind, in their order. If one fails, all fail."""
 
     def rows_that_fit(self, work: TokenWork) -> int:
-        """How many works like this one can be written at once."""
+        """How many jobs like this one can be written at once."""
 
     def redraw(self, redraw: Redraw, watch: Watch) -> TokenDump:
-        """Part of a dump drawn anew."""
+        """Redraw part of a dump."""
 
     def score(self, dump: TokenDump) -> TokenDump:
         """The dump with the log-probability of every token."""
@@ -61,9 +61,9 @@ class PaintStage(Protocol):
     """Stage 2, loaded."""
 
     def paint(self, dump: TokenDump, painting: Painting, watch: Watch, part: Part | None = None) -> Image:
-        """An RGB picture of the dump's size, from its target grid.
+        """Paint an RGB picture of the dump's size from its target grid.
 
-        part: where it is left unfinished, and gone on from if it was
+        part: where unfinished work is saved and resumed from
         """
 
     def close(self) -> None:
@@ -72,7 +72,7 @@ class PaintStage(Protocol):
 
 @dataclass(frozen=True)
 class ModelId:
-    """Which weights dumps and pictures are made with. choice: how they are loaded"""
+    """The weights that dumps and pictures are made with. choice: how they are loaded"""
 
     id: str
     fingerprint: str
@@ -80,15 +80,15 @@ class ModelId:
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """What they were compressed or adapted by."""
+        """The quantization and adapters applied to them."""
         return tuple(self.choice.changes)
 
     def wrote(self, dump: TokenDump) -> bool:
-        """Whether a dump is of these weights, compressed and adapted in the same way."""
+        """Whether a dump was written with these weights, with the same quantization and adapters."""
         return (dump.model.fingerprint, tuple(dump.model.changes)) == (self.fingerprint, self.changes)
 
     def part(self, output: Path | None, job: Job, **what: Any) -> Part | None:
-        """Where work for an output is left unfinished; None for no regular file, and where a step cache is in use.
+        """The .part file of an output; None if it is no regular file, or a step cache is in use.
 
         what: fields of `Unfinished` that say which work it is
         """
@@ -102,7 +102,7 @@ class ModelId:
 
 @dataclass(frozen=True)
 class Scope:
-    """The most a run asks of its stages: its largest picture in pixels, guidance, source pictures, steps.
+    """The largest demands of a run: picture in pixels, guidance, source pictures, steps.
 
     steps: their mean
     """
@@ -116,7 +116,7 @@ class Scope:
 
     @classmethod
     def of(cls, jobs: Sequence[Job]) -> Scope:
-        """What these jobs ask for, of which there is one at least."""
+        """The demands of these jobs, of which there must be at least one."""
         size = max((job.scene.size for job in jobs), key=lambda size: size.height * size.width)
         return cls(
             *size,
@@ -147,7 +147,7 @@ class Stages(Protocol):
 
     @property
     def stays(self) -> bool:
-        """Whether both stages are to stay loaded because somebody asked for it."""
+        """Whether both stages were requested to stay loaded."""
 
     def check(self, *halves: Half) -> None:
         """Refuse a model that is unfit, before weights load. Raises ModelUnfit (exit 4), BadInput (exit 3)."""
@@ -159,7 +159,7 @@ class Stages(Protocol):
         """The layout to try after one that ran out of memory; None if there is none."""
 
     def explain(self, half: Half, layout: Layout, scope: Scope) -> OutOfMemory:
-        """What ran out, by how much, and which setting takes less."""
+        """The error: what ran out, how much was missing, and which setting needs less."""
 
     def load_tokens(self, layout: Layout, scope: Scope, watch: Watch) -> TokenStage:
         """Stage 1. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""
@@ -197,16 +197,16 @@ class Needs:
 
     @property
     def at_once(self) -> int:
-        """About what the batch takes at its height."""
+        """Roughly the peak memory of the batch."""
         return int(self.tokens + self.painter if self.both_fit else max(self.tokens, self.painter))
 
 
 @dataclass(frozen=True)
 class CheckpointStages:
-    """The stages of a checkpoint on this machine, laid out in memory as the choice says or as fits.
+    """The stages of a checkpoint on this machine, in the memory layout the choice requests or that fits.
 
     shelf:  where the sources of edits are; None: each stage reads them from their files
-    raises: UsageError (exit 2), BadInput (exit 3) for a choice that cannot be
+    raises: UsageError (exit 2), BadInput (exit 3) for an impossible choice
     """
 
     checkpoint: Checkpoint
@@ -231,7 +231,7 @@ class CheckpointStages:
         return "," in self.choice.device
 
     def open_scope(self) -> Scope:
-        """What jobs may ask for that nobody has seen yet: the checkpoint's own size, with source pictures."""
+        """The demands to expect of jobs not known yet: the checkpoint's own size, with source pictures."""
         return Scope(*self.checkpoint.default_size, with_sources=True)
 
     def check(self, *halves: Half) -> None:
@@ -240,7 +240,7 @@ class CheckpointStages:
             for half in halves:
                 self._memory[half].check_loras()
         if self._has_two_devices and "dit" in halves:
-            self._memory["dit"]  # a device that is not there is said before stage 1 works for it
+            self._memory["dit"]  # a missing device is reported before stage 1 works in vain
 
     def layout(self, half: Half, scope: Scope) -> Layout:
         self._memory[half].check_loras()

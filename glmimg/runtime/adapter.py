@@ -1,6 +1,6 @@
-"""Adapter files in the forms people publish: diffusers', peft's, kohya's. Every key is used, or the file refused.
+"""Adapter files in the formats people publish: diffusers', peft's, kohya's. Every key is used, or the file is refused.
 
-Only headers are read here; which layers of a model the names mean is known once there is a model.
+Only headers are read here; which layers the names refer to is known once there is a model.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ OTHER_KINDS = {
     "oft_": "OFT",
     "lora_embedding_": "LoRA of an embedding",
 }
-"""What the last words of a key say of adapters that are not plain LoRAs."""
+"""Endings of keys that mark adapters other than plain LoRAs."""
 
 _PAIR = re.compile(r"(?P<module>.+)\.(?:lora_(?P<side>A|B|down|up)(?:\.\w+)?|lora\.(?P<old>down|up))\.weight")
 _NAME = re.compile(r"\^?([\w.]+)\$?")
@@ -57,7 +57,7 @@ Nothing = Literal[False] | None
 
 
 class AdapterConfig(BaseModel):
-    """What peft's configuration says about strength. Whatever makes an adapter more than a plain LoRA is refused."""
+    """The strength settings of peft's configuration. Whatever makes an adapter more than a plain LoRA is refused."""
 
     peft_type: Literal["LORA"] = "LORA"
     r: Rank
@@ -77,7 +77,7 @@ class AdapterConfig(BaseModel):
         """How strongly the adapter changes a module. Raises ValueError where its rank is not the one stated."""
         stated = _of_module(self.rank_pattern, module, self.r)
         if stated != rank:
-            raise ValueError(f"says rank {stated} for {module} and holds rank {rank}")
+            raise ValueError(f"states rank {stated} for {module} but has rank {rank}")
         return _of_module(self.alpha_pattern, module, self.lora_alpha) / (math.sqrt(rank) if self.use_rslora else rank)
 
 
@@ -95,7 +95,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter file. pairs: by the module's name as the file has it, prefix apart"""
+    """An adapter file. pairs: by the module's name in the file, without prefix"""
 
     file: Path
     half: Half
@@ -114,7 +114,7 @@ class Adapter:
         return {str(name): pair for name, pair in placed.items()}
 
     def scale(self, module: str, pair: Pair, alpha: float | None) -> float:
-        """How strongly a pair works: alpha from its tensor or the configuration, else as trained by diffusers, 1.
+        """The strength of a pair: alpha from its tensor or the configuration, else 1, as diffusers trains.
 
         raises: BadInput (exit 3) for an alpha that is not finite, or two that differ
         """
@@ -127,12 +127,12 @@ class Adapter:
         if not math.isfinite(alpha):
             raise BadInput(self.file, f"gives {module} the alpha {alpha:g}")
         if configured not in (None, alpha / pair.rank):
-            raise BadInput(self.file, f"gives {module} the alpha {alpha:g}, and its configuration another")
+            raise BadInput(self.file, f"gives {module} the alpha {alpha:g}, but its configuration states another")
         return alpha / pair.rank
 
 
 def read_adapter(file: Path) -> Adapter:
-    """What a file changes, from its header. Raises BadInput (exit 3) unless every key of it is used."""
+    """Read which modules a file changes from its header. Raises BadInput (exit 3) unless every key is used."""
     shapes, metadata = _header(file)
     prefix = next((prefix for prefix in PREFIXES if any(key.startswith(prefix) for key in shapes)), "")
     bare = {key.removeprefix(prefix): key for key in shapes}
@@ -153,15 +153,13 @@ def read_adapter(file: Path) -> Adapter:
     if not sides:
         raise BadInput(file, "changes nothing: it holds no LoRA")
     if sum(map(len, sides.values())) < len(shapes):
-        raise BadInput(file, "holds several adapters", "Save one alone.")
+        raise BadInput(file, "contains several adapters", "Save each in a separate file.")
     pairs = {module: _pair(file, module, keys, shapes) for module, keys in sides.items()}
     if prefix == PEFT_PREFIX:  # also of a DiT wrapped in more than peft
         pairs = {name.removeprefix("transformer."): pair for name, pair in pairs.items()}
     halves = {_half_of(name) for name in pairs}
     if len(halves) > 1:
-        raise BadInput(
-            file, f"changes both halves at once, such as {_few(list(pairs))}", "Give one file for each half."
-        )
+        raise BadInput(file, f"changes both stages at once, such as {_few(list(pairs))}", "Give one file per stage.")
     return Adapter(file, halves.pop(), pairs, _config(file, metadata, is_peft=prefix == PEFT_PREFIX))
 
 
@@ -193,7 +191,7 @@ def _config(file: Path, metadata: Mapping[str, str], *, is_peft: bool) -> Adapte
             values = {key.removeprefix("transformer."): value for key, value in values.items()}
         elif is_peft:
             if not beside.is_file():
-                raise BadInput(file, f"has no {CONFIG} beside it, which says how strong it is")
+                raise BadInput(file, f"has no {CONFIG} beside it, which states its strength")
             with beside.open("rb") as stream:
                 values = json.loads(stream.read(MAX_CONFIG_BYTES))
         else:
@@ -208,9 +206,9 @@ def _config(file: Path, metadata: Mapping[str, str], *, is_peft: bool) -> Adapte
 
 
 def _of_module(pattern: Mapping[str, float], module: str, default: float) -> float:
-    """The value of the first name in a pattern that a module has or ends in.
+    """The value of the first pattern that a module's name equals or ends with.
 
-    peft takes each for a regular expression, but writes names. Raises ValueError for anything else.
+    peft reads each as a regular expression, but writes plain names. Raises ValueError for anything else.
     """
     for key, value in pattern.items():
         match = _NAME.fullmatch(key)
@@ -229,7 +227,7 @@ def _describe_unknown(keys: list[str]) -> str:
     kinds = {kind for key in keys for word, kind in OTHER_KINDS.items() if word in key}
     if kinds:
         return f"is not a plain LoRA but {' and '.join(sorted(kinds))}, which is not supported: {_few(keys)}"
-    return f"holds what is not part of a LoRA: {_few(keys)}"
+    return f"contains keys that are not part of a LoRA: {_few(keys)}"
 
 
 def _few(names: list[str]) -> str:

@@ -49,10 +49,10 @@ PARTS = {
 HALVES: tuple[Half, ...] = get_args(Half)
 
 BACKBONES: dict[Half, str] = {"ar": "vision_language_encoder", "dit": "transformer"}
-"""The part of each half that adapters change, and that can be compressed or streamed."""
+"""The part of each stage that adapters change, and that can be quantized or streamed."""
 
 FILE_PATTERNS = ["*.json", "*.jinja", "*.safetensors", "*.txt", "*.model"]
-"""What of a hub repository makes a checkpoint: configurations, tokenizers, safetensors; never pickles, never code."""
+"""Files of a hub repository that make a checkpoint: configurations, tokenizers, safetensors; never pickles or code."""
 
 GENERATE_DEFAULTS = {"temperature": 1.0, "top_p": 1.0, "top_k": 50}
 """Defaults of transformers' `generate` where a checkpoint says nothing (`GenerationConfig`)."""
@@ -61,7 +61,7 @@ _BOUNDS = (("shortest", "min_pixels"), ("longest", "max_pixels"))
 """The newer and the older name of each bound of the processor; both count all pixels of a picture."""
 
 _MAX_JSON_BYTES = 100_000_000
-"""What safetensors allows a header, and more than any configuration takes."""
+"""The largest header that safetensors allows, and more than any configuration needs."""
 
 _POINTER = b"version https://git-lfs"
 _PROBES = 16
@@ -88,7 +88,7 @@ class Checkpoint:
 
     @cached_property
     def codebook_size(self) -> int:
-        """Number of visual codes: ids of a grid are below it."""
+        """Number of visual codes; ids of a grid are below it."""
         return int(self.config("vision_language_encoder")["vq_config"]["num_embeddings"])
 
     @cached_property
@@ -98,7 +98,7 @@ class Checkpoint:
 
     @cached_property
     def default_size(self) -> tuple[int, int]:
-        """(height, width) in pixels where no size is given: the one the VAE was trained for."""
+        """Default (height, width) in pixels: the size the VAE was trained for."""
         side = int(self.config("vae").get("sample_size") or _DEFAULT_SAMPLE_PX)
         if side % CELL_PX:
             raise self.unfit(f"vae/config.json: sample_size {side} is not a multiple of {CELL_PX}")
@@ -106,7 +106,7 @@ class Checkpoint:
 
     @cached_property
     def source_bounds(self) -> SourceBounds:
-        """Which source pictures the AR half's processor leaves unscaled. Raises ModelUnfit (exit 4)."""
+        """Sizes of source pictures that the AR model's processor leaves unscaled. Raises ModelUnfit (exit 4)."""
         folder = self.folder / "processor"
         nested, plain = folder / "processor_config.json", folder / "preprocessor_config.json"
         config = self._read_json(nested).get("image_processor") if nested.exists() else None
@@ -123,14 +123,14 @@ class Checkpoint:
 
     @cached_property
     def context_length(self) -> int | None:
-        """Tokens the AR half can read and write in all, None if its configuration does not say."""
+        """Tokens the AR model can read and write in total, None if its configuration does not say."""
         text = self.config("vision_language_encoder").get("text_config") or {}
         limit = text.get("max_position_embeddings")
         return int(limit) if limit else None
 
     @cached_property
     def markers(self) -> list[str]:
-        """What no prompt may hold, as far as the tokenizer's configuration says it."""
+        """Special tokens that no prompt may contain, from the tokenizer's configuration."""
         path = self.folder / "processor" / "tokenizer_config.json"
         config = self._read_json(path) if path.exists() else {}
         values = [config.get(name) for name in ("image_token", "bos_token", "eos_token")]
@@ -145,11 +145,11 @@ class Checkpoint:
         return GENERATE_DEFAULTS | {key: value for key, value in configured.items() if value is not None}
 
     def compressed_by(self, part: str) -> str | None:
-        """The method a part comes compressed by, such as "auto-round"; None for plain weights."""
+        """The method a part is already quantized with, such as "auto-round"; None for plain weights."""
         return allowed.method_of(self.config(part))
 
     def stored_bytes(self, part: str) -> int | None:
-        """Bytes in its files of a part that comes compressed; None for plain weights, or without files.
+        """File size in bytes of an already quantized part; None for plain weights, or without files.
 
         raises: ModelUnfit (exit 4)
         """
@@ -198,7 +198,7 @@ class Checkpoint:
             raise problem
 
     def problems(self, *halves: Half) -> Iterator[ModelUnfit]:
-        """Everything that makes this checkpoint unusable for the given halves (both if none is named)."""
+        """Everything that makes this checkpoint unusable for the given stages (both if none is named)."""
         parts = [name for name, part in PARTS.items() if part.half in (halves or HALVES)]
         checks: list[Callable[[], None]] = [partial(self._check_part, part) for part in parts]
         if set(BACKBONES.values()) <= set(parts):
@@ -236,7 +236,7 @@ class Checkpoint:
 
     def unfit(self, reason: str, fix: str = "") -> ModelUnfit:
         """The error for a checkpoint with this fault. fix: what to do other than fetch it again"""
-        fix = fix or (f"glmimg models pull {shell_words(self.id)}" if self.revision else "Fetch the checkpoint again")
+        fix = fix or (f"glmimg models pull {shell_words(self.id)}" if self.revision else "Download it again")
         return ModelUnfit(
             f"model {self.id}: {reason}", f"{fix}; glmimg models check {shell_words(self.folder)} lists every fault."
         )
@@ -245,14 +245,14 @@ class Checkpoint:
         """The error for a file that Git LFS has not replaced by its content."""
         name = file.relative_to(self.folder)
         return ModelUnfit(
-            f"model {self.id}: {name} is a pointer of Git LFS, not the file itself",
-            "Fetch the files themselves: git lfs pull, or glmimg models pull HUB_ID.",
+            f"model {self.id}: {name} is a Git LFS pointer, not the file itself",
+            "Download the files themselves: git lfs pull, or glmimg models pull HUB_ID.",
         )
 
     def _read_config(self, path: Path, may_hold: allowed.Allowed) -> dict[str, Any]:
         values = self._read_json(path)
         if problem := may_hold.problem(values):
-            raise self.unfit(f"{path.relative_to(self.folder)}: {problem}", "Mend the file, or fetch it again")
+            raise self.unfit(f"{path.relative_to(self.folder)}: {problem}", "Fix the file, or download it again")
         return values
 
     def _read_json(self, path: Path) -> dict[str, Any]:
@@ -288,7 +288,7 @@ class Checkpoint:
         method = self.compressed_by(part)
         if method and (package := allowed.missing_reader(method)):
             raise ModelUnfit(
-                f"model {self.id}: {part} comes compressed by {method}, which needs {package} (not installed)",
+                f"model {self.id}: {part} is quantized with {method}, which needs {package} (not installed)",
                 f"Install it: pip install {package}",
             )
         for file in sorted((self.folder / part).iterdir()):
@@ -319,7 +319,7 @@ class Checkpoint:
     def _check_codebooks(self) -> None:
         if self.codebook_size != self.decoder_codebook_size:
             raise self.unfit(
-                f"its halves do not belong together: {self.codebook_size} codes against {self.decoder_codebook_size}"
+                f"its AR model and decoder do not match: {self.codebook_size} and {self.decoder_codebook_size} codes"
             )
 
 

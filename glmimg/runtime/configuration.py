@@ -1,7 +1,7 @@
-"""What the configuration files of a checkpoint may hold: types and ranges of every value that drawing depends on, and
-how the part is compressed, if it comes so.
+"""What a checkpoint's configuration files may contain: types and ranges of every value that drawing depends on, and
+how a part is quantized, if it is.
 
-Values that are not named here are left to the libraries; a missing one, or null, has its library's default.
+Values not named here are left to the libraries; a missing value, or null, means the library's default.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Values = Mapping[str, Any]
 
 
 def _whole(least: int, most: int) -> Any:
-    """A whole number, neither a word nor a truth value."""
+    """An integer, neither text nor a boolean."""
     return Annotated[int, Field(strict=True, ge=least, le=most)]
 
 
@@ -94,7 +94,7 @@ IN_HALF_PRECISION = ("auto-round", "awq", "gptq")
 
 
 def _text_problem(values: Values) -> str | None:
-    """Heads share keys evenly, and the sections of the rotary dimensions are all of them."""
+    """Check that heads share keys evenly, and that the rotary sections add up."""
     text = values["text_config"]
     heads = text["num_attention_heads"]
     if heads % text["num_key_value_heads"]:
@@ -108,7 +108,7 @@ def _text_problem(values: Values) -> str | None:
 
 
 def _vae_problem(values: Values) -> str | None:
-    """Lists of the VAE have as many values as it has resolutions, or channels."""
+    """Check that the VAE's lists have as many values as it has resolutions, or channels."""
     levels, channels = len(values["block_out_channels"]), values["latent_channels"]
     counts = {"down_block_types": levels, "up_block_types": levels, "latents_mean": channels, "latents_std": channels}
     wrong = [key for key, count in counts.items() if values.get(key) is not None and len(values[key]) != count]
@@ -124,13 +124,13 @@ def _sampling_problem(values: Values) -> str | None:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What one file may hold. check: says what is wrong between values that are each right"""
+    """What one file may contain. check: finds conflicts between values that are valid by themselves"""
 
     model: type[BaseModel]
     check: Callable[[Values], str | None] = lambda values: None
 
     def problem(self, values: Values) -> str | None:
-        """The first thing wrong with a configuration, None for nothing."""
+        """The first fault of a configuration, or None."""
         try:
             self.model.model_validate(values)
         except ValidationError as error:
@@ -194,7 +194,7 @@ IMAGES = Allowed(
 
 
 def method_of(config: Values) -> str | None:
-    """How the part with this configuration is compressed, such as "auto-round"; None if it is not."""
+    """How a part with this configuration is quantized, such as "auto-round"; None if it is not."""
     settings = config.get("quantization_config")
     if not isinstance(settings, Mapping):
         return None

@@ -1,4 +1,4 @@
-"""Where tensors live and in which precision."""
+"""The device and the precision of tensors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 DEVICE_KINDS = ("cpu", "cuda", "mps", "xpu")
 COMPILERS = ("cl",) if sys.platform == "win32" else ("g++", "clang++", "c++")
-"""C++ compilers that torch's needs one of."""
+"""C++ compilers, one of which torch's compiler needs."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Placement:
 
     @property
     def recorded(self) -> str:
-        """The dtype as pictures record it: unless told otherwise, CUDA rounds what fp32 convolutions multiply."""
+        """The dtype as pictures record it: by default, CUDA rounds the inputs of fp32 convolutions."""
         rounds = self.device.type == "cuda" and self.precision == "fp32" and _convolves_in_tf32(self.device)
         return f"{self.dtype_name}, convolutions in TF32" if rounds else self.dtype_name
 
@@ -52,7 +52,7 @@ def check_names(choice: ModelChoice) -> None:
         if device != "auto" and (kind not in DEVICE_KINDS or (colon and not re.fullmatch("[0-9]{1,3}", index))):
             raise UsageError(f"--device {device}: no such device", f"Use auto, {', '.join(DEVICE_KINDS)} or cuda:1.")
     if choice.device.count(",") > 1:
-        raise UsageError(f"--device {choice.device}: more than two", "One for each stage, such as cuda:0,cuda:1.")
+        raise UsageError(f"--device {choice.device}: over two devices", "One for each stage, such as cuda:0,cuda:1.")
     if choice.compile and not any(shutil.which(name) for name in (os.environ.get("CXX"), *COMPILERS) if name):
         raise UsageError(
             "--compile needs a C++ compiler, and none is on PATH",
@@ -61,13 +61,13 @@ def check_names(choice: ModelChoice) -> None:
 
 
 def device_for(device: str, half: Half) -> str:
-    """The device of one half: of two, the first is for stage 1 and the second for stage 2."""
+    """The device of one stage: of two devices, the first is for stage 1 and the second for stage 2."""
     first, _, second = device.partition(",")
     return second or first if half == "dit" else first
 
 
 def place(choice: ModelChoice, half: Half = "ar") -> Placement:
-    """Device and precision for one half; `auto` is the first accelerator, else the CPU.
+    """Device and precision for one stage; `auto` is the first accelerator, else the CPU.
 
     In precision `auto` is bf16 where an accelerator computes in it, else fp32: fp16 overflows in the VAE.
 
@@ -85,12 +85,12 @@ def place(choice: ModelChoice, half: Half = "ar") -> Placement:
         return in_bf16 if _computes_natively(in_bf16) else Placement(device, torch.float32)
     placement = Placement(device, getattr(torch, DTYPES[choice.dtype]))
     if not _computes_in(placement):
-        raise UsageError(f"--dtype {choice.dtype}: {device} does not compute in it", "Leave --dtype out, or use fp32.")
+        raise UsageError(f"--dtype {choice.dtype}: {device} does not support it", "Leave --dtype out, or use fp32.")
     return placement
 
 
 def lacking(choice: ModelChoice, placement: Placement) -> str:
-    """What a person should know of a device that `auto` had to place in fp32; empty for the others."""
+    """A note about a device on which `auto` had to use fp32; empty for the others."""
     if choice.dtype != "auto" or placement.device.type == "cpu" or placement.precision != "fp32":
         return ""
     return f"{placement.device} does not compute in bf16: fp32 is used, which takes twice the memory"
@@ -113,7 +113,7 @@ def _is_there(device: torch.device) -> bool:
 
 
 def _computes_natively(in_bf16: Placement) -> bool:
-    """Whether an accelerator computes in bf16 itself; cards before Ampere emulate it, slowly, as many CPUs do."""
+    """Whether an accelerator supports bf16 natively; cards before Ampere emulate it slowly, as many CPUs do."""
     import torch
 
     if in_bf16.device.type == "cuda":
@@ -132,7 +132,7 @@ def _convolves_in_tf32(card: torch.device) -> bool:
 
 
 def _computes_in(placement: Placement) -> bool:
-    """Whether a small product works there, as older devices refuse some precisions."""
+    """Whether a small matrix product works, since older devices refuse some precisions."""
     import torch
 
     try:

@@ -23,7 +23,7 @@ GLYPH_TOKENS = 64
 """Assumed for a prompt that is not known yet: a few sentences, a few quoted words."""
 
 CONTEXT_BYTES = 600e6
-"""What the driver and the matrix library of an accelerator take."""
+"""Memory of an accelerator's driver and matrix library."""
 
 PROCESS_BYTES = {"ar": 305e6, "dit": 355e6}
 """Python and the libraries each stage imports, measured on Linux; the second stage follows the first."""
@@ -75,7 +75,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Need:
-    """Peak memory of one stage in bytes, by what it goes to; they are there together at the peak."""
+    """Peak memory of one stage in bytes, by what uses it at the peak."""
 
     weights: float
     kv_cache: float

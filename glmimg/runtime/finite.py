@@ -1,4 +1,4 @@
-"""Whether numbers are numbers: NaN or infinity ends a job, and never becomes a picture.
+"""Checks for NaN and infinity, which end a job and never become a picture.
 
 Looking costs one sum and never waits for an accelerator: there the first bad step is kept in a flag on the device,
 which is read together with a grid's last token or with the finished latents.
@@ -18,7 +18,7 @@ NONE_YET = 1 << 30
 
 
 class FiniteCheck:
-    """Looks at the values of one step after the other.
+    """Checks the values of one step after the other.
 
     describe: what the values of a step are, for the message, such as "the logits of token 3"
     """
@@ -28,7 +28,7 @@ class FiniteCheck:
         self._first: torch.Tensor | None = None
 
     def look(self, values: torch.Tensor, step: int) -> None:
-        """Take in the values of a step. Raises NotFinite (exit 1) at once where looking is free: on the CPU."""
+        """Check the values of a step. On the CPU, where this is free, raises NotFinite (exit 1) at once."""
         import torch
 
         total = values.sum(dtype=torch.float32)
@@ -47,7 +47,7 @@ class FiniteCheck:
 
 
 def check_finite(values: torch.Tensor, what: str) -> None:
-    """Look at values the host is about to read. Raises NotFinite (exit 1)."""
+    """Check values that the host is about to read. Raises NotFinite (exit 1)."""
     check = FiniteCheck(lambda step: what)
     check.look(values, 0)
     check.check()

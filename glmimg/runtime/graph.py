@@ -1,4 +1,4 @@
-"""CUDA graphs: work of one shape recorded once, then started again without the host's help."""
+"""CUDA graphs: work of one shape is captured once, then replayed without the host's help."""
 
 from __future__ import annotations
 

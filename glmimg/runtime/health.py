@@ -1,4 +1,4 @@
-"""Whether a checkpoint can be drawn with: everything that drawing would meet, found without loading weights."""
+"""Whether a checkpoint is usable: all faults that drawing would meet, found without loading weights."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from glmimg.runtime.sizes import ar_sizes, dit_sizes
 MARKERS = ("bos_token", "eos_token", "image_token", "grid_bos_token", "grid_eos_token")
 PROBE = "glmimg"
 LONGEST_TEMPLATE_S = 2
-"""How long a chat template may take for a prompt of a word."""
+"""Time limit of a chat template for a one-word prompt."""
 TEMPLATE = "<template>"
 """The file that jinja says a template's code is from."""
 
 
 def find_faults(checkpoint: Checkpoint) -> Iterator[ModelUnfit]:
-    """Everything that is wrong with a checkpoint: with its files, then, if those are whole, with what is in them."""
+    """All faults of a checkpoint: of its files first and, if those are complete, of their contents."""
     problem = None
     for problem in checkpoint.problems():
         yield problem
@@ -76,7 +76,7 @@ def check_processor(checkpoint: Checkpoint, processor: Any) -> None:
             raise checkpoint.unfit("its chat template leaves the prompt out")
         inputs = processor(text=chat, target_h=64, target_w=64, return_tensors="pt")
         if lacking := {"input_ids", "attention_mask", "image_grid_thw"} - set(inputs):
-            raise checkpoint.unfit(f"its processor makes no {', '.join(sorted(lacking))}")
+            raise checkpoint.unfit(f"its processor does not produce {', '.join(sorted(lacking))}")
         known = [tokenizer.convert_tokens_to_ids(getattr(tokenizer, marker)) for marker in MARKERS]
         _check_ids(checkpoint, [*known, *inputs["input_ids"][0].tolist()], ids.get("text_config") or {}, "AR half")
 
@@ -94,7 +94,7 @@ def _check_ids(checkpoint: Checkpoint, ids: list[int], config: Mapping[str, Any]
 
 
 def _fill_template(checkpoint: Checkpoint, processor: Any) -> Any:
-    """The chat of a prompt of a word. A template is a program: whether one ends can only be tried."""
+    """The chat for a one-word prompt. A template is a program: only running it shows whether it ends."""
     message = {"role": "user", "content": [{"type": "text", "text": PROBE}]}
     deadline = monotonic() + LONGEST_TEMPLATE_S
 

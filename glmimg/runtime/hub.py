@@ -1,4 +1,4 @@
-"""The checkpoints this machine holds, and those of the model hub: fetched and removed through huggingface_hub."""
+"""The checkpoints on this machine, and those of the model hub: downloaded and removed through huggingface_hub."""
 
 from __future__ import annotations
 
@@ -18,18 +18,16 @@ from glmimg.text import excerpt, shell_words
 REFUSALS = {
     401: ("the hub does not accept the token", "Give a valid one: hf auth login, or HF_TOKEN."),
     403: ("the hub forbids it", "Ask its owner for access, then give a token that may read it: hf auth login."),
-    429: ("the hub gets too many requests from here", "Wait some minutes, or give a token: hf auth login."),
+    429: ("the hub gets too many requests from here", "Wait a few minutes, or give a token: hf auth login."),
 }
-"""What a status of the hub means, and what to do about it; from 500 on it is the hub's own trouble."""
+"""What an HTTP status of the hub means, and what to do about it; from 500 on the fault is the hub's."""
 
-AGAIN = (
-    "Run the same command again when the network is there: whole files are kept, one that broke off is fetched anew."
-)
+AGAIN = "Run the same command again when the network is back: complete files are kept, the others are downloaded again."
 
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A checkpoint on this machine. problems is empty for a whole one."""
+    """A checkpoint on this machine. problems is empty for a complete one."""
 
     checkpoint: Checkpoint
     bytes: int
@@ -51,7 +49,7 @@ class FoundModel:
 
 
 def find_models() -> Iterator[FoundModel]:
-    """The demo first, then every GLM-Image in the hub cache, whole or not."""
+    """The demo first, then every GLM-Image in the hub cache, complete or not."""
     for checkpoint in (resolve(DEMO), *_cached_checkpoints()):
         size = sum(path.stat().st_size for path in checkpoint.folder.rglob("*") if path.is_file())
         yield FoundModel(checkpoint, size, [problem.message for problem in checkpoint.problems()])
@@ -79,11 +77,11 @@ def pull_model(
     *,
     show_progress: bool,
 ) -> Checkpoint:
-    """Fetch what is missing of a checkpoint into the hub cache, or into a folder of its own.
+    """Download what is missing of a checkpoint into the hub cache, or into a separate folder.
 
     watch:  is told how much is here, instead of the bars that `show_progress` shows; not by ModelScope's client
     raises: UsageError (exit 2) for no hub id; ModelMissing (exit 4) when the hub does not give it;
-            ModelUnfit (exit 4) when what came is no GLM-Image
+            ModelUnfit (exit 4) if the download is not a GLM-Image
     """
     _check_hub_id(hub_id.removeprefix(modelscope.PREFIX))
     if hub_id.startswith(modelscope.PREFIX):
@@ -157,7 +155,7 @@ def _check_hub_id(hub_id: str) -> None:
 
 
 def _explain(hub_id: str, revision: str | None, error: Exception) -> ModelMissing:
-    """What the hub's client raised, looked through to what the hub said."""
+    """The error for an exception of the hub's client, with what the hub answered."""
     from huggingface_hub.constants import ENDPOINT
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -169,13 +167,13 @@ def _explain(hub_id: str, revision: str | None, error: Exception) -> ModelMissin
         hint = f"Ask for access at {ENDPOINT}/{hub_id}, then give a token: hf auth login"
         return ModelMissing(f"{hub_id} is gated: {sentence}", hint)
     if isinstance(said, RepositoryNotFoundError):
-        return ModelMissing(f"the hub has no model {hub_id}", "Check the name; a private one needs HF_TOKEN.")
+        return ModelMissing(f"the hub has no model {hub_id}", "Check the name; a private model needs HF_TOKEN.")
     if isinstance(said, RevisionNotFoundError):
         return ModelMissing(f"{hub_id} has no revision {revision}", "Give a branch, a tag, or a commit hash.")
     if isinstance(said, HfHubHTTPError) and said.response is not None:
         status = said.response.status_code
-        trouble = ("the hub is out of order", f"Try again later: glmimg models pull {shell_words(hub_id)}")
-        words, hint = REFUSALS.get(status, trouble if status >= 500 else ("the hub refuses", AGAIN))
-        return ModelMissing(f"{hub_id} could not be fetched: {words} ({status})", hint)
+        trouble = ("the hub has a problem", f"Try again later: glmimg models pull {shell_words(hub_id)}")
+        words, hint = REFUSALS.get(status, trouble if status >= 500 else ("the hub refused", AGAIN))
+        return ModelMissing(f"{hub_id} could not be downloaded: {words} ({status})", hint)
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return ModelMissing(f"{hub_id} could not be fetched: {excerpt(reason)}", AGAIN)
+    return ModelMissing(f"{hub_id} could not be downloaded: {excerpt(reason)}", AGAIN)

@@ -1,4 +1,4 @@
-"""Configurations of published checkpoints, so that a plan can be made before 36 GB are fetched."""
+"""Configurations of published checkpoints, for planning before 36 GB are downloaded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from glmimg.runtime.checkpoint import Checkpoint
 
 @dataclass(frozen=True)
 class KnownCheckpoint(Checkpoint):
-    """A checkpoint that is not on this machine, but of which glmimg knows what a plan needs."""
+    """A checkpoint that is not on this machine, but whose shapes are known."""
 
     def config(self, part: str) -> dict[str, Any]:
         """The known values of one part. Raises KeyError for parts without weights."""

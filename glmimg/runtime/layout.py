@@ -1,4 +1,4 @@
-"""Where the weights of each half are while it computes, as a plan or `--memory` decides."""
+"""Memory layouts: where the weights of each stage are while it computes, as a plan or `--memory` decides."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from glmimg.runtime.lora import Lora
 
 Mode = Literal["resident", "stage", "offload", "stream"]
 TILE_PX = 512
-"""Side of the squares that a tiled VAE paints; each overlaps the next by a quarter."""
+"""Side of the tiles of a tiled VAE; each overlaps the next by a quarter."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How one half lies on its device.
+    """The layout of one stage on its device.
 
     quantize:     how its stack of layers is compressed; not together with streaming
     taking_turns: its parts (glyph encoder, DiT, VAE) are on the device one after the other
@@ -32,7 +32,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """A memory mode and what it means for each half. `resident` keeps both halves loaded."""
+    """A memory mode and its layout for each stage. `resident` keeps both stages loaded."""
 
     mode: Mode
     ar: Layout
@@ -45,4 +45,4 @@ PLANS: dict[str, MemoryPlan] = {
     "offload": MemoryPlan("offload", Layout(), Layout(taking_turns=True)),
     "stream": MemoryPlan("stream", Layout(resident=0), Layout(taking_turns=True, resident=0, vae_tiles=True)),
 }
-"""What each mode means where it is named; `auto` may choose something between these."""
+"""What each named mode means; `auto` may choose something in between."""

@@ -26,8 +26,8 @@ Part = TypeVar("Part")
 class Selection:
     """Which weights of a part are loaded.
 
-    skip:     submodules the job has no use for
-    replaced: submodules the caller puts something else in the place of; they get no weights
+    skip:     submodules the job does not need
+    replaced: submodules that the caller replaces; they get no weights
     stack:    name of the layers that may be streamed
     resident: how many of those stay on the device; None keeps all
     quantize: how those are compressed, "none" or a key of `BACKENDS`
@@ -108,7 +108,7 @@ def _fill(module: Any, files: WeightFiles, placement: Placement, selection: Sele
 
 @contextmanager
 def naming_part(checkpoint: Checkpoint, name: str) -> Iterator[None]:
-    """Turn whatever libraries raise over a part into an error that names it.
+    """Turn any exception of a library about a part into an error that names the part.
 
     raises: ModelUnfit (exit 4), OutOfMemory (exit 5)
     """
@@ -144,7 +144,7 @@ def _load_by_library(
 
 @cache
 def quiet_libraries() -> None:
-    """Keep the libraries' own bars and advice off the terminal; errors still come through.
+    """Keep the libraries' progress bars and advice off the terminal; errors are still shown.
 
     To be called before a model's class is imported: where torchao or bitsandbytes is there, transformers or diffusers
     imports it then, which warns of kernels for other machines, and torch of how it registers itself.

@@ -1,4 +1,4 @@
-"""LoRA adapters: found, checked against the model, then added to the weights of a half."""
+"""LoRA adapters: found, checked against the model, then added to a stage's layers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Lora:
     """An adapter on this machine.
 
     spec:  as on the command line, scale included
-    scale: how strongly it works, 1 as trained
+    scale: its strength, 1 as trained
     """
 
     spec: str
@@ -52,12 +52,12 @@ def find_loras(spec: Sequence[str]) -> list[Lora]:
 
 
 def check_runs(spec: Sequence[str], half: Half) -> None:
-    """Refuse adapters of the half that a command leaves alone. Raises UsageError (exit 2), BadInput (exit 3)."""
+    """Refuse adapters for a stage that the command does not run. Raises UsageError (exit 2), BadInput (exit 3)."""
     for lora in find_loras(spec):
         if lora.half != half:
             ours, theirs = ("1 (tokens)", "2 (the picture)") if half == "ar" else ("2 (the picture)", "1 (tokens)")
             raise UsageError(
-                f"--lora {lora.spec} changes stage {theirs}, and this command runs stage {ours} only", "Leave it out."
+                f"--lora {lora.spec} changes stage {theirs}, but this command runs only stage {ours}", "Leave it out."
             )
 
 
@@ -105,13 +105,13 @@ def put_on(module: Any, loras: Sequence[Lora], placement: Placement) -> None:
                     put_parameter(side, f"{name}.weight", weight)
                 layer.scaling[name] = lora.scale * scales[pair.down]
     for layer in module.modules():
-        if isinstance(layer, LoraLayer):  # injecting one adapter puts the others of all layers to sleep
+        if isinstance(layer, LoraLayer):  # injecting one adapter deactivates the others in all layers
             layer.set_adapter(list(layer.scaling))
     module.requires_grad_(False)
 
 
 def _scales(lora: Lora) -> dict[str, float]:
-    """How strongly each pair works before the user's scale, by the name of its lower tensor."""
+    """The strength of each pair before the user's scale, by the name of its down tensor."""
     adapter = lora.adapter
     with safe_open(adapter.file, "pt") as tensors:
         alphas = {name: float(tensors.get_tensor(pair.alpha)) for name, pair in adapter.pairs.items() if pair.alpha}
@@ -129,14 +129,14 @@ def _find(spec: str) -> Lora:
     if len(there) > 1:
         names = ", ".join(printable(each.name) for each in there)
         hint = f"Choose one: --lora {shell_words(f'{name}:{there[0].name}')}"
-        raise BadInput(path, f"holds several adapters: {names}", hint)
+        raise BadInput(path, f"contains several adapters: {names}", hint)
     if not there or not there[0].is_file() or there[0].suffix != ENDING:
-        raise BadInput(path, "holds no adapter (a .safetensors file)")
+        raise BadInput(path, "contains no adapter (a .safetensors file)")
     return Lora(spec, read_adapter(there[0]), scale)
 
 
 def split_spec(spec: str) -> tuple[str, str, float]:
-    """`NAME[:FILE][:SCALE]` in its parts; a colon in a path is the path's own."""
+    """Split `NAME[:FILE][:SCALE]` into its parts; a colon within a path belongs to the path."""
     if find_path(spec) is not None:
         return spec, "", 1.0
     name, scale = spec, 1.0
@@ -148,7 +148,7 @@ def split_spec(spec: str) -> tuple[str, str, float]:
             hint = "For example --lora style.safetensors:0.8"
             raise UsageError(f"--lora {spec}: {tail!r} is not a scale", hint) from error
         if not -10 <= scale <= 10:
-            raise UsageError(f"--lora {spec}: the scale is not within -10 and 10", "1 is as trained.")
+            raise UsageError(f"--lora {spec}: the scale is not between -10 and 10", "1 is as trained.")
     start, colon, tail = name.rpartition(":")
     return (start, tail, scale) if colon and tail.endswith(ENDING) else (name, "", scale)
 
@@ -159,13 +159,13 @@ def _from_hub(name: str, file: str) -> Path:
         raise BadInput(name, "does not exist", "Give a .safetensors file, a folder, or a hub id.")
     from huggingface_hub import hf_hub_download, snapshot_download
 
-    # A README may be missing, but no adapter: the one that is there would be taken in another's stead.
+    # A README may be missing, but not an adapter: another one would be used in its place.
     try:
         if file:
             return Path(hf_hub_download(name, file, local_files_only=True))
         return Path(snapshot_download(name, allow_patterns=[f"*{ENDING}", CONFIG], local_files_only=True))
     except (OSError, ValueError) as error:
-        hint = f"Give a file or folder, or fetch it first: hf download {shell_words(name, *filter(None, [file]))}"
+        hint = f"Give a file or folder, or download it first: hf download {shell_words(name, *filter(None, [file]))}"
         raise BadInput(
             f"{name}:{file}" if file else name, "is neither a file nor an adapter in the hub cache", hint
         ) from error

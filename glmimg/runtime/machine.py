@@ -29,7 +29,7 @@ SIGNS = (
 
 
 def free_bytes(device: torch.device) -> float:
-    """Memory that may be taken on `device`, of which torch may have some already; the host's for CPU and Apple's."""
+    """Memory available on `device`, part of which torch may hold already; host memory for CPU and Apple's GPU."""
     import torch
 
     if device.type in ("cuda", "xpu"):
@@ -79,9 +79,9 @@ def importing() -> Iterator[None]:
 
 @cache
 def settle_imports() -> None:
-    """Take what there is by now out of the collector's sight: libraries stay as long as the process does.
+    """Exclude all present objects from garbage collection: libraries stay as long as the process does.
 
-    They are a million objects, which cost half a second each time somebody looks through them.
+    They are a million objects, which cost half a second at each collection.
     """
     gc.freeze()
 

@@ -1,4 +1,4 @@
-"""Checkpoints of ModelScope by its own client: `modelscope:owner/name` names one.
+"""Checkpoints of ModelScope, through its own client: `modelscope:owner/name` names one.
 
 source: modelscope_hub's `HubApi`
 """
@@ -20,10 +20,10 @@ PREFIX = "modelscope:"
 
 
 def pull_model(name: str, revision: str | None, local_dir: Path | None = None) -> Checkpoint:
-    """Fetch what is missing of a checkpoint into ModelScope's cache, or into a folder of its own.
+    """Download what is missing of a checkpoint into ModelScope's cache, or into a separate folder.
 
     raises: UsageError (exit 2) without the client; ModelMissing (exit 4) when ModelScope does not give it;
-            ModelUnfit (exit 4) when what came is no GLM-Image
+            ModelUnfit (exit 4) if the download is not a GLM-Image
     """
     from requests import RequestException
 
@@ -35,15 +35,15 @@ def pull_model(name: str, revision: str | None, local_dir: Path | None = None) -
             repository, "model", revision=revision, local_dir=local_dir, allow_patterns=FILE_PATTERNS
         )
     except (HubError, RequestException, OSError) as error:
-        again = "Check the name and the network, then run the same command again: whole files are kept."
-        raise ModelMissing(f"{name} could not be fetched: {excerpt(str(error).splitlines()[0])}", again) from error
+        again = "Check the name and the network, then run the same command again: complete files are kept."
+        raise ModelMissing(f"{name} could not be downloaded: {excerpt(str(error).splitlines()[0])}", again) from error
     checkpoint = Checkpoint(str(folder.absolute()), folder) if local_dir else Checkpoint(name, folder, folder.name)
     checkpoint.check()
     return checkpoint
 
 
 def find_cached(name: str, revision: str | None) -> Checkpoint:
-    """What was pulled of a model. Raises UsageError (exit 2) without the client, ModelMissing (exit 4)."""
+    """The downloaded files of a model. Raises UsageError (exit 2) without the client, ModelMissing (exit 4)."""
     api = _client()
     from modelscope_hub import HubError
 
@@ -51,7 +51,7 @@ def find_cached(name: str, revision: str | None) -> Checkpoint:
         folder = api.download_repo(name.removeprefix(PREFIX), "model", revision=revision, local_files_only=True)
     except HubError as error:
         at = f" --revision {shell_words(revision)}" if revision else ""
-        hint = f"Fetch it: glmimg models pull {shell_words(name)}{at}"
+        hint = f"Download it: glmimg models pull {shell_words(name)}{at}"
         raise ModelMissing(f"model {name} is not on this machine", hint) from error
     return Checkpoint(name, folder, folder.name)
 
@@ -61,5 +61,5 @@ def _client() -> HubApi:
         from modelscope_hub import HubApi
     except ImportError as error:
         raise UsageError("ModelScope's client is not installed", "pip install 'glmimg[modelscope]'") from error
-    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)  # what it would say is raised too
+    logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)  # what it would print is raised too
     return HubApi()

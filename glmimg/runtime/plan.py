@@ -1,4 +1,4 @@
-"""The fastest memory setting that fits a device, found without loading anything."""
+"""Planning: the fastest memory setting that fits a device, found without loading anything."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Planner:
     def choose(self, budget: float) -> MemoryPlan:
         """The fastest plan that fits `budget` bytes of device memory.
 
-        raises: OutOfMemory (exit 5), saying the least that would do
+        raises: OutOfMemory (exit 5), with the least memory that would do
         """
         return named(fit_ar(self.ar, self.request, budget), fit_dit(self.dit, self.request, budget))
 
@@ -73,7 +73,7 @@ def _first_fit(layouts: Sequence[Layout], peak: Callable[[Layout], float], budge
             return layout
     least = min(map(peak, layouts)) / (1 - MARGIN)
     raise OutOfMemory(
-        f"{budget / 1e9:.1f} GB are not enough for {stage}: its smallest plan takes {least / 1e9:.1f} GB",
+        f"{budget / 1e9:.1f} GB are not enough for {stage}: its smallest plan needs {least / 1e9:.1f} GB",
         "Use a smaller --size, --dtype bf16, or --device cpu.",
         is_planned=True,
     )
@@ -87,12 +87,12 @@ def named(ar: Layout, dit: Layout) -> MemoryPlan:
 
 
 def smaller_ar(layout: Layout) -> Layout | None:
-    """What to try when a layout of the AR half turned out too large; None when there is nothing smaller."""
+    """What to try if a layout of the AR model was too large; None if there is nothing smaller."""
     return None if layout.resident == 0 else Layout(resident=0)
 
 
 def smaller_dit(layout: Layout) -> Layout | None:
-    """What to try when a layout of stage 2 turned out too large; None when there is nothing smaller."""
+    """What to try if a layout of stage 2 was too large; None if there is nothing smaller."""
     if not layout.taking_turns:
         return Layout(taking_turns=True, vae_tiles=True)
     least = PLANS["stream"].dit

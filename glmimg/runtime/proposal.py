@@ -1,4 +1,4 @@
-"""A plan put into words and numbers: what each stage needs, every setting, the one to choose and why."""
+"""A memory plan for display: what each stage needs, every setting, which one to choose and why."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from glmimg.runtime.speed import Speeds, assume_speeds, estimate_times, measure_
 
 @dataclass(frozen=True)
 class Setting:
-    """One memory setting: how to ask for it, its peaks in bytes, about how long it takes in seconds."""
+    """One memory setting: its option, its peaks in bytes, its estimated time in seconds."""
 
     command: str
     ar_peak: float
@@ -111,6 +111,6 @@ def _words(plan: MemoryPlan, planner: Planner) -> str:
         f"{ar.resident} of {planner.ar.layers} AR layers stay": ar.resident is not None,
         f"{dit.resident} of {planner.dit.blocks} DiT blocks stay": dit.resident is not None,
         "parts of stage 2 take turns": dit.taking_turns,
-        "VAE in squares": dit.vae_tiles,
+        "VAE in tiles": dit.vae_tiles,
     }
     return ", ".join(words for words, holds in parts.items() if holds)

@@ -1,4 +1,4 @@
-"""Compressed weights: the big linear layers in 8 or 4 bits, each compressed as it is loaded.
+"""Quantized weights: the large linear layers in 8 or 4 bits, each quantized as it is loaded.
 
 int8 and fp8 keep one scale a row, int4 a scale and a zero point for up to 128 weights (torchao), nf4 one scale for 64
 (bitsandbytes). The stacks of equal layers and the AR half's head are compressed, which are nearly all weights.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NONE = "none"
 BACKENDS = {"int8": "torchao", "fp8": "torchao", "int4": "torchao", "nf4": "bitsandbytes"}
-"""Each way to compress, and the library that does it."""
+"""Each quantization method, and its library."""
 
 INT4_DTYPES = {"cpu": ("float32", "bfloat16", "float16"), "cuda": ("bfloat16",), "xpu": ("bfloat16", "float16")}
 """Devices with a kernel for int4 weights, and the activations it takes."""
@@ -36,20 +36,22 @@ TENSOR_CORES = (8, 0)
 
 
 def parse_quantize(text: str) -> dict[str, str]:
-    """`int8`, or `ar=int8,dit=fp8`, to a way for each half. Raises UsageError (exit 2) for an unknown way or half."""
+    """Parse `int8`, or `ar=int8,dit=fp8`, into a method per stage. Raises UsageError (exit 2) for an unknown one."""
     ways = {"ar": NONE, "dit": NONE}
     for part in text.split(","):
         half, equals, way = part.strip().rpartition("=")
         if equals and half not in ways:
-            raise UsageError(f"--quantize {text}: there is no half {half!r}", "Use ar=... and dit=...")
+            raise UsageError(f"--quantize {text}: there is no stage {half!r}", "Use ar=... and dit=...")
         if way not in (NONE, *BACKENDS):
-            raise UsageError(f"--quantize {text}: no such way", f"Use none, {', '.join(BACKENDS)}, or ar=int8,dit=fp8.")
+            raise UsageError(
+                f"--quantize {text}: no such method", f"Use none, {', '.join(BACKENDS)}, or ar=int8,dit=fp8."
+            )
         ways |= {half: way} if equals else dict.fromkeys(ways, way)
     return ways
 
 
 def check_installed(text: str) -> None:
-    """Refuse unknown ways, and those whose library is not installed. Raises UsageError (exit 2)."""
+    """Refuse unknown methods, and those whose library is not installed. Raises UsageError (exit 2)."""
     for way in set(parse_quantize(text).values()) - {NONE}:
         if find_spec(BACKENDS[way]) is None:
             raise UsageError(
@@ -76,7 +78,7 @@ def check_device(text: str, placement: Placement) -> None:
 def fill_compressed(
     module: nn.Module, names: Iterable[str], files: WeightFiles, placement: Placement, way: str
 ) -> None:
-    """Load submodules one by one, each compressed before the next is read.
+    """Load submodules one by one, each quantized before the next is read.
 
     raises: ModelUnfit (exit 4) for weights of another shape
     """
@@ -88,7 +90,7 @@ def fill_compressed(
 
 
 def compress(module: nn.Module, way: str, placement: Placement) -> nn.Module:
-    """Compress every linear layer of a module. Returns the module, or what replaces it where it is a linear layer."""
+    """Quantize every linear layer of a module. Returns the module, or its replacement if it is a linear layer."""
     from torch import nn
 
     if way == "nf4":

@@ -22,7 +22,7 @@ class ReadAhead(threading.Thread):
         self.start()
 
     def close(self) -> None:
-        """Stop after the chunk at hand."""
+        """Stop after the current chunk."""
         self._closed.set()
         self.join()
 
@@ -37,4 +37,4 @@ class ReadAhead(threading.Thread):
                             break
                         self.read_bytes += count
             except OSError:
-                return  # whoever loads the file will say what is wrong with it
+                return  # loading the file will report the fault

@@ -1,4 +1,4 @@
-"""From what the user calls a model to a checkpoint on this machine. Never touches the network."""
+"""From a model's name to a checkpoint on this machine. Never uses the network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from glmimg.text import shell_words
 DEFAULT_MODEL = "zai-org/GLM-Image"
 DEMO = "demo"
 KNOWN_SIZES = {DEFAULT_MODEL: "35.8 GB"}
-"""What a download takes, where we know it."""
+"""Known download sizes."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -47,7 +47,7 @@ def resolve(model: str | None = None, revision: str | None = None) -> Checkpoint
 
 
 def find_path(name: str) -> Path | None:
-    """What there is at a path, `~` included; None for nothing. Raises OSError for what may not be looked at."""
+    """The existing path, with `~` expanded; None if there is nothing. Raises OSError if it may not be accessed."""
     path = Path(os.path.expanduser(name))  # noqa: PTH111 (Path's own raises for a user there is not)
     return path if path.exists() else None
 
@@ -70,7 +70,7 @@ def _cached(hub_id: str, revision: str | None) -> Checkpoint:
         there, lacking = ("only partly", "the rest") if hasattr(error, "snapshot_path") else ("not", "it")
         raise ModelMissing(
             f"model {hub_id}{size} is {there} on this machine",
-            f"Fetch {lacking}: glmimg models pull {shell_words(hub_id)}{at}   "
+            f"Download {lacking}: glmimg models pull {shell_words(hub_id)}{at}   "
             "Or try --model demo, which needs no download.",
         ) from error
     return Checkpoint(hub_id, Path(folder), Path(folder).name)

@@ -1,4 +1,4 @@
-"""How many parameters each part of a checkpoint has, and the widths that decide its working memory.
+"""Parameter counts of each part of a checkpoint, and the widths that decide its working memory.
 
 Both come from configurations and from the names and shapes in weight files; neither torch nor weights are loaded.
 """

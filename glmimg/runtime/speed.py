@@ -1,4 +1,4 @@
-"""About how long loading and each stage take, and what they wait for.
+"""Estimates of how long loading and each stage take, and what limits them.
 
 Three speeds decide: arithmetic (the DiT), memory (the AR half reads all its weights for every token) and files to
 device (streamed layers). They are measured on this machine or assumed for a card of a given size. Either way the
@@ -46,7 +46,7 @@ ASSUMED = [
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of a picture, and what each stage waits for."""
+    """Seconds per picture, and what limits each stage."""
 
     load: float
     tokens: float
@@ -99,7 +99,7 @@ def _seconds(run: Callable[[], object], placement: Placement | None = None) -> f
 
 
 def estimate_times(planner: Planner, plan: MemoryPlan, speeds: Speeds, steps: int) -> Times:
-    """About how long a picture takes under a plan."""
+    """Estimated time of a picture under a plan."""
     tokens, why_tokens = _token_seconds(planner, plan.ar, speeds)
     picture, why_picture = _picture_seconds(planner, plan.dit, speeds, steps)
     return Times(_loaded_bytes(planner, plan) / speeds.files, tokens, picture, why_tokens, why_picture)
@@ -121,8 +121,8 @@ def _token_seconds(planner: Planner, layout: Layout, speeds: Speeds) -> tuple[fl
     launching = sizes.layers * LAYER_LAUNCH_SECONDS
     streaming = layer * _streamed(sizes.layers, layout) / speeds.files
     slowest = max(reading, launching, streaming)
-    why = {reading: "reads every weight for every token", launching: "starts small kernels"}
-    return request.new_tokens * slowest, why.get(slowest, "layers come from files for every token")
+    why = {reading: "reading every weight for every token", launching: "launching small kernels"}
+    return request.new_tokens * slowest, why.get(slowest, "reading layers from files for every token")
 
 
 def _picture_seconds(planner: Planner, layout: Layout, speeds: Speeds, steps: int) -> tuple[float, str]:
@@ -130,9 +130,9 @@ def _picture_seconds(planner: Planner, layout: Layout, speeds: Speeds, steps: in
     passes = 2 if request.guided else 1
     computing = passes * _pass_flops(planner) / speeds.flops
     streaming = sizes.block * request.layer_weight("dit") * _streamed(sizes.blocks, layout) / speeds.files
-    why = f"{steps} steps of {passes} passes, each arithmetic"
+    why = f"{steps} steps of {passes} compute-bound passes"
     if streaming >= computing:
-        why = "blocks come from files at every step"
+        why = "reading blocks from files at every step"
     return steps * max(computing, streaming) + _vae_flops(planner) / speeds.flops, why
 
 

@@ -1,4 +1,4 @@
-"""Layers that are on the device only while they compute.
+"""Streaming: layers that are on the device only while they compute.
 
 Some layers of a stack stay, the others are read from the checkpoint when their turn comes, each in the background
 while the one before it computes. With enough host memory, the system's file cache reads the disk only once. Results
@@ -32,7 +32,7 @@ def choose_streamed(layers: int, resident: int) -> list[int]:
 
 
 class StreamedLayers:
-    """Streams layers of a module whose parameters have no storage yet.
+    """Streams the layers of a module whose parameters have no storage yet.
 
     A layer is read when it is called, or when a loop over such layers reaches it: some loops call only parts of it.
 

@@ -1,6 +1,6 @@
 """Reading single tensors of a checkpoint, and building a module with only the tensors a job needs.
 
-A module is built without storage. Its tensors are then read one by one, converted and put in place. A tensor that
+A module is built without storage. Its tensors are then read one by one, converted and assigned. A tensor that
 needs neither conversion nor another device stays a view of its file: it takes no memory of its own, and parts of it
 that are never touched are never read.
 """
@@ -29,7 +29,7 @@ TORCH_DTYPES = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where a tensor lies: `size` bytes of `file` from `start` on."""
+    """The location of a tensor: `size` bytes of `file` from `start` on."""
 
     file: Path
     start: int
@@ -57,7 +57,7 @@ class WeightFiles:
                 self.places[name] = place
 
     def map(self, name: str) -> torch.Tensor:
-        """One tensor as it lies in its file, on the host; pages of it are read when touched."""
+        """One tensor memory-mapped from its file, on the host; its pages are read when touched."""
         import torch
 
         place = self.places[name]
@@ -110,7 +110,7 @@ def build_module(part_class: Any, checkpoint: Checkpoint, part: str, skip: Itera
 
 
 def leave_out(module: nn.Module, names: Iterable[str]) -> None:
-    """Delete submodules the job has no use for."""
+    """Delete submodules that the job does not need."""
     for name in names:
         parent, _, leaf = name.rpartition(".")
         delattr(module.get_submodule(parent), leaf)

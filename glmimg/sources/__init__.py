@@ -1,4 +1,4 @@
-"""Source pictures of edits: any file Pillow opens becomes the one picture both stages read."""
+"""Source pictures of edits: any file that can be read becomes the same prepared picture for both stages."""
 
 from glmimg.sources.prepare import PreparedSource, prepare_source
 from glmimg.sources.shelf import SourceShelf

@@ -1,4 +1,4 @@
-"""Any pixel mode to 8-bit sRGB: profiles, transparency, 16 bits, floats, CMYK."""
+"""Converts any pixel mode to 8-bit sRGB: profiles, transparency, 16 bits, floats, CMYK."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ PROFILED_MODES = ("L", "RGB", "CMYK", "LAB")
 
 
 def read_rgb(path: Path, background: str = WHITE) -> Image:
-    """A picture file as RGB in sRGB, upright, transparent pixels over a background. Raises BadImage (exit 3)."""
+    """Read a picture file as upright sRGB, transparent pixels over a background. Raises BadImage (exit 3)."""
     return to_srgb(open_picture(path).image, background)[0]
 
 
 def to_srgb(image: Image, background: str) -> tuple[Image, tuple[str, ...]]:
-    """A picture of any mode as RGB in sRGB, transparent pixels over a background, and notes on what was guessed.
+    """Convert a picture of any mode to RGB in sRGB over a background. Returns it with notes on what was guessed.
 
     An RGB one without profile and transparency is returned as it is. background: `#rrggbb`
     """
@@ -64,7 +64,7 @@ def _split_alpha(image: Image) -> tuple[Image, Image | None]:
 
 
 def _apply_profile(image: Image, profile: bytes) -> tuple[Image, str]:
-    """From the embedded colour profile to sRGB; a picture that is sRGB already stays bit for bit."""
+    """Convert from the embedded colour profile to sRGB; a picture that is already sRGB stays unchanged."""
     from PIL import ImageCms
 
     try:
@@ -74,7 +74,7 @@ def _apply_profile(image: Image, profile: bytes) -> tuple[Image, str]:
             return image, ""
         return ImageCms.applyTransform(image, transform) or image, ""
     except (ImageCms.PyCMSError, *METADATA_FAULTS):
-        return image, "its colour profile cannot be used, taken as sRGB"
+        return image, "its colour profile cannot be used; treated as sRGB"
 
 
 def _changes_little(transform: ImageCmsTransform) -> bool:
@@ -99,9 +99,9 @@ def _apply_gamma(image: Image, gamma: float) -> Image:
 
 
 def _to_8_bit(image: Image) -> tuple[Image, str]:
-    """Pictures of one channel of 16-bit, 32-bit or float numbers to L.
+    """Convert single-channel 16-bit, 32-bit or float pictures to L.
 
-    16-bit files say what white is (65535). For the others it is read off the values: 1 for floats up
+    In 16-bit files white is 65535. For the others it is inferred from the values: 1 for floats up
     to 1, else 255, else 65535, else the largest value, and then the smallest is black.
     """
     import numpy as np

@@ -1,4 +1,4 @@
-"""The one way from a file to the picture the AR half, the decoder and the dump all see.
+"""The only way from a file to the prepared picture that the AR model, the decoder and the dump all use.
 
 The processor halves a picture and rounds to 16 px patches, the VAE works on multiples of 16: both see
 the same grid only when each side is a multiple of 32 and the processor has no reason to scale.
@@ -51,7 +51,7 @@ class SourceBounds:
 class PreparedSource:
     """A source picture as both stages read it: RGB in sRGB, of the ref's height and width.
 
-    notes: what a person should know about it, such as "first frame of 12"
+    notes: what was changed, such as "first frame of 12"
     """
 
     ref: SourceRef
@@ -60,9 +60,9 @@ class PreparedSource:
 
 
 def prepare_source(path: Path, bounds: SourceBounds, fit: Fit = "pad", background: str = WHITE) -> PreparedSource:
-    """Read a picture file and bring it to the nearest size and mode the model reads. Raises BadImage (exit 3).
+    """Read a picture file and convert it to the nearest size and mode that the model reads. Raises BadImage (exit 3).
 
-    An RGB picture with sides that are multiples of 32 within the bounds stays bit for bit.
+    An RGB picture whose sides are multiples of 32 within the bounds stays unchanged.
     """
     opened = open_picture(path)
     height, width, used = choose_size(opened.image.height, opened.image.width, bounds, fit)

@@ -1,4 +1,4 @@
-"""Prepared sources by what they are, so that a picture many jobs use is read once."""
+"""A cache of prepared sources by content, so that a picture used by many jobs is read once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Key = tuple[str, int, int, Fit | None, str]
 
 
 def identity(ref: SourceRef) -> Key:
-    """What decides a prepared source's pixels: those a dump embeds, else the file; a path does not.
+    """The identity of a prepared source: the pixels a dump embeds, or the file's hash, but not its path.
 
     Embedded pixels count by their own hash: the one a dump states of its source's file proves nothing about them.
     """
@@ -40,7 +40,7 @@ def identity(ref: SourceRef) -> Key:
 
 
 class SourceShelf:
-    """Prepared sources of one run.
+    """A cache of the prepared sources of one run.
 
     elsewhere: files (`--source`) to look among, by hash, for sources that are not where they were
     """
@@ -58,11 +58,11 @@ class SourceShelf:
         return self._keep(prepare_source(path, bounds, fit, background), path)
 
     def put(self, prepared: PreparedSource) -> None:
-        """Keep a source that somebody else prepared."""
+        """Store a source that was prepared elsewhere."""
         self._keep(prepared, Path(prepared.ref.path))
 
     def get(self, ref: SourceRef) -> PreparedSource:
-        """The prepared source a job or a dump refers to, read again if it is not here. Raises BadImage (exit 3)."""
+        """The prepared source that a job or dump refers to, re-read if not cached. Raises BadImage (exit 3)."""
         key = identity(ref)
         if key in self._embedded:
             return self._embedded[key]
@@ -75,7 +75,7 @@ class SourceShelf:
         return self._keep(prepare_again(path, ref), path)
 
     def find(self, ref: SourceRef, beside: Path, hint: str = "") -> PreparedSource:
-        """As `get`, for a ref read from a file: its path may be meant from that file's folder, or be old.
+        """Like `get`, for a ref read from a file: its path may be relative to that file's folder, or outdated.
 
         beside: the dump or picture that names the source
         raises: BadImage (exit 3) that says which source is missing or changed
@@ -84,21 +84,21 @@ class SourceShelf:
             return self._shelf[key]
         path = self._elsewhere.get(ref.sha256) or self._first_there(ref, beside)
         if path is None:
-            raise BadImage(ref.path, f"is not there any more, and {beside} was drawn from it", hint)
+            raise BadImage(ref.path, f"no longer exists, but {beside} was drawn from it", hint)
         try:
             return self._keep(prepare_again(path, ref), path)
         except BadImage as error:
             raise BadImage(error.path, error.reason, error.hint or hint) from error
 
     def find_all(self, dump: TokenDump, beside: Path) -> None:
-        """Make every source of a dump ready for `get`, embedded or from its file. Raises as `find`, BadInput."""
+        """Prepare every source of a dump for `get`, whether embedded or from its file. Raises as `find`, BadInput."""
         for source in dump.sources:
             key = identity(source)
             if source.embedded is not None:
                 self._embedded[key] = PreparedSource(source.ref, unpack(source, beside))
                 self._stated.setdefault(identity(source.ref), {})[key] = self._embedded[key]
             elif key not in self._found:
-                self.find(source.ref, beside, f"Point to it again: glmimg decode {shell_words(beside)} --source PATH")
+                self.find(source.ref, beside, f"Give its new path: glmimg decode {shell_words(beside)} --source PATH")
 
     def only(self, dump: TokenDump, name: Path) -> None:
         """As `find_all`, for who works on dumps of many clients: what those before it embedded is forgotten."""
@@ -123,7 +123,7 @@ class SourceShelf:
         others += [self._shelf[key]] if key in self._shelf else []
         if any(other.image.tobytes() != first.image.tobytes() for other in others):
             raise BadImage(
-                ref.path, "is embedded with different pixels under the same hash", "Work on each dump by itself."
+                ref.path, "is embedded with different pixels under the same hash", "Process each dump separately."
             )
         return first
 
@@ -135,7 +135,7 @@ class SourceShelf:
         return prepared
 
     def _first_there(self, ref: SourceRef, beside: Path) -> Path | None:
-        """The path as it was given, or from the folder of the file that names it; the right one if both are there."""
+        """The path as given, or relative to the folder of the file that names it; the right one if both exist."""
         named = Path(ref.path), beside.parent / ref.path
         there = [path for path in named if os.path.exists(path)]  # noqa: PTH110 (never raises)
         right = (path for path in there[:-1] if hash_file(path) == ref.sha256)

@@ -1,4 +1,4 @@
-"""Changes to a dump that need no model: pasting a region of one into another, and the history of changes."""
+"""Changes to a dump that need no model: pasting a region of another one, and the record of changes."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 REDRAW, PASTE, FROM_IMAGE = "redraw", "paste", "from-image"
-"""What dumps that were not drawn from a prompt alone name as their sampling method."""
+"""Sampling methods recorded in dumps that were not drawn from a prompt alone."""
 
 
 @dataclass(frozen=True)
 class TokenWork:
     """A job for stage 1.
 
-    begun: a dump of its preview, to go on from
+    begun: a dump of its preview, to resume from
     until: the last grid to draw
-    part:  where it is left unfinished, and gone on from if it was
+    part:  where unfinished work is saved and resumed from
     """
 
     job: Job
@@ -37,7 +37,7 @@ class TokenWork:
 
     @property
     def kind(self) -> tuple[object, ...]:
-        """What the jobs of one batch have in common: they differ in prompt and seed alone."""
+        """What all jobs of a batch must share: they may differ only in prompt and seed."""
         sampling = self.job.sampling.model_copy(update={"seed": 0})
         left = self.part and self.part.done
         return self.job.scene.size, sampling, self.begun is None, self.until, not self.job.scene.sources, left
@@ -45,11 +45,11 @@ class TokenWork:
 
 @dataclass(frozen=True)
 class Redraw:
-    """What to draw anew, and for which prompt.
+    """What to redraw, and for which prompt.
 
     job:  prompt, seed and sampling of what is drawn; the size is the dump's
     kept: the grids in the order of writing, with the tokens to keep
-    anew: for each grid, the cells to draw
+    anew: for each grid, the cells to redraw
     """
 
     job: Job
@@ -88,7 +88,7 @@ def check_same_codes(one: TokenDump, other: TokenDump, path: Path) -> None:
         raise BadDump(
             path,
             f"its codes are those of {other.model.id} ({half_other}), the other dump's of {one.model.id} ({half})",
-            "Mix dumps of one model only.",
+            "Only mix dumps of the same model.",
         )
 
 
@@ -105,9 +105,9 @@ def paste(onto: TokenDump, given: TokenDump, box: Box, at: tuple[int, int]) -> T
     if to_top + rows > target.height or to_left + columns > target.width:
         last = target.height - rows, target.width - columns
         raise UsageError(
-            f"{columns * CELL_PX}x{rows * CELL_PX} pixels at {at[0]},{at[1]} reach over the edge "
+            f"{columns * CELL_PX}x{rows * CELL_PX} pixels at {at[0]},{at[1]} extend beyond the edge "
             f"of the picture of {onto.size}",
-            "Say a smaller --box."
+            "Use a smaller --box."
             if min(last) < 0
             else f"The last place they fit is --at {last[1] * CELL_PX},{last[0] * CELL_PX}.",
         )
@@ -124,4 +124,6 @@ def paste(onto: TokenDump, given: TokenDump, box: Box, at: tuple[int, int]) -> T
 def check_same_shapes(base: TokenDump, other: TokenDump, path: Path) -> None:
     """Refuse to keep cells of a dump of another size. Raises BadDump (exit 3), naming `path`, the other's file."""
     if [(grid.role, grid.shape) for grid in base.grids] != [(grid.role, grid.shape) for grid in other.grids]:
-        raise BadDump(path, "its grids have other shapes than the dump that is redrawn", "Both need the same size.")
+        raise BadDump(
+            path, "its grids differ in shape from those of the dump being redrawn", "Both need the same size."
+        )

@@ -1,4 +1,4 @@
-"""Whether a dump is sound, check by check, each with a name.
+"""Named checks of whether a dump is valid.
 
 A dump that was read has passed the first ones: `parse_dump` refuses what fails them. The others
 look beyond the dump: at its sources and at the files it was made from.
@@ -18,7 +18,7 @@ from glmimg.tokens.dump import FORMAT, TokenDump
 
 @dataclass(frozen=True)
 class Check:
-    """One question asked of a dump, and the answer. `unchecked`: what it needs is not here."""
+    """A check of a dump and its result. `unchecked`: what it needs is missing."""
 
     name: str
     state: Literal["ok", "failed", "unchecked"]
@@ -28,19 +28,19 @@ class Check:
 def check_dump(dump: TokenDump, path: Path) -> list[Check]:
     """Every check that needs no model.
 
-    path: where the dump lies; sources and parents are looked for from here and from its folder
+    path: of the dump; sources and parents are looked up from the current folder and from the dump's
     """
     shapes = ", ".join(f"{grid.role} {grid.height}x{grid.width}" for grid in dump.grids)
     codes = [token for grid in dump.all_grids for token in grid.flat()]
     return [
-        Check("format", "ok", f"{FORMAT} version {dump.version}, every field known, no key twice"),
+        Check("format", "ok", f"{FORMAT} version {dump.version}, every field known, no duplicate key"),
         Check("size", "ok", f"{dump.size} px, multiples of 32"),
-        Check("shape", "ok", f"{shapes} (rows x columns), as the size asks"),
+        Check("shape", "ok", f"{shapes} (rows x columns), as the size requires"),
         Check("ids", "ok", f"{min(codes)} to {max(codes)}, codebook of {dump.model.codebook_size}"),
         *(
             _check_file("source", source.path, source.sha256, path.parent)
             if source.embedded is None
-            else Check("source", "ok", f"{source.path} travels inside")
+            else Check("source", "ok", f"{source.path} is embedded")
             for source in dump.sources
         ),
         *(_check_file("parent", parent.path, parent.sha256, path.parent) for parent in dump.parents),

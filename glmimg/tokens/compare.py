@@ -1,4 +1,4 @@
-"""Where two dumps differ: cell by cell, and in what they were asked for."""
+"""How two dumps differ: cell by cell, and in their settings."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ class GridDifference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two dumps beside each other. fields: name, value in the one, value in the other."""
+    """A comparison of two dumps. fields: name, value in the first, value in the second."""
 
     grids: tuple[GridDifference, ...]
     fields: tuple[tuple[str, Any, Any], ...]
 
     @property
     def equal(self) -> bool:
-        """Whether all tokens are the same; what was asked for may differ."""
+        """Whether all tokens are the same; the settings may differ."""
         return all(grid.cells_changed == 0 for grid in self.grids)
 
 
 def compare_dumps(one: TokenDump, other: TokenDump) -> Comparison:
-    """Compare all grids, and everything that was asked for."""
+    """Compare all grids and all settings."""
     grids, grids_other, said, said_other = _named_grids(one), _named_grids(other), facts(one), facts(other)
     return Comparison(
         tuple(_compare(name, grids.get(name), grids_other.get(name)) for name in grids | grids_other),

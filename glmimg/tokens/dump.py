@@ -1,7 +1,7 @@
-"""The token dump: what stage 1 leaves on disk and stage 2 paints from, as UTF-8 JSON.
+"""The token dump, which stage 1 writes and stage 2 paints from, as UTF-8 JSON.
 
 One dump is one picture. Ids are d32 ids, one per 32x32 px, never upsampled; nothing is padded or
-guessed (0 is a real code). Its structure is checked here, what lies beyond it elsewhere.
+guessed (0 is a valid code). Its structure is checked here, everything else elsewhere.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Grid(_Record):
     """A rectangle of visual tokens, row by row.
 
     logprobs: natural logarithm of the probability the model gave each token among all codes, before
-              temperature, top-k and top-p; None where nobody asked
+              temperature, top-k and top-p; None if not scored
     entropy:  of the same distribution in nats, how undecided the model was there
     """
 
@@ -80,7 +80,7 @@ class Grid(_Record):
         }
         for what, rows in values.items():
             if rows is not None and len(rows) != self.height:
-                raise ValueError(f"{self.role} grid says {self.height} rows and has {len(rows)} of {what}")
+                raise ValueError(f"{self.role} grid states {self.height} rows but has {len(rows)} of {what}")
             for number, row in enumerate(rows or ()):
                 if len(row) != self.width:
                     raise ValueError(f"{self.role} grid, row {number}: {len(row)} {what} instead of {self.width}")
@@ -114,7 +114,7 @@ class Source(SourceRef):
     """A source picture of an edit with its codes.
 
     grid:     one code per 32x32 px of the prepared picture
-    embedded: the prepared pixels as a base64 PNG, so that the dump travels alone
+    embedded: the prepared pixels as a base64 PNG, which makes the dump self-contained
     """
 
     model_config = STRICT
@@ -142,7 +142,7 @@ class Source(SourceRef):
 class ModelRef(_Record):
     """The model that wrote a dump.
 
-    changes: what made it another than the checkpoint's: "quantize int8", "lora style.safetensors:0.8", "compile"
+    changes: what changed it from the checkpoint: "quantize int8", "lora style.safetensors:0.8", "compile"
     """
 
     id: Name
@@ -163,7 +163,7 @@ class SamplingRecord(_Record):
 
 
 class Stats(_Record):
-    """What drawing the tokens took."""
+    """Time and passes of drawing the tokens."""
 
     seconds: Annotated[float, Field(ge=0)]
     tokens: Annotated[int, Field(ge=0)]
@@ -171,7 +171,7 @@ class Stats(_Record):
 
 
 class Parent(_Record):
-    """A file some of a dump's tokens were taken from.
+    """A file that some of a dump's tokens were taken from.
 
     role:   base (was changed), kept (gave cells to a redraw), pasted (gave a region), picture (whose codes these are)
     cells:  of the target grid that came from it
@@ -186,9 +186,9 @@ class Parent(_Record):
 
 
 class TokenDump(_Record):
-    """One picture as visual tokens, with everything needed to paint it and to know where it came from.
+    """One picture as visual tokens, with everything needed to paint it and to trace its origin.
 
-    painting: how it is meant to be painted, if the command that wrote it was told
+    painting: how it is to be painted, if the command that wrote it recorded that
     """
 
     format: Literal["glmimg.tokens"] = "glmimg.tokens"
@@ -248,13 +248,13 @@ class TokenDump(_Record):
 
     @property
     def scene(self) -> Scene:
-        """What it is of."""
+        """The scene it shows."""
         sources = tuple(source.ref for source in self.sources)
         return Scene(prompt=self.prompt, size=self.size, sources=sources, forms=tuple(self.forms))
 
     @property
     def drawn_with(self) -> Sampling:
-        """How to draw its tokens again."""
+        """The sampling settings that draw its tokens again."""
         is_drawn = self.sampling.method in get_args(Method)
         said = self.sampling.model_dump(exclude=None if is_drawn else {"method", "window"})
         return Sampling.model_validate({**said, "seed": self.seed, "top_k": said["top_k"] or None})
@@ -265,7 +265,7 @@ class TokenDump(_Record):
 
     @property
     def job_parts(self) -> tuple[Scene | Sampling | Painting, ...]:
-        """What it says of its job; how it is to be painted only where it knows that."""
+        """Its job settings; the painting only if it is recorded."""
         return self.scene, self.drawn_with, *filter(None, [self.painting])
 
     @property
@@ -291,7 +291,7 @@ class TokenDump(_Record):
         return self.model_copy(update={**sides, "grids": [grid.model_copy(update={"role": "target"})]})
 
     def to_json(self) -> str:
-        """The dump as it stands in a file: a row of tokens a line, so that `diff` shows cells."""
+        """The dump as the text of a file, with one line per row of tokens, so that `diff` shows cells."""
         embeds = any(source.embedded for source in self.sources)
         text = self.model_dump_json(indent=1, ensure_ascii=embeds)  # large files are read as ASCII only
         return _rows_on_one_line(text) + "\n"

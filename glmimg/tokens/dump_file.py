@@ -1,4 +1,4 @@
-"""Token dumps on disk: read with every check before use, written whole or not at all."""
+"""Token dumps on disk: read with every check, written atomically."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read_dump(path: Path) -> TokenDump:
 
 
 def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
-    """A dump from its bytes, or from those of a picture; `name` stands in the error message. Raises as `read_dump`."""
+    """Parse a dump from its bytes, or from those of a picture; `name` is for error messages. Raises as `read_dump`."""
     if is_picture(raw):
         raw = _tokens_of(raw, name)
     _check_bounds(raw, name)
@@ -54,15 +54,15 @@ def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
     try:
         document = json.loads(raw.decode(), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
-        hint = "Copy it again if it was cut off on its way here; else draw it again: glmimg tokens PROMPT"
-        raise BadDump(name, f"is not whole JSON ({excerpt(str(error))})", hint) from error
+        hint = "Copy it again if it was cut off in transfer; otherwise draw it again: glmimg tokens PROMPT"
+        raise BadDump(name, f"is not complete JSON ({excerpt(str(error))})", hint) from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise BadDump(name, "is JSON, but not a token dump (no 'format': 'glmimg.tokens')")
     version = document.get("version")
     if isinstance(version, int) and version > VERSION:
         raise BadDump(
             name,
-            f"is of version {excerpt(str(version), 20)}, and this glmimg reads versions up to {VERSION}",
+            f"is of version {excerpt(str(version), 20)}, but this glmimg reads versions up to {VERSION}",
             "Update glmimg: pip install --upgrade glmimg",
         )
     try:
@@ -72,7 +72,7 @@ def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
 
 
 def _check_bounds(raw: bytes, name: Path | str) -> None:
-    """Refuse files that would take long or much memory to parse.
+    """Refuse files that would take too much time or memory to parse.
 
     A parser's memory grows with the number of values, and every value but the innermost of a nest
     follows a comma or an opening bracket; the faults it can find grow with the keys, each before a
@@ -80,17 +80,17 @@ def _check_bounds(raw: bytes, name: Path | str) -> None:
     raises: BadDump (exit 3)
     """
     if len(raw) > MAX_BYTES:
-        raise BadDump(name, f"is over {MAX_BYTES // 2**20} MiB, no token dump is that large")
+        raise BadDump(name, f"is over {MAX_BYTES // 2**20} MiB, too large for a token dump")
     if len(raw) > MAX_WIDE_BYTES and not raw.isascii():
-        raise BadDump(name, f"is over {MAX_WIDE_BYTES // 2**20} MiB and no ASCII, no token dump has that much text")
+        raise BadDump(name, f"is over {MAX_WIDE_BYTES // 2**20} MiB and not ASCII, too much text for a token dump")
     if sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise BadDump(name, f"holds over {MAX_VALUES:,} values, no token dump has that many")
+        raise BadDump(name, f"holds over {MAX_VALUES:,} values, too many for a token dump")
     if raw.count(b":") > MAX_COLONS:
-        raise BadDump(name, f"holds over {MAX_COLONS:,} colons, no token dump has that many keys")
+        raise BadDump(name, f"holds over {MAX_COLONS:,} colons, too many for a token dump")
 
 
 def _check_text(raw: bytes, name: Path | str) -> None:
-    """Refuse files without text, and text that some editors save in place of plain UTF-8. Raises BadDump (exit 3)."""
+    """Refuse empty files, and text that some editors save instead of plain UTF-8. Raises BadDump (exit 3)."""
     if not raw or raw.isspace():
         raise BadDump(name, "is empty, not a token dump")
     if raw.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -98,10 +98,10 @@ def _check_text(raw: bytes, name: Path | str) -> None:
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, if it says no key twice. Raises ValueError."""
+    """A JSON object without duplicate keys. Raises ValueError."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("it says a key twice: readers would differ in which one they believe")
+        raise ValueError("it has a duplicate key, and readers would differ in which one they use")
     return found
 
 
@@ -117,26 +117,26 @@ def _tokens_of(picture: bytes, name: Path | str) -> bytes:
 
 
 def write_dump(dump: TokenDump, path: Path, *, replace: bool = True) -> None:
-    """Write a dump whole or not at all. Raises as `write_atomically`."""
+    """Write a dump atomically. Raises as `write_atomically`."""
     write_atomically(path, dump.to_json().encode(), replace=replace)
 
 
 def check_fits_model(dump: TokenDump, path: Path | str, *, codebook_size: int) -> None:
-    """Refuse a dump of another codebook than that of the decoder about to paint it. Raises BadDump (exit 3)."""
+    """Refuse a dump whose codebook differs from that of the decoder that is to paint it. Raises BadDump (exit 3)."""
     if dump.model.codebook_size != codebook_size:
         raise BadDump(
             path,
             f"was written by {dump.model.id} with a codebook of {dump.model.codebook_size}, "
-            f"this model has {codebook_size}",
+            f"but this model has {codebook_size}",
             f"Decode it with the model that wrote it: --model {dump.model.id}",
         )
 
 
 def check_has_grid(dump: TokenDump, path: Path | str, role: Role) -> None:
-    """Refuse a dump that lacks the grid about to be painted. Raises BadDump (exit 3)."""
+    """Refuse a dump that lacks the grid to be painted. Raises BadDump (exit 3)."""
     if role not in [grid.role for grid in dump.grids]:
         if role != "target":
-            raise BadDump(path, f"holds no {role} grid", "Paint its target: leave out --grid.")
+            raise BadDump(path, f"has no {role} grid", "Paint its target: leave out --grid.")
         name = shell_words(path)
-        hint = f"Go on from it: glmimg resume {name}   Or paint the draft: glmimg decode {name} --grid preview"
-        raise BadDump(path, "holds a preview grid only", hint)
+        hint = f"Finish it: glmimg resume {name}   Or paint the draft: glmimg decode {name} --grid preview"
+        raise BadDump(path, "has only a preview grid", hint)

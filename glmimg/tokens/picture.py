@@ -1,4 +1,4 @@
-"""Grids as picture files: with a legend, as a difference, or laid over the decoded picture."""
+"""Grids as picture files: with a legend, as a difference, or drawn over the decoded picture."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LINE_PX = 20
 MARGIN_PX = 16
 INK, PAPER = (32, 32, 36), (255, 255, 255)
 TINT = 0.4
-"""How much of the codes' colours lies over the picture."""
+"""Opacity of the codes' colours over the picture."""
 
 IDS_UP_TO_PX = 1024
 """Pictures up to this side are doubled, so that the ids can be written into the cells."""
@@ -51,7 +51,7 @@ class Panel:
 
 
 def draw_dump(dump: TokenDump) -> Image.Image:
-    """All grids of a dump beside each other with legends, and its surprise where it was kept. RGB."""
+    """Draw all grids of a dump side by side with legends, and the surprise map if it was scored. RGB."""
     panels = []
     for grid in dump.grids:
         panels.append(_code_panel(grid, describe_grid(grid)))
@@ -80,8 +80,8 @@ def draw_over(dump: TokenDump, picture_path: Path) -> Image.Image:
     if picture.size != (dump.width, dump.height):
         raise BadImage(
             picture_path,
-            f"is {picture.width}x{picture.height} pixels, and the dump's picture is {dump.size}",
-            "Lay the grid over the picture decoded from this dump.",
+            f"is {picture.width}x{picture.height} pixels, but the dump's picture is {dump.size}",
+            "Use the picture decoded from this dump.",
         )
     scale = 2 if max(picture.size) <= IDS_UP_TO_PX else 1
     cell = CELL_PX * scale
@@ -99,7 +99,7 @@ def draw_over(dump: TokenDump, picture_path: Path) -> Image.Image:
 
 
 def write_picture(picture: Image.Image, path: Path, *, replace: bool = True) -> None:
-    """Write a picture, by its name's ending, whole or not at all. Raises OutputError, and as `write_atomically`."""
+    """Write a picture atomically, in the format of its extension. Raises OutputError, and as `write_atomically`."""
     write_atomically(path, encode(picture, format_of(path), {}), replace=replace)
 
 

@@ -1,4 +1,4 @@
-"""A part of a picture: a box in pixels or a mask, and the cells of a grid it covers."""
+"""Regions of a picture: a box in pixels or a mask, and the grid cells it covers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CellMask = tuple[tuple[bool, ...], ...]
-"""Rows of flags, one a cell."""
+"""Rows of flags, one per cell."""
 
 WHITE = 128
-"""Mask pixels from this lightness on are selected."""
+"""Mask pixels of at least this lightness are selected."""
 
 
 class Box(NamedTuple):
@@ -73,7 +73,7 @@ def parse_box(text: str, size_px: tuple[int, int]) -> Box:
     box = Box(*_numbers(text, 4, "x0,y0,x1,y1"))
     height, width = size_px
     if box.left >= box.right or box.top >= box.bottom:
-        raise UsageError(f"box {text} is empty", "Say left,top,right,bottom in pixels, for example 0,0,64,64.")
+        raise UsageError(f"box {text} is empty", "Give left,top,right,bottom in pixels, for example 0,0,64,64.")
     if box.right > width or box.bottom > height:
         raise UsageError(f"box {text} reaches outside the picture of {width}x{height} pixels", "Make it smaller.")
     return box
@@ -89,7 +89,7 @@ def box_region(text: str, size_px: tuple[int, int]) -> Region:
 
 
 def mask_region(path: Path, size_px: tuple[int, int], shape: GridShape) -> Region:
-    """A region from a picture: what is white in it.
+    """A region from a mask picture: its white pixels.
 
     size_px: (height, width) of the picture it is for, which is the mask's size too, or it is the target grid's `shape`
     raises:  BadImage (exit 3): no picture, another size, or nothing white in it
@@ -99,8 +99,8 @@ def mask_region(path: Path, size_px: tuple[int, int], shape: GridShape) -> Regio
     if image.size not in ((width, height), (shape.columns, shape.rows)):
         raise BadImage(
             path,
-            f"this mask is {image.width}x{image.height} pixels, and the picture is {width}x{height}",
-            f"A mask has the picture's size, or {shape.columns}x{shape.rows}: one pixel for each token.",
+            f"this mask is {image.width}x{image.height} pixels, but the picture is {width}x{height}",
+            f"A mask needs the picture's size, or {shape.columns}x{shape.rows}: one pixel for each token.",
         )
     pixels = image.convert("L").point(lambda light: 255 * (light >= WHITE), mode="1")
     if pixels.getbbox() is None:
@@ -123,7 +123,7 @@ def parse_point(text: str) -> tuple[int, int]:
 def _numbers(text: str, how_many: int, form: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if len(parts) != how_many or not all(part.isascii() and part.isdecimal() and len(part) <= 9 for part in parts):
-        raise UsageError(f"{text!r} is not of the form {form}", "Whole numbers of pixels, from 0 on.")
+        raise UsageError(f"{text!r} is not of the form {form}", "Use whole numbers of pixels, 0 or more.")
     return [int(part) for part in parts]
 
 

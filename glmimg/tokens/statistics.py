@@ -1,4 +1,4 @@
-"""What the tokens of a dump say: how many codes, how often, in which patches; and whether the grids agree."""
+"""Statistics of a dump's tokens: code counts, frequencies, patches, and whether the grids agree."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEAD_SHARE, DEAD_CELLS = 1 / 16, 16
 
 @dataclass(frozen=True)
 class CodeCount:
-    """How often a code stands in a grid. share: 0 to 1."""
+    """How often a code occurs in a grid. share: 0 to 1."""
 
     code: int
     cells: int
@@ -138,7 +138,7 @@ def patches(tokens: Sequence[Sequence[int]], codes: Collection[int]) -> Iterator
         left = {cell for cell, token in cells.items() if token == code}
         while left:
             found = [left.pop()]
-            for cell in found:  # grows while it is walked
+            for cell in found:  # grows during the loop
                 near = left.intersection((cell - stride, cell + stride, cell - 1, cell + 1))
                 left -= near
                 found += near
@@ -149,7 +149,7 @@ def patches(tokens: Sequence[Sequence[int]], codes: Collection[int]) -> Iterator
 
 def _dead_regions(tokens: Sequence[Sequence[int]], counts: Counter[int]) -> tuple[Patch, ...]:
     least = max(DEAD_CELLS, math.ceil(DEAD_SHARE * counts.total()))
-    frequent = [code for code, count in counts.items() if count >= least]  # no other can fill a patch
+    frequent = [code for code, count in counts.items() if count >= least]  # no other code can fill a patch
     large = (patch for patch in patches(tokens, frequent) if patch.cells >= least)
     return tuple(sorted(large, key=lambda patch: (-patch.cells, patch.top, patch.left)))
 

@@ -101,7 +101,7 @@ def test_a_batch_out_of_memory_is_halved_until_it_fits(draw: Draw, tmp_path: Pat
     run = draw("\n".join("abcdefgh"), StubStages(tmp_path / "log", fits=2))
     assert [record.status for record in run.records] == ["done"] * 8
     notes = [event.text for event in run.events if isinstance(event, Noted)]
-    assert notes == ["8 jobs at once do not fit in memory: going on with fewer at a time"]
+    assert notes == ["8 jobs at once do not fit in memory: continuing with fewer at a time"]
 
 
 def test_a_full_disk_stops_the_batch_and_fails_no_job(draw: Draw, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_other_weights_are_another_batch(draw: Draw, tmp_path: Path) -> None:
     from glmimg.engine.batch.ledger import ModelId
 
     draw("a")
-    with pytest.raises(OutputError, match="was written by other weights"):
+    with pytest.raises(OutputError, match="was written with other weights"):
         draw("a", StubStages(tmp_path / "log", model=ModelId("stub2", "f" * 33)))
 
 

@@ -78,23 +78,23 @@ def test_count_gives_each_its_own_seed_and_name(read) -> None:  # type: ignore[n
         ("not json", "is not JSON"),
         ("[1]", "is not a JSON object"),
         ('{"prompt": "x", "prompt": "y"}', "a field is given twice"),
-        ('{"size": "64x64"}', "there is no prompt"),
+        ('{"size": "64x64"}', "no prompt given"),
         ('{"prompt": "  "}', "the prompt is empty"),
-        ('{"prompt": "x", "sized": 1}', "sized: no such field; there are size, seed"),
+        ('{"prompt": "x", "sized": 1}', "sized: no such field; the fields are size, seed"),
         ('{"prompt": "x", "seed": -1}', "seed: it should be greater than or equal to 0"),
         ('{"prompt": "x", "seed": "7"}', "seed: Input should be a valid integer"),
         ('{"prompt": "x", "size": "100x100"}', "multiples of 32"),
         ('{"prompt": "x", "size": "32x131072"}', "size"),
         ('{"prompt": "x", "preset": "nope"}', "there is no such preset"),
-        ('{"prompt": "x", "name": "../x"}', "name: must not hold"),
-        ('{"prompt": "x", "name": "a/b"}', "name: must not hold"),
-        ('{"prompt": "x", "name": "a\\u0000b"}', "name: has a control character"),
+        ('{"prompt": "x", "name": "../x"}', "name: must not contain"),
+        ('{"prompt": "x", "name": "a/b"}', "name: must not contain"),
+        ('{"prompt": "x", "name": "a\\u0000b"}', "name: contains a control character"),
         ('{"prompt": "x", "name": ".hidden"}', "name: must not begin with a dot"),
         ('{"prompt": "x", "name": ""}', "name:"),
         ('{"prompt": "x", "name": "' + "n" * 201 + '"}', "name: is longer than 200 bytes"),
         ('{"prompt": "a\\u0000b"}', "NUL"),
         ('{"prompt": "\\ud800"}', "broken UTF-8"),
-        ('{"prompt": "x", "name": "GOOD"}', "the name 'GOOD' is taken by line 1"),
+        ('{"prompt": "x", "name": "GOOD"}', "the name 'GOOD' is already used by line 1"),
         ("[" * 100_000, "is not JSON"),
         (b'{"prompt": "\xff"}', "is not UTF-8 text (byte 13)"),
         (b'{"prompt": "' + b"x" * 10_000_000 + b'"}', "is longer than 1 MiB"),
@@ -121,7 +121,7 @@ def test_bad_csv_is_named_too(read) -> None:  # type: ignore[no-untyped-def]
 
 def test_an_empty_list_is_refused(read) -> None:  # type: ignore[no-untyped-def]
     for text in ("", "\n\n"):
-        with pytest.raises(BadJobs, match="holds no jobs"):
+        with pytest.raises(BadJobs, match="contains no jobs"):
             read(text).check()
 
 
@@ -139,9 +139,9 @@ def test_tables_are_known_by_their_header(read, source: str, delimiter: str) -> 
 @pytest.mark.parametrize(
     ("text", "source", "reason"),
     [
-        ('[\n {"prompt": "x"}\n]\n', "-", "begins a JSON array"),
-        ('[{"prompt": "x"}, {"prompt": "y"}]', "jobs.txt", "begins a JSON array"),
-        ('["x", "y"]', "prompts", "begins a JSON array"),
+        ('[\n {"prompt": "x"}\n]\n', "-", "starts a JSON array"),
+        ('[{"prompt": "x"}, {"prompt": "y"}]', "jobs.txt", "starts a JSON array"),
+        ('["x", "y"]', "prompts", "starts a JSON array"),
         ('{"prompt": "x"}\n{"prompt": "y"}\n', "jobs.txt", "is a JSON object in a list of prompts"),
         ("prompt\tsed\nx\t1\n", "-", "unknown column 'sed'"),
         ("ein Kreis\n".encode("utf-16"), "jobs.txt", "is UTF-16 text"),
@@ -149,7 +149,7 @@ def test_tables_are_known_by_their_header(read, source: str, delimiter: str) -> 
         (f'{{"prompt": "x", "seed": {1 << 63}}}', "-", "seed: it should be less than or equal to"),
         (f"prompt,seed\nx,{1 << 63}\n", "-", "seed: it should be less than or equal to"),
         ('{"prompt": "x", "guidance_window": "0.9,0.1"}', "-", "--guidance-window '0.9,0.1'"),
-        ('{"prompt": "x", "cache": 0.1, "guidance_batch": true}', "-", "do not go together"),
+        ('{"prompt": "x", "cache": 0.1, "guidance_batch": true}', "-", "cannot be combined"),
     ],
 )
 def test_what_is_no_list_is_never_drawn(read, text: str | bytes, source: str, reason: str) -> None:  # type: ignore[no-untyped-def]

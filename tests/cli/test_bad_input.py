@@ -92,7 +92,7 @@ def test_outputs(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
     assert_refused(glmimg(*draw, "-o", there), 2, "exists already", "--force")
     assert_refused(glmimg(*draw, "-o", there / "x.png"), 2, "is not a folder")
     assert_refused(glmimg(*draw, "-o", tmp_path / "{what}.png"), 2, "{what}")
-    assert_refused(glmimg(*draw, "-n", "2", "-o", "-"), 2, "one picture")
+    assert_refused(glmimg(*draw, "-n", "2", "-o", "-"), 2, "single picture")
     assert_refused(glmimg(*draw, "--json", "-o", "-"), 2, "--json")
     assert there.read_bytes() == b"precious"
     assert list(tmp_path.iterdir()) == [there]
@@ -138,9 +138,9 @@ def test_prompt_files(glmimg: Glmimg, tmp_path: Path, text: bytes, words: list[s
 def test_a_marker_in_a_list_is_refused_before_anything_is_drawn(glmimg: Glmimg, tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_text("a red circle\na <|image|>\n")
     refused = glmimg("t2i", "--prompts", tmp_path / "prompts.txt", "-m", "demo", "-n", "2", "-o", tmp_path / "out/")
-    assert_refused(refused, 2, "the prompt 'a <|image|>' has <|image|>")
+    assert_refused(refused, 2, "the prompt 'a <|image|>' contains <|image|>")
     refused = glmimg("batch", tmp_path / "prompts.txt", "-m", "demo", "-o", tmp_path / "out")
-    assert_refused(refused, 3, "line 2: the prompt 'a <|image|>' has <|image|>")
+    assert_refused(refused, 3, "line 2: the prompt 'a <|image|>' contains <|image|>")
     assert not (tmp_path / "out").exists()
 
 
@@ -152,7 +152,7 @@ def test_a_marker_in_a_list_is_refused_before_anything_is_drawn(glmimg: Glmimg, 
         ("jobs.jsonl", '{"prompt": "x"}\n', ["list of jobs"]),
         ("jobs", '\n{"prompt": "x"}\n', ["list of jobs"]),
         ("jobs.txt", '{"prompt": "x"}\n', ["line 1 is a JSON object"]),
-        ("jobs.txt", '[\n{"prompt": "x"}]\n', ["line 1 begins a JSON array"]),
+        ("jobs.txt", '[\n{"prompt": "x"}]\n', ["line 1 starts a JSON array"]),
     ],
 )
 def test_lists_of_jobs_are_no_prompts(glmimg: Glmimg, tmp_path: Path, name: str, text: str, words: list[str]) -> None:
@@ -255,7 +255,7 @@ FAULTS: list[tuple[Callable[[Path], None], str]] = [
     (pickle_weights, "safetensors only"),
     (wrong_class, "FluxTransformer2DModel"),
     (wrong_config, "vae/config.json is not JSON"),
-    (other_codebook, "do not belong together"),
+    (other_codebook, "do not match"),
 ]
 
 
@@ -297,11 +297,11 @@ def test_a_dump_of_another_model(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> 
     small = build_checkpoint(tmp_path / "small", Sizes(codebook=32, vision_vocab=48))
     assert_refused(glmimg("decode", dump, "-m", small), 3, "codebook of 64")
     twin = build_checkpoint(tmp_path / "twin", Sizes(seed=1))
-    assert_refused(glmimg("decode", dump, "-m", twin), 3, "other weights", "--any-model")
+    assert_refused(glmimg("decode", dump, "-m", twin), 3, "decoder weights differ", "--any-model")
     assert glmimg("decode", dump, "-m", twin, "--any-model", "--steps", "1", "-q").status == 0
     raw = dump.read_text()
     dump.write_text(raw[:-60])
-    assert_refused(glmimg("decode", dump, "-m", tiny, "-f"), 3, "not whole JSON")
+    assert_refused(glmimg("decode", dump, "-m", tiny, "-f"), 3, "not complete JSON")
 
 
 def test_markers_of_the_model_in_a_prompt(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
@@ -334,7 +334,7 @@ def test_closed_streams_are_like_dev_null(arguments: str) -> None:
 def test_a_closed_standard_input_holds_no_prompts() -> None:
     done = run_in_shell("$G t2i - -m demo <&-")
     assert done.returncode == 3
-    assert b"holds no prompts" in done.stderr
+    assert b"contains no prompts" in done.stderr
 
 
 def test_a_terminal_without_unicode(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ FAULTS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a path upwards": (index_of("../x.safetensors"), "names a file elsewhere"),
     "a fifo as a shard": (fifo(DIT_WEIGHTS), "is not a file"),
     "a fifo as a configuration": (fifo(f"{DIT}/config.json"), "is not a file"),
-    "a pointer for weights": (replace(DIT_WEIGHTS, POINTER), "pointer of Git LFS"),
+    "a pointer for weights": (replace(DIT_WEIGHTS, POINTER), "Git LFS pointer"),
     "a pointer for a tokenizer": (replace("processor/tokenizer.json", POINTER), "git lfs pull"),
     "no tokenizer": (remove("processor/tokenizer.json"), "processor cannot be loaded"),
     "no chat template": (remove("processor/chat_template.jinja"), "no chat template"),

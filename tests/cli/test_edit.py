@@ -45,7 +45,7 @@ def edit(glmimg: Run, tiny: Path, *arguments: str) -> Outcome:
 def test_split_replay_and_embedding_agree_bit_for_bit(glmimg: Run, tiny: Path, two: tuple[str, str]) -> None:
     edit(glmimg, tiny, "-i", "a.png", "-i", "b.jpg", "-o", "whole.png")
     whole = Path("whole.png").read_bytes()
-    assert Image.open("whole.png").size == (128, 96), "as large as the first source"
+    assert Image.open("whole.png").size == (128, 96), "the size of the first source"
     stage_one = glmimg("tokens", "put 'A' beside B", "-i", "a.png", "-i", "b.jpg", "-m", tiny, "--seed", "5", "-o",
                        "x.tokens.json", "--json")  # fmt: skip
     assert [source["path"] for source in json.loads(stage_one.out)["sources"]] == ["a.png", "b.jpg"]
@@ -85,7 +85,7 @@ def test_moved_and_changed_sources_are_named(glmimg: Run, tiny: Path, two: tuple
     for command in (["decode", "x.tokens.json"], ["replay", "x.png"]):
         gone = glmimg(*command, "-o", "y.png")
         assert (gone.status, gone.out) == (3, "")
-        assert "b.jpg: is not there any more" in gone.err
+        assert "b.jpg: no longer exists" in gone.err
         assert "--source PATH" in gone.err
         assert glmimg(*command, "--source", "elsewhere/c.jpg", "-o", "y.png", *_steps(command), "-f").status == 0
         assert np.array_equal(pixels("y.png"), before)
@@ -198,7 +198,7 @@ def test_more_sources_than_fit_say_how_many_do(glmimg: Run, tiny: Path, two: tup
     gradient(512, 512).save("large.png")
     outcome = glmimg("edit", "x", *["-i", "large.png"] * 30, "-m", tiny, "-o", "x.png")
     assert outcome.status == 3
-    assert "the model reads 4096 tokens, and 14 of the 30 sources fit" in outcome.err
+    assert "the model reads 4096 tokens, and only 14 of the 30 sources fit" in outcome.err
     assert "Give at most 14 sources" in outcome.err
 
 
@@ -207,7 +207,7 @@ def test_more_sources_than_fit_say_how_many_do(glmimg: Run, tiny: Path, two: tup
     ("arguments", "status", "words"),
     [
         (["x"], 2, "there is no source picture"),
-        (["-i", "a.png"], 2, "there is no prompt"),
+        (["-i", "a.png"], 2, "no prompt given"),
         (["x", "-i", "a.png", "--fit", "squash"], 2, "--fit squash"),
         (["x", "-i", "a.png", "--background", "bluish"], 2, "--background bluish"),
         (["x", "-i", "a.png", "-s", "100x100"], 2, "multiples of 32"),

@@ -98,4 +98,4 @@ def test_a_home_that_cannot_be_written_stops_nothing(
     done = glmimg("tokens", "x", "-m", tiny, "-s", "64x64", "-o", tmp_path / "x.tokens.json")
     own_home.unlink()
     assert done.status == 0
-    assert "the history was not kept" in done.err
+    assert "the history was not updated" in done.err

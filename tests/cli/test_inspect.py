@@ -182,7 +182,7 @@ def test_a_dump_that_stopped_after_its_preview(glmimg: Run, folder: Path) -> Non
     for arguments in (["inspect", begun, "--over", folder / "out.png"], ["redraw", "--box", "0,0,32,32", begun]):
         done = glmimg(*arguments)
         assert done.status == 3
-        assert "holds a preview grid only" in done.err
+        assert "has only a preview grid" in done.err
 
 
 def test_a_narrow_terminal_gets_fewer_figures_but_whole_ones() -> None:

@@ -41,7 +41,7 @@ def test_a_dump_goes_from_command_to_command(
     assert Path("x.png").read_bytes() == Path("a-b-5.png").read_bytes()
     given(dump[:100])
     broken = glmimg("decode", "-", "-m", tiny)
-    assert (broken.status, "standard input: is not whole JSON" in broken.err) == (3, True)
+    assert (broken.status, "standard input: is not complete JSON" in broken.err) == (3, True)
 
 
 def test_a_source_from_a_pipe_goes_into_the_dump(
@@ -60,6 +60,6 @@ def test_a_source_from_a_pipe_goes_into_the_dump(
 
 def test_a_terminal_gets_no_picture_and_gives_no_dump(tiny: Path, tmp_path: Path) -> None:
     drawn = run_on_terminal("t2i", "x", "-m", tiny, "-o", "-", stdout="terminal", folder=tmp_path)
-    assert (drawn.status, "write the bytes of a picture to the terminal" in drawn.screen) == (2, True)
+    assert (drawn.status, "write picture bytes to the terminal" in drawn.screen) == (2, True)
     read = run_on_terminal("inspect", "-", stdout="terminal", folder=tmp_path)
-    assert (read.status, "which is the terminal" in read.screen) == (2, True)
+    assert (read.status, "which is a terminal here" in read.screen) == (2, True)

@@ -41,7 +41,7 @@ def test_this_machine(glmimg: Run, tiny: Path) -> None:
 def test_nothing_fits(glmimg: Run) -> None:
     outcome = glmimg("models", "plan", "--vram", "1GB")
     assert outcome.status == 5
-    assert "its smallest plan takes" in outcome.out
+    assert "its smallest plan needs" in outcome.out
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_rate_needs_workers(glmimg: Run, tmp_path: Path) -> None:
         (["--pictures-per-hour", "600", "--gpu", "Voodoo 2"], 2, "no figures are known for the card"),
         (["--measured", "nowhere"], 2, "go with --pictures-per-hour"),
         (["--gpu", "Voodoo 2"], 2, "no figures are known for the card"),
-        (["--pictures-per-hour", "600", "--measured", "nowhere"], 3, "holds no measured times"),
+        (["--pictures-per-hour", "600", "--measured", "nowhere"], 3, "contains no measured times"),
     ],
 )
 def test_a_rate_that_cannot_be_planned(glmimg: Run, flags: list[str], status: int, words: str) -> None:

@@ -223,7 +223,7 @@ REFUSED: dict[str, tuple[dict[str, torch.Tensor], str]] = {
     "half": ({f"{DIT_TARGET}.lora_A.weight": torch.ones(2, 32)}, "do not fit each other"),
     "alpha alone": (PAIR | {"transformer.y.alpha": torch.ones(())}, "y do not fit each other"),
     "two": (PAIR | {f"{DIT_TARGET}.lora_A.other.weight": torch.ones(2, 32)}, "several adapters"),
-    "both halves": (PAIR | weights_of("transformer.model.language_model.layers.0.x"), "both halves at once"),
+    "both halves": (PAIR | weights_of("transformer.model.language_model.layers.0.x"), "both stages at once"),
     "text encoder": (PAIR | {"text_encoder.x.lora_A.weight": torch.ones(2, 2)}, "text_encoder.x.lora_A.weight"),
     "bias": (PAIR | {f"{DIT_TARGET}.lora_B.bias": torch.ones(32)}, "lora_B.bias"),
 }
@@ -315,7 +315,7 @@ def test_a_replay_applies_what_the_picture_names_or_says_what_it_leaves_out(
     assert (second.changes, second.dtype) == (first.changes, "bfloat16") == ([f"lora {style}"], "bfloat16")
     assert Image.open(out).tobytes() == Image.open(again).tobytes()
     other = glmimg("replay", out, "-m", tiny, "-o", again, "--force")
-    assert f"was made with lora {style}, and is made again without" in other.err
+    assert f"was made with lora {style}; the new picture is made without" in other.err
     (tmp_path / "style.safetensors").unlink()
     gone = glmimg("replay", out, "-o", again, "--force")
     assert gone.status == 3
@@ -331,4 +331,4 @@ def test_a_command_of_one_stage_takes_adapters_of_that_stage(
     lora = ("--lora", tmp_path / "style.safetensors")
     done = glmimg(command, "a tree", "-m", tiny, "-s", "64x64", *lora, "-o", out, *more)
     assert done.status == status, done.err
-    assert ("changes stage 2 (the picture), and this command runs stage 1" in done.err) == bool(status)
+    assert ("changes stage 2 (the picture), but this command runs only stage 1" in done.err) == bool(status)

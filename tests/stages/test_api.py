@@ -78,7 +78,7 @@ def test_sources_are_pictures_or_files(model: package.Model, tmp_path: Path) -> 
         ({"steps": 0}, "steps 0"),
         ({"guidance_window": "0.9,0.1"}, "guidance_window"),
         ({"size": "65x64"}, "size 64x64"),
-        ({"cache": 0.1, "guidance_batch": True}, "cache X and guidance_batch do not go together"),
+        ({"cache": 0.1, "guidance_batch": True}, "cache X and guidance_batch cannot be combined"),
     ],
 )
 def test_errors_name_keywords(model: package.Model, keywords: dict[str, object], words: str) -> None:
@@ -125,5 +125,5 @@ def test_an_unknown_keyword_is_a_type_error(model: package.Model) -> None:
 
 
 def test_a_wrong_device_names_the_keyword(tiny: Path) -> None:
-    with pytest.raises(package.GlmimgError, match=r"^dtype fp99: there is no such value"):
+    with pytest.raises(package.GlmimgError, match=r"^dtype fp99: no such value"):
         package.load(str(tiny), dtype="fp99")  # type: ignore[typeddict-item]

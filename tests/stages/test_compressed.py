@@ -70,7 +70,7 @@ def test_a_replay_compresses_as_the_picture_says(small: Path, tmp_path: Path, gl
     assert read_provenance(again).changes == ["quantize dit=int8"]
     assert out.read_bytes() == again.read_bytes()
     plain = glmimg("replay", out, "--quantize", "none", "-o", again, "--force")
-    assert "was made with quantize dit=int8, and is made again without" in plain.err
+    assert "was made with quantize dit=int8; the new picture is made without" in plain.err
 
 
 def test_both_halves_in_int4(small: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_checkpoint_that_comes_compressed_draws(
         assert close.order.dump.target == exact.order.dump.target
         assert 0 < np.abs(pixels(close) - pixels(exact)).mean() < 16
     half = "ar" if part == AR else "dit"
-    with pytest.raises(UsageError, match="comes compressed by"):
+    with pytest.raises(UsageError, match="is quantized with"):
         draw(folder, f"{half}=int8")
     with pytest.raises(UsageError, match="cannot be streamed"):
         draw(folder, memory="stream")
@@ -153,7 +153,7 @@ def test_a_missing_reader_is_named_before_weights_load(
     monkeypatch.setattr(configuration, "find_spec", lambda name: None)
     said = {"quant_method": "auto-round", "bits": 4, "group_size": 128, "packing_format": "auto_round:auto_gptq"}
     folder = said_to_be_compressed(tiny, tmp_path / "named", part, said)
-    with pytest.raises(ModelUnfit, match=r"comes compressed by auto-round, which needs auto-round \(not") as missing:
+    with pytest.raises(ModelUnfit, match=r"is quantized with auto-round, which needs auto-round \(not") as missing:
         draw(folder)
     assert missing.value.exit_code == 4
     assert missing.value.hint == "Install it: pip install auto-round"

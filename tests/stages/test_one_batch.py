@@ -110,7 +110,7 @@ def test_a_batch_and_a_cache_do_not_go_together(glmimg: Callable[..., Outcome], 
     options = ("--model", tiny, "--guidance-batch", "--cache", "0.1", "-o", tmp_path / "x.png")
     outcome = glmimg("t2i", "a tree", *options)
     assert outcome.status == 2
-    assert "--cache X and --guidance-batch do not go together" in outcome.err
+    assert "--cache X and --guidance-batch cannot be combined" in outcome.err
 
 
 def test_the_estimate_counts_both_rows(tiny: Path) -> None:

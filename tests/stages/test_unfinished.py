@@ -196,7 +196,7 @@ def test_unfinished_work_of_another_kind_is_not_overwritten(desk: Desk, tmp_path
     order, part = left(desk, tmp_path)
     before = part.path.read_bytes()
     other = Order(order.job.again(seed=99), order.dump_path)
-    with pytest.raises(OutputError, match="unfinished work of another kind"):
+    with pytest.raises(OutputError, match="unfinished work of a different job"):
         write(desk, [other])
     assert part.path.read_bytes() == before
 
@@ -217,7 +217,7 @@ def test_ctrl_c_names_the_file_and_the_commands_to_paste(
         looked = json.loads(glmimg("inspect", name, "--json").out)
         assert 0 < looked["done"] <= looked["total"]
         assert f"of {looked['total']}" in glmimg("inspect", name).out
-        commands = ended.err.strip().rpartition("go on with it: ")[2]
+        commands = ended.err.strip().rpartition("continue with: ")[2]
         assert name in commands
         for command in commands.split(" && "):
             assert glmimg(*shlex.split(command)[1:]).status == 0
@@ -239,7 +239,7 @@ def test_ctrl_c_says_where_nothing_can_be_left(desk: Desk, tmp_path: Path) -> No
     desk.engine.watch = interrupt
     with pytest.raises(Interrupted) as ended:
         paint(desk, [order])
-    assert "--cache are begun again. Finished token dumps are kept" in ended.value.hint
+    assert "--cache start over. Finished token dumps are kept" in ended.value.hint
     assert not list(tmp_path.glob("*.part"))
 
 

@@ -204,7 +204,7 @@ def test_damaged_pictures_through_every_opener(
         ({"seed": 1 << 63}, "seed: "),
         ({"prompt": 3}, "prompt: "),
         ({"guidance_window": [0.9, 0.1]}, "the smaller first"),
-        ({"guidance_window": [-1, 2]}, "not within 0 and 1"),
+        ({"guidance_window": [-1, 2]}, "not two numbers from 0 to 1"),
         ({"drop": {"region": "x", "cells": [[True]]}}, "the cells to drop are not 2x2"),
         ({"colour": "red"}, "colour: "),
     ],

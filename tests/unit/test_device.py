@@ -44,5 +44,5 @@ def test_a_precision_the_device_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         raise TypeError("BFloat16 is not supported on this device")
 
     monkeypatch.setattr(torch, "ones", refuse)
-    with pytest.raises(UsageError, match="--dtype bf16: cpu does not compute in it"):
+    with pytest.raises(UsageError, match="--dtype bf16: cpu does not support it"):
         device.place(ModelChoice(device="cpu", dtype="bf16"))

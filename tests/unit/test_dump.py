@@ -68,7 +68,7 @@ def test_text_of_the_prompt_is_never_taken_for_a_row() -> None:
 def test_a_dump_may_stop_after_its_preview() -> None:
     dump = parse_dump(json.dumps(changed("grids", to=GOOD["grids"][:1])).encode(), "x")
     assert not dump.has_target
-    with pytest.raises(BadDump, match="preview grid only") as caught:
+    with pytest.raises(BadDump, match="only a preview grid") as caught:
         check_has_grid(dump, "x", "target")
     assert "glmimg resume x" in caught.value.hint
     assert dump.as_target("preview").target.tokens == dump.grids[0].tokens
@@ -77,10 +77,10 @@ def test_a_dump_may_stop_after_its_preview() -> None:
 TARGET = ("grids", 1, "tokens")
 BAD: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "empty"),
-    "truncated": (json.dumps(GOOD).encode()[:-40], "not whole JSON"),
+    "truncated": (json.dumps(GOOD).encode()[:-40], "not complete JSON"),
     "byte order mark": (b"\xef\xbb\xbf" + json.dumps(GOOD).encode(), "byte order mark"),
     "UTF-16": (json.dumps(GOOD).encode("utf-16"), "byte order mark"),
-    "binary": (b"\x7fELF\0\0", "not whole JSON"),
+    "binary": (b"\x7fELF\0\0", "not complete JSON"),
     "list": (b"[1, 2]", "not a token dump"),
     "damaged picture": (b"\x89PNG\r\n\x1a\n\0\0", "picture"),
     "other json": (b'{"format": "something"}', "not a token dump"),
@@ -88,7 +88,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "newer": (json.dumps(changed("version", to=3)).encode(), "version 3"),
     "version as text": (json.dumps(changed("version", to="1")).encode(), "version"),
     "ragged row": (json.dumps(changed(*TARGET, 1, to=[1])).encode(), "row 1: 1 tokens instead of 2"),
-    "missing row": (json.dumps(changed(*TARGET, to=[[1, 2]])).encode(), "says 2 rows and has 1"),
+    "missing row": (json.dumps(changed(*TARGET, to=[[1, 2]])).encode(), "states 2 rows but has 1"),
     "id -1": (json.dumps(changed(*TARGET, 0, 0, to=-1)).encode(), "greater than or equal to 0"),
     "id 16384": (json.dumps(changed(*TARGET, 0, 1, to=16384)).encode(), "id 16384 is outside the codebook of 16384"),
     "id 1e9": (json.dumps(changed(*TARGET, 0, 0, to=10**9)).encode(), "outside the codebook"),
@@ -101,7 +101,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "id null": (json.dumps(changed(*TARGET, 0, 0, to=None)).encode(), "valid integer"),
     "size against grid": (json.dumps(changed("height", to=96)).encode(), "preview grid is 16x16"),
     "size no multiple": (json.dumps(changed("height", to=65)).encode(), "multiple of 32"),
-    "grid against size": (json.dumps(changed(*TARGET, to=[[1]])).encode(), "says 2 rows"),
+    "grid against size": (json.dumps(changed(*TARGET, to=[[1]])).encode(), "states 2 rows"),
     "no grids": (json.dumps(changed("grids", to=[])).encode(), "should be"),
     "no preview": (json.dumps(changed("grids", to=GOOD["grids"][1:])).encode(), "should be"),
     "two targets": (json.dumps(changed("grids", to=[GOOD["grids"][1]] * 2)).encode(), "should be"),
@@ -138,7 +138,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
 def test_another_codebook_is_refused() -> None:
     dump = TokenDump.model_validate(GOOD)
     check_fits_model(dump, "x", codebook_size=16384)
-    with pytest.raises(BadDump, match="codebook of 16384, this model has 64"):
+    with pytest.raises(BadDump, match="codebook of 16384, but this model has 64"):
         check_fits_model(dump, "x", codebook_size=64)
 
 

@@ -49,7 +49,7 @@ def test_an_ending_names_a_format_or_is_refused() -> None:
     names = {"a.png": "PNG", "a.JPG": "JPEG", "a.jpeg": "JPEG", "a.webp": "WEBP", "a.avif": "AVIF", "a": "PNG"}
     assert {name: format_of(Path(name)) for name in names} == names
     for name in ("a.gif", "a.png.txt", "a.tokens.json", "a.v2"):
-        with pytest.raises(OutputError, match="not written as"):
+        with pytest.raises(OutputError, match="cannot be written as"):
             format_of(Path(name))
 
 

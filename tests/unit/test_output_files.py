@@ -28,7 +28,7 @@ def test_a_name_belongs_to_one_run(tmp_path: Path) -> None:
     with OutputFiles() as one, OutputFiles() as other:
         one.take(pair)
         one.take(pair)
-        with pytest.raises(OutputError, match=r"x\.tokens\.json is being drawn by another"):
+        with pytest.raises(OutputError, match=r"x\.tokens\.json is being written by another"):
             other.take(pair[1:])
         other.take([tmp_path / "y.png"])
         one.write(pair[0], b"mine")

@@ -42,7 +42,7 @@ def test_plans_by_card() -> None:
 
 
 def test_a_card_that_is_too_small_learns_the_least_that_would_do() -> None:
-    with pytest.raises(OutOfMemory, match=r"1\.0 GB are not enough for stage \d: its smallest plan takes \d\.\d GB"):
+    with pytest.raises(OutOfMemory, match=r"1\.0 GB are not enough for stage \d: its smallest plan needs \d\.\d GB"):
         planner().choose(1e9)
     least = max(need.peak for need in planner().needs(PLANS["stream"])) / (1 - MARGIN)
     planner().choose(least * 1.001)

@@ -137,7 +137,7 @@ def test_colour_profiles_are_brought_to_srgb(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(prepare_source(tmp_path / "srgb.png", TINY).image), np.asarray(picture))
     lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
     picture.save(tmp_path / "wrong.png", icc_profile=lab)
-    assert prepare_source(tmp_path / "wrong.png", TINY).notes == ("its colour profile cannot be used, taken as sRGB",)
+    assert prepare_source(tmp_path / "wrong.png", TINY).notes == ("its colour profile cannot be used; treated as sRGB",)
     picture.save(tmp_path / "gamma.png", icc_profile=linear_profile())
     lighter = np.asarray(prepare_source(tmp_path / "gamma.png", TINY).image).astype(int)
     middle = np.asarray(picture).astype(int)
@@ -192,7 +192,7 @@ def test_a_scaled_source_says_so(tmp_path: Path) -> None:
 
 def test_an_address_is_named_as_one() -> None:
     for address in ("https://example.com/x.png", "s3://bucket/x.png"):
-        with pytest.raises(BadImage, match=f"^{address}: is an address, and only files are read"):
+        with pytest.raises(BadImage, match=f"^{address}: is a URL, and only files are read"):
             prepare_source(Path(address), TINY)
 
 

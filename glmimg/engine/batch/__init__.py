@@ -1,1 +1,1 @@
-"""Many jobs: lists of them read and checked, drawn in rounds that survive, here or on a Ray cluster."""
+"""Batches: job lists are read and checked, then drawn in resumable rounds, on this machine or on a Ray cluster."""

@@ -1,4 +1,4 @@
-"""A batch on this machine, from what is there already to every job done or recorded as failed."""
+"""A batch on this machine, from the files that exist already until every job is done or recorded as failed."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from glmimg.events import Event, Noted
 from glmimg.text import counted
 
 WAIT_SECONDS = 0.5
-"""Between two looks at jobs another process holds."""
+"""Seconds between two checks of jobs that another process holds."""
 
 
 class BatchEngine:
-    """Draws what a survey left to do. `tell` is told what happens, from one thread at a time."""
+    """Draws what a survey found missing. `tell` receives the events, from one thread at a time."""
 
     def __init__(self, stages: Stages, ledger: Ledger, options: BatchOptions, tell: Tell) -> None:
         self.stages = stages
@@ -36,7 +36,7 @@ class BatchEngine:
         self.bench = Workbench(ledger, options)
 
     def stop(self) -> None:
-        """Ask to leave after the dumps or the picture at hand; safe in a signal handler."""
+        """Ask to stop after the current dumps or picture; safe in a signal handler."""
         self.bench.stopping = True
 
     def run(self, work: Survey) -> Iterator[Record]:
@@ -65,7 +65,7 @@ class BatchEngine:
                 yield from self._in_rounds(work, scope)
         if work.suspect:
             self._tell(
-                Noted(f"{counted(len(work.suspect), 'job')} killed earlier runs; each is drawn in a process of its own")
+                Noted(f"{counted(len(work.suspect), 'job')} killed earlier runs; each is drawn in a separate process")
             )
             yield from draw_isolated(self.bench, self.stages, work.suspect)
 
@@ -82,7 +82,7 @@ class BatchEngine:
             yield from draw_in_rounds(self.bench, plan_rounds(work, self.options.rows, size), engine)
 
     def _note(self, outcome: Outcome, held: list[BatchJob]) -> Iterator[Record]:
-        """Count an outcome, tell of it, and pass its record on."""
+        """Count an outcome, report it, and return its record."""
         if outcome.state == "held":
             held.append(outcome.job)
         elif outcome.state == "written":
@@ -95,9 +95,9 @@ class BatchEngine:
                 yield outcome.record
 
     def _look_again(self, held: list[BatchJob]) -> Survey:
-        """Wait a little for jobs another process works on, then see what is left of them."""
+        """Wait a little for jobs another process works on, then check which are left."""
         if not self._waiting:
-            self._tell(Noted(f"another process works on {len(held)} of the jobs; waiting for it"))
+            self._tell(Noted(f"another process is working on {len(held)} of the jobs; waiting for it"))
         self._waiting = True
         deadline = time.monotonic() + WAIT_SECONDS
         while time.monotonic() < deadline:

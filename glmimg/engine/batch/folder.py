@@ -1,4 +1,4 @@
-"""A batch's files in a folder, of this machine or mounted by several: with locks, results appended to one file."""
+"""A batch's files in a folder, local or mounted by several machines, with locks; results are appended to one file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PRESENCE = ".run-"
 def open_store(place: str, *, make: bool = True) -> Store:
     """The store at a path or at an fsspec URI such as s3://bucket/folder.
 
-    make:   the folder, if it is missing
+    make:   create the folder if it is missing
     raises: OutputError (exit 2) if it cannot be one
     """
     if not place:
@@ -54,7 +54,7 @@ def open_store(place: str, *, make: bool = True) -> Store:
 class FolderStore:
     """A folder, with locks.
 
-    Locks are flock(2): gone with the process that held them, and as good between machines as the
+    Locks are flock(2): released when the process ends, and as reliable between machines as the
     shared file system makes them (NFS 4 and local disks: yes; some FUSE mounts: no).
     """
 
@@ -75,7 +75,7 @@ class FolderStore:
             except (FileExistsError, NotADirectoryError) as error:
                 raise OutputError(f"{each} is not a folder", "Give a folder for the batch with --out.") from error
             except OSError as error:
-                reason = f"the folder {each} cannot be made: {error.strerror}"
+                reason = f"the folder {each} cannot be created: {error.strerror}"
                 raise OutputError(reason, "Choose another place.") from error
             if not os.access(each, os.R_OK | os.W_OK | os.X_OK):
                 raise OutputError(f"the folder {each} is not writable", "Choose another place with --out.")
@@ -88,11 +88,11 @@ class FolderStore:
 
     @property
     def root(self) -> str:
-        """What `open_store` opens it by."""
+        """The path that `open_store` takes."""
         return str(self.folder)
 
     def stamps(self) -> dict[str, Stamp]:
-        """Of every file there."""
+        """The stamp of every file."""
         if not self.folder.exists():
             return {}
         with os.scandir(self.folder) as entries:
@@ -103,33 +103,33 @@ class FolderStore:
         return (self.folder / name).is_file()
 
     def stamp(self, name: str) -> Stamp:
-        """Of one file. Raises OSError."""
+        """The stamp of one file. Raises OSError."""
         return _stamp((self.folder / name).stat())
 
     def read(self, name: str) -> bytes:
-        """A whole file. Raises OSError."""
+        """Read a file. Raises OSError."""
         return (self.folder / name).read_bytes()
 
     def write(self, name: str, data: bytes, *, replace: bool = False) -> None:
-        """A file, whole or not at all. Raises WriteError (exit 1); NameTaken without `replace` where one is there."""
+        """Write a file atomically. Raises WriteError (exit 1); NameTaken without `replace` if the file exists."""
         with self._writing:
             write_atomically(self.folder / name, data, replace=replace)
 
     def hashes(self, job: BatchJob) -> dict[str, str]:
-        """SHA-256 of a job's `picture` and `tokens`; empty where telling it would mean fetching them."""
+        """SHA-256 of a job's `picture` and `tokens`; empty if computing them would mean downloading the files."""
         names = {"picture": job.picture, "tokens": job.dump}
         return {what: hash_file(self.folder / name) for what, name in names.items()}
 
     def local(self, name: str) -> Path | None:
-        """The file's path, where it has one: only there unfinished work is left."""
+        """The file's local path, if it has one; unfinished work is only saved there."""
         return self.folder / name
 
     def place(self, name: str) -> str:
-        """What a person calls the file: a path or a URI."""
+        """The file's name for messages: a path or a URI."""
         return str(self.folder / name)
 
     def read_results(self) -> Iterator[bytes]:
-        """Result lines that were not read before, oldest first, each whole."""
+        """Complete result lines that were not read before, oldest first."""
         path = self.folder / RESULTS
         if not path.is_file():
             return
@@ -142,7 +142,7 @@ class FolderStore:
                 yield line
 
     def add_result(self, line: bytes) -> None:
-        """Append a result line, on disk when this returns. Raises WriteError (exit 1)."""
+        """Append a result line; it is on disk when this returns. Raises WriteError (exit 1)."""
         path = self.folder / RESULTS
         try:
             with self._lock(".results"), path.open("a+b") as file:
@@ -161,7 +161,7 @@ class FolderStore:
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
-        """Hold a job for this process as long as the context lasts; False if somebody else holds it."""
+        """Hold a job for this process while the context lasts; yields False if another process holds it."""
         from filelock import Timeout
 
         tried = self.folder / HIDDEN / f"{name}.tried"
@@ -202,7 +202,7 @@ class FolderStore:
 
     @contextmanager
     def present(self) -> Iterator[None]:
-        """Be known to other processes as at work here; whoever is alone clears away unfinished files of dead ones."""
+        """Register this process as working here; a process that is alone removes unfinished files of dead ones."""
         mine = self._lock(f"{_PRESENCE}{os.getpid()}-{secrets.token_hex(4)}")
         with mine:
             if self._is_alone(Path(mine.lock_file)):
@@ -224,7 +224,7 @@ class FolderStore:
         return True
 
     def _sweep(self, older_than_ns: int) -> None:
-        """Another process may begin any moment, but writes nothing that is older than our own presence."""
+        """Another process may start at any moment, but cannot write files older than our own presence."""
         for part in self.folder.glob(".*.part"):
             with contextlib.suppress(FileNotFoundError):
                 if _PART.fullmatch(part.name) and part.stat().st_mtime_ns < older_than_ns:

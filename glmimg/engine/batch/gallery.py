@@ -1,6 +1,6 @@
-"""One page to look at a folder: thumbnails, what made the pictures, links to the files. Works from disk, offline.
+"""A gallery page of a folder: thumbnails, settings, links to the files. It works offline, from disk.
 
-Whatever the ledger and the pictures say, nothing from outside the folder comes into the page, and no link leads out.
+Whatever the ledger and the pictures contain, the page shows nothing from outside the folder and links to nothing there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from glmimg.pictures import opened
 
 PAGE = "index.html"
 MARKS = (b'<meta name="generator" content="glmimg">', b"img-src data: 'self' file:; style-src 'unsafe-inline'")
-"""By which a page of ours is known: today's, and that of the first edition."""
+"""Marks by which our pages are recognized: today's, and that of the first edition."""
 
 HEAD_BYTES, MAX_NAME_BYTES = 2000, 255
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".heic")
@@ -34,7 +34,7 @@ SHOWN = ("size", "seed", "dit_seed", "steps", "guidance", "scheduler", "temperat
 
 
 class Shown(NamedTuple):
-    """A picture on the page. link: its file beside the page; thumbnail: a data URI. None for what is not to be had."""
+    """A picture on the page. link: its file beside the page; thumbnail: a data URI. None if not available."""
 
     name: str
     link: str | None = None
@@ -43,7 +43,7 @@ class Shown(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """A job, or a picture of nobody's. tokens: file name of its dump; reason: why no picture is to be seen."""
+    """A job, or a picture without a job. tokens: file name of its dump; reason: why there is no picture to show."""
 
     name: str
     prompt: str = ""
@@ -56,13 +56,13 @@ class Card:
 
     @property
     def haystack(self) -> str:
-        """What the filter looks through."""
+        """The text that the filter searches."""
         told = [f"{key}: {value}" for key, value in self.settings.items()] + [each.name for each in self.sources]
         return " ".join([self.name, self.prompt, *told, "failed" if self.error else "done"]).lower()
 
 
 def check_page(store: Store, *, force: bool) -> None:
-    """Refuse to write over a page that is none of ours. Raises OutputError (exit 2)."""
+    """Refuse to overwrite a page that is not ours. Raises OutputError (exit 2)."""
     if force:
         return
     try:
@@ -86,7 +86,7 @@ def write_gallery(store: Store, title: str, *, force: bool = False) -> str:
     check_page(store, force=force)
     cards = list(_cards(store))
     if not cards:
-        raise BadImage(store.root, "holds no pictures")
+        raise BadImage(store.root, "contains no pictures")
     environment = Environment(loader=PackageLoader("glmimg.engine.batch", "templates"), autoescape=True)
     page = environment.get_template("gallery.html").render(title=title, cards=cards)
     store.write(PAGE, page.encode(errors="replace"), replace=True)
@@ -94,7 +94,7 @@ def write_gallery(store: Store, title: str, *, force: bool = False) -> str:
 
 
 def last_records(store: Store) -> dict[str, Record]:
-    """The last record of each job, in the order in which jobs first ended."""
+    """The last record of each job, in the order in which the jobs first finished."""
     found: dict[str, Record] = {}
     for line in open_store(store.root, make=False).read_results():
         with suppress(ValueError):
@@ -104,7 +104,7 @@ def last_records(store: Store) -> dict[str, Record]:
 
 
 def _cards(store: Store) -> Iterator[Card]:
-    """Of every job that was recorded, and of every other picture."""
+    """The cards of every recorded job and of every other picture."""
     records = last_records(store).values()
     for record in records:
         tokens = record.tokens if record.tokens and _is_here(store, record.tokens) else None
@@ -117,7 +117,7 @@ def _cards(store: Store) -> Iterator[Card]:
 
 
 def _with_picture(card: Card, store: Store, name: str) -> Card:
-    """The card with a picture of the folder; what that says of its making goes before what was recorded."""
+    """The card with a picture of the folder; the picture's own metadata take precedence over the record."""
     try:
         data = _read(store, name)
     except (BadImage, OSError):
@@ -134,12 +134,12 @@ def _with_picture(card: Card, store: Store, name: str) -> Card:
 
 
 def _told(values: dict[str, Any]) -> dict[str, Any]:
-    """The settings that are shown, without the second seed where there is but one."""
+    """The settings to show, without the second seed if both are equal."""
     return {key: values[key] for key in SHOWN if key in values and (key != "dit_seed" or values[key] != values["seed"])}
 
 
 def _source(store: Store, ref: SourceRef) -> Shown:
-    """A source picture: shown if it lies in the folder and is still the one that was used, else only named."""
+    """A source picture: shown if it is in the folder and unchanged, else only named."""
     name = Path(ref.path).name
     with suppress(BadImage, OSError):
         data = _read(store, name)

@@ -1,4 +1,4 @@
-"""Jobs that killed their process before, drawn in a process of their own, so that the batch survives them."""
+"""Jobs during which a process died before, each drawn in a separate process so that the batch survives them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from glmimg.engine.stages import Scope, Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted
 
 ENDS = {signal.SIGINT, signal.SIGTERM}
-"""Signals that the terminal or a supervisor may send to every process of ours; they are the parent's to heed."""
+"""Signals that a terminal or supervisor may send to all our processes; only the parent handles them."""
 
 Answer = Outcome | GlmimgError | str
-"""What became of a job, what concerns more than it, or why it failed."""
+"""The outcome of a job, an error that concerns the whole batch, or why the job failed."""
 
 
 def draw_isolated(bench: Workbench, stages: Stages, jobs: Sequence[BatchJob]) -> Iterator[Outcome]:
-    """Each job in a fresh process; one that dies is a failed job. Raises as `Workbench.write`."""
+    """Draw each job in a fresh process; if that dies, the job has failed. Raises as `Workbench.write`."""
     for job in jobs:
         bench.check_stop()
         answer = _draw_one(bench, stages, job)
@@ -41,7 +41,7 @@ def draw_isolated(bench: Workbench, stages: Stages, jobs: Sequence[BatchJob]) ->
 
 
 def _draw_one(bench: Workbench, stages: Stages, job: BatchJob) -> Answer:
-    """Start a process for a job and wait for its answer. Raises Interrupted (exit 130) if the wait is broken off."""
+    """Start a process for a job and wait for its answer. Raises Interrupted (exit 130) if interrupted."""
     spawn = multiprocessing.get_context("spawn")
     mine, theirs = spawn.Pipe(duplex=False)
     errand = (stages, bench.store.root, bench.options, job, theirs)
@@ -64,7 +64,7 @@ def _draw_one(bench: Workbench, stages: Stages, job: BatchJob) -> Answer:
 
 @contextmanager
 def _held_back() -> Iterator[None]:
-    """Hold signals back while a process starts: it inherits that, and never has them; we have them afterwards."""
+    """Block signals while a process starts: the child inherits the block, and we get them afterwards."""
     resource_tracker.ensure_running()  # a process of multiprocessing's own, which lets them through as it starts
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     try:
@@ -84,13 +84,13 @@ def _child(stages: Stages, place: str, options: BatchOptions, job: BatchJob, ans
                 answer = outcome
     except GlmimgError as error:
         answer = error.message if isinstance(error, DeviceLost) else error
-    except Exception as error:  # whatever it is, it is this job's end and not the batch's
+    except Exception as error:  # whatever it is, it fails this job and not the batch
         answer = failure_text(error)
     answers.send(answer)
 
 
 def _end_with_parent() -> None:
-    """Write nothing on when the parent is gone, and its claims with it."""
+    """Exit when the parent is gone, since its claims are gone too."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

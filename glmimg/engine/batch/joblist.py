@@ -1,7 +1,7 @@
-"""Lists of jobs, every line checked before any weights load.
+"""Job lists, of which every line is checked before any weights load.
 
-A line says as much of a job as it likes; presets and the checkpoint complete it. What is wrong is
-gathered for all lines, so that a list is mended in one go.
+A line gives any settings of a job; presets and the checkpoint complete it. Faults are
+collected over all lines, so that a list can be fixed in one go.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ PATHS = ("drop",)
 """Knobs that may name a file."""
 
 CONFLICTING = {"cache", "guidance_batch", "negative", "guidance"}
-"""Knobs that do not go together with others; where a line says none of them, the command line is to blame."""
+"""Knobs that conflict with others; if a line sets none of them, the conflict is in the command line."""
 
 NAME_DIGITS = (8, 16, 64)
-"""Of a line's hash in the name made for it: eight, unless such a name is taken already."""
+"""Digits of a line's hash in its generated name: eight, unless that name is taken already."""
 
 FIRST_ORDER = (
     *("prompt", "size", "seed", "dit_seed", "steps", "guidance", "temperature", "top_p", "ar_method", "ar_window"),
@@ -52,15 +52,15 @@ FIRST_ORDER = (
 """The first edition's knobs, in the order it wrote them; later ones follow by name, where they are given."""
 
 FIRST_DEFAULTS = {"steps": 50, "guidance": 1.5}
-"""What its preset `default` said, which stood in every line."""
+"""Values of its preset `default`, which every line contained."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchJob:
-    """A complete job and the name its files have.
+    """A complete job and the name of its files.
 
     line:   where it stands in the list, from 1
-    ending: of its picture, which says the format
+    ending: its picture's extension, which gives the format
     """
 
     name: str
@@ -79,7 +79,7 @@ class BatchJob:
 
 @dataclass
 class JobList:
-    """What a list holds. `bad` is empty, or its lines were skipped on purpose; `notes` say what was done to sources."""
+    """The contents of a list. `bad` is empty, or its lines are to be skipped; `notes` say how sources were changed."""
 
     source: str
     jobs: list[BatchJob] = field(default_factory=list)
@@ -87,7 +87,7 @@ class JobList:
     notes: list[str] = field(default_factory=list)
 
     def check(self) -> None:
-        """Raise BadJobs (exit 3) naming every bad line, or for a list without jobs."""
+        """Raise BadJobs (exit 3) naming every bad line, or if the list has no jobs."""
         if self.bad:
             raise BadJobs(self.source, [(bad.line, bad.reason) for bad in self.bad])
         if not self.jobs:
@@ -96,7 +96,7 @@ class JobList:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What the command line says for all jobs of a list.
+    """The command line's settings for all jobs of a list.
 
     flags, environment: win over the line
     presets, config:    lose to it
@@ -121,9 +121,9 @@ class Defaults:
 
 
 def read_jobs(stream: IO[bytes], source: str, checkpoint: Checkpoint, defaults: Defaults = Defaults()) -> JobList:
-    """Every job of a list, and every line that holds none.
+    """Every job of a list, and every bad line.
 
-    source: what messages call the list; its ending says the form, else the first line does
+    source: the list's name for messages; its extension gives the format, else the first line does
     raises: BadPreset (exit 3) for a preset of the command line
     """
     found = JobList(source)
@@ -167,9 +167,9 @@ def _opened(source: str) -> AbstractContextManager[IO[bytes]]:
 
 
 class _Reader:
-    """Makes jobs of lines; remembers presets it loaded, lines it has seen and names that are taken.
+    """Turns lines into jobs; remembers loaded presets, lines it has seen and names that are taken.
 
-    folder: where the list lies, from which its paths are meant
+    folder: the list's folder, to which its paths are relative
     """
 
     def __init__(self, checkpoint: Checkpoint, defaults: Defaults, folder: Path) -> None:
@@ -183,14 +183,14 @@ class _Reader:
         self.stack = cache(lambda names: load_stack([*defaults.presets, *names]))
 
     def jobs(self, number: int, line: JobLine) -> list[BatchJob]:
-        """The jobs of one line. Raises GlmimgError, ValueError for a line no job can be made of."""
+        """The jobs of one line. Raises GlmimgError or ValueError for a bad line."""
         stack: PresetStack = self.stack(tuple(map(self._path, line.presets)))
         defaults = self.defaults
         said = line.given | {key: self._path(text) for key in PATHS if isinstance(text := line.given.get(key), str)}
         layers = {"line": said, "preset": stack.values, "config": defaults.config}
         given = precedence(flags=defaults.flags, environment=defaults.environment, **layers)
         if given.get("prompt") is None:
-            raise ValueError("there is no prompt")
+            raise ValueError("no prompt given")
         asked = defaults.ideas
         asked = Ideas(sweep=(*line.sweep, *asked.sweep), literal=line.literal or asked.literal, yes=asked.yes)
         ideas = find_ideas([check_prompt(given["prompt"])], asked, defaults.pictures)
@@ -217,14 +217,14 @@ class _Reader:
         return [BatchJob(name, number, job, defaults.ending) for name, job in zip(names, jobs, strict=True)]
 
     def _path(self, named: str) -> str:
-        """A path of the list, meant from its folder; from ours where only that, or just the same file, is there."""
+        """A path in the list, relative to its folder, or to the current one if only that has the file or both agree."""
         beside = self.folder / named
         if not os.path.isfile(beside) or (os.path.isfile(named) and cmp(named, beside, shallow=False)):  # noqa: PTH113
             return named
         return str(beside)
 
     def _claim(self, names: Sequence[str], number: int, count: int) -> list[str]:
-        """The first of some names that is free, or with several pictures a line the names made of it.
+        """The first free name of several, or the names made from it if a line has several pictures.
 
         Two jobs may not write one file, not even where a file system ignores case. Raises ValueError if none is free.
         """
@@ -235,7 +235,7 @@ class _Reader:
             if other is None:
                 self.taken |= dict.fromkeys(folded, number)
                 return wanted
-        raise ValueError(f"the name {names[-1]!r} is taken by line {other}")
+        raise ValueError(f"the name {names[-1]!r} is already used by line {other}")
 
     def _digest(self, name: str | None, given: Layer, sources: list[SourceRef]) -> bytes:
         """Of what the line says, and of how often it was given before: names and seeds do not move with the lines."""

@@ -1,4 +1,4 @@
-"""The results of a batch: one line a finished job, and from them what need not be done again."""
+"""The results of a batch: one line per finished job, from which a later run knows what is done."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Status = Literal["done", "failed"]
 
 
 class Record(BaseModel):
-    """How one job ended. A later record of the same name replaces an earlier one.
+    """The result of one job. A later record of the same name replaces an earlier one.
 
-    key:     identity of job and weights: another job under the same name has another key
+    key:     identity of job and weights: a different job under the same name has a different key
     picture: file name, None if the job failed
     tokens:  file name of the dump, None if the job failed before it was written
     sizes, sha256, changed: of each of the two files, as `Stamp` has them
@@ -63,12 +63,12 @@ class Record(BaseModel):
     glmimg: str = __version__
 
     def line(self) -> bytes:
-        """The record as it stands in the file, without its newline."""
+        """The record as a line of the file, without its newline."""
         return json.dumps(self.model_dump(mode="json"), ensure_ascii=False).encode()
 
 
 def job_key(model: ModelId, job: Job) -> str:
-    """Identity of a job drawn with these weights, 16 hex digits; how its prompt came to be is none of it."""
+    """Identity of a job drawn with these weights, 16 hex digits; the prompt's earlier forms do not matter."""
     job = job.model_copy(update={"scene": job.scene.model_copy(update={"forms": ()})})
     identity = "\0".join([model.fingerprint, job.model_dump_json(), *model.changes])
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -76,7 +76,7 @@ def job_key(model: ModelId, job: Job) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is remembered of a record: enough to know whether its job is done, and how long it took."""
+    """What is kept in memory of a record: enough to know whether its job is done, and how long it took."""
 
     name: str
     status: Status
@@ -100,7 +100,7 @@ class Pace:
     jobs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, seconds: dict[str, float | None]) -> None:
-        """Count what one record measured."""
+        """Add the times of one record."""
         for stage, measured in seconds.items():
             if measured is not None:
                 self.seconds[stage] += measured
@@ -112,7 +112,7 @@ class Pace:
 
 
 class Ledger:
-    """The records of an output folder, kept up with while other processes add theirs."""
+    """The records of an output folder, updated as other processes add theirs."""
 
     def __init__(self, store: Store, model: ModelId) -> None:
         self.store = store
@@ -132,7 +132,7 @@ class Ledger:
                     self.entries[entry.name] = entry
 
     def record(self, job: BatchJob, status: Status, **what: Any) -> Record:
-        """A record of a job that ended just now; `what` are the fields that tell how."""
+        """A record of a job that just finished; `what` are the fields of its result."""
         scene, sampling, painting = job.job.scene, job.job.sampling, job.job.painting
         return Record(
             name=job.name,
@@ -157,11 +157,11 @@ class Ledger:
         return record
 
     def entry_of(self, job: BatchJob) -> Entry | None:
-        """What the ledger says of just this job drawn with these weights."""
+        """The ledger's entry of exactly this job, drawn with these weights."""
         entry = self.entries.get(job.name)
         return entry if entry is not None and entry.key == job_key(self.model, job.job) else None
 
     def has_failed(self, job: BatchJob) -> bool:
-        """Whether its last record says so."""
+        """Whether the job's last record is a failure."""
         entry = self.entries.get(job.name)
         return entry is not None and entry.status == "failed"

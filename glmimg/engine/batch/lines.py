@@ -24,10 +24,10 @@ from glmimg.errors import GlmimgError
 from glmimg.request import Partial, job_form, what_is_wrong
 
 MAX_LINE = 1 << 20
-"""Characters. A job is a few hundred; a longer line is a wrong file, and is not read into memory."""
+"""Characters. A job takes a few hundred; a longer line means a wrong file, and is not read into memory."""
 
 MAX_LONG = 64
-"""Times that length are skipped of a line that is too long; then the list ends."""
+"""How many times that length is skipped of a line that is too long; then reading stops."""
 
 MAX_NAME_BYTES = 200
 """Room is left for endings and for the temporary file's own ending."""
@@ -40,10 +40,10 @@ ARRAY = re.compile(r'\[\s*(?:$|[{"])')
 
 @dataclass(frozen=True, slots=True)
 class JobLine:
-    """One line of a list: what it says of its job, and what is about the line itself.
+    """One line of a list: its job settings, and fields about the line itself.
 
     given:   knobs of a job by name, and its prompt
-    name:    of the two files, without ending; None makes one from the job
+    name:    of the two files, without extension; None makes one from the job
     presets: names or paths of presets, over those of the command line
     sources: paths of the pictures an edit starts from
     sweep, literal: as of `Ideas`
@@ -68,7 +68,7 @@ class JobLine:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line no job can be made of."""
+    """A line that is not a valid job."""
 
     line: int
     reason: str
@@ -80,7 +80,7 @@ Lines = Iterator[tuple[int, JobLine | BadLine]]
 
 @cache
 def line_form() -> type[Partial]:
-    """What a line may say."""
+    """The fields a line may have."""
     name = Annotated[str, Field(min_length=1), AfterValidator(_file_name)]
     more: dict[str, Any] = {"name": name, "preset": str | list[str], "sources": list[str]}
     more |= {"sweep": str | list[str], "literal": bool}
@@ -88,7 +88,7 @@ def line_form() -> type[Partial]:
 
 
 def read_lines(stream: IO[bytes], source: str) -> Lines:
-    """Each line that says something with its number, read in the form that the list's ending or first line tells."""
+    """Each non-blank line with its number, in the format given by the list's extension or first line."""
     texts, ending = _texts(stream), PurePath(source).suffix.lower()
     for number, text in texts:
         if isinstance(text, BadLine):
@@ -113,7 +113,7 @@ def read_lines(stream: IO[bytes], source: str) -> Lines:
 
 
 def _texts(stream: IO[bytes]) -> Texts:
-    """Every line as text, bytes that are no UTF-8 escaped, or why it is none; never holds more than one line."""
+    """Every line as text, with invalid UTF-8 escaped, or why it is not text; never holds more than one line."""
     reader = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=None)
     number = 0
     while text := reader.readline(MAX_LINE):
@@ -131,18 +131,18 @@ def _texts(stream: IO[bytes]) -> Texts:
 
 
 def problem_of_list(first: str, ending: str) -> str:
-    """Why no list that begins like this can be read; empty if it can."""
+    """Why a list that begins like this cannot be read; empty if it can."""
     if first.startswith(("\udcff\udcfe", "\udcfe\udcff")) or first.count("\0") > len(first) // 3:
         return "is UTF-16 text; save the list as UTF-8"
     if ARRAY.match(first.strip()):
-        return "begins a JSON array; write one object a line, as `jq -c '.[]'` does"
+        return "starts a JSON array; write one object per line, as `jq -c '.[]'` does"
     if ending == ".txt" and isinstance(_parse(1, first, is_json=True), JobLine):
         return "is a JSON object in a list of prompts; call the file .jsonl"
     return ""
 
 
 def delimiter_of(first: str, ending: str) -> str:
-    """What parts the cells of a table, by its header; empty for a list that is none."""
+    """The cell separator of a table, from its header; empty if the list is no table."""
     if ending in (*JSON_ENDINGS, ".txt"):
         return ""
     for delimiter in ",;\t|":
@@ -179,7 +179,7 @@ def _no_repeats(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _table(texts: Texts, delimiter: str) -> Lines:
-    """Rows under a header of field names; an empty cell says nothing. Quoted cells may span lines."""
+    """Rows under a header of field names; an empty cell counts as not given. Quoted cells may span lines."""
     position, first = next(texts)
     header, known = _cells(str(first), delimiter), line_form().model_fields
     unknown = [name for name in header if name not in known]
@@ -214,7 +214,7 @@ def _table(texts: Texts, delimiter: str) -> Lines:
 
 def _row(number: int, header: list[str], row: list[str]) -> JobLine | BadLine:
     if len(row) != len(header):
-        return BadLine(number, f"has {len(row)} cells, the header has {len(header)}")
+        return BadLine(number, f"has {len(row)} cells, but the header has {len(header)}")
     if re.search("[\udc80-\udcff]", "".join(row)):
         return BadLine(number, "is not UTF-8 text")
     cells: dict[str, Any] = {key: cell for key, cell in zip(header, row, strict=True) if cell.strip()}
@@ -232,11 +232,11 @@ def _cells(text: str, delimiter: str) -> list[str]:
 
 
 def _file_name(name: str) -> str:
-    """The name, if it can be that of a file of its own in the output folder. Raises ValueError."""
+    """The name, if it can be a file name in the output folder. Raises ValueError."""
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
-        raise ValueError("has a control character in it")
+        raise ValueError("contains a control character")
     if ".." in name or re.search(r"[/\\:]", name):
-        raise ValueError("must not hold '..', '/', '\\' or ':'")
+        raise ValueError("must not contain '..', '/', '\\' or ':'")
     if name.startswith(".") or name != name.strip():
         raise ValueError("must not begin with a dot, nor begin or end with a space")
     if len(name.encode()) > MAX_NAME_BYTES:
@@ -256,5 +256,5 @@ def problem_text(error: Exception) -> str:
 def _given(problem: Any) -> str:
     where, what = ".".join(map(str, problem["loc"])), what_is_wrong(problem)
     if problem["type"] == "extra_forbidden":
-        return f"{where}: no such field; there are {', '.join(line_form().model_fields)}"
+        return f"{where}: no such field; the fields are {', '.join(line_form().model_fields)}"
     return f"{where}: {what}" if where else what

@@ -1,7 +1,7 @@
-"""A batch on a Ray cluster: a few batched AR workers feed many decoders of batch 1, and only dumps lie between.
+"""A batch on a Ray cluster: a few batched AR workers feed many decoders of batch size 1 through dumps.
 
-Workers draw through the same units of work as a batch here, straight into the output place, so the
-files are the same and a worker that dies costs at most the jobs it held. Ray Data streams the jobs
+Workers draw through the same units of work as a local batch, straight into the output folder, so the
+files are the same and a worker that dies loses at most the jobs it held. Ray Data streams the jobs
 and starts work again that a dead worker left.
 """
 
@@ -47,10 +47,10 @@ FRAME_HEAD_BYTES, SETTINGS_FRAME = 9, 4
 """Of HTTP/2, RFC 9113."""
 
 MAX_DEATHS = 2
-"""Workers a job may take with it before it counts as failed."""
+"""Workers that may die during a job before it counts as failed."""
 
 SHARE_FOR_WORKERS = 0.8
-"""Of the CPUs; the rest is left to Ray's own tasks, which starve beside a pool that takes all."""
+"""Share of the CPUs; the rest is left to Ray's own tasks, which starve if a pool takes all."""
 
 _START = "Start one (ray start --head), or leave --address out to run on this machine."
 
@@ -58,7 +58,7 @@ Row = dict[str, bytes]
 
 
 class RayEngine(BatchEngine):
-    """A batch engine whose units of work are done by the workers of a cluster, which must be connected."""
+    """A batch engine whose work is done by the workers of a cluster, which must be connected."""
 
     def __init__(self, stages: Stages, ledger: Ledger, options: BatchOptions, tell: Tell, cluster: Cluster) -> None:
         super().__init__(stages, ledger, options, tell)
@@ -82,7 +82,7 @@ class RayEngine(BatchEngine):
             self.bench.check_stop()
 
     def _stream(self, items: list[Row], scope: Scope) -> Iterator[Row]:
-        """Batches of jobs in, outcomes of jobs out as they come. Raises ClusterUnavailable (exit 1)."""
+        """Take batches of jobs, and yield the outcomes as they come. Raises ClusterUnavailable (exit 1)."""
         import ray
         import ray.data
 
@@ -103,7 +103,7 @@ class RayEngine(BatchEngine):
 
 
 def connect(cluster: Cluster) -> None:
-    """Reach the cluster, or start one here. Raises ClusterUnavailable (exit 1): no Ray installed, or nobody answers."""
+    """Connect to the cluster, or start one here. Raises ClusterUnavailable (exit 1): no Ray installed, or no answer."""
     _check_answers(cluster.address)
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -134,7 +134,7 @@ def _called(cluster: Cluster) -> str:
 
 
 def _check_answers(address: str | None) -> None:
-    """Whether a Ray listens there at all: Ray itself waits much longer for nobody, and for one who keeps silent."""
+    """Check that Ray listens there: Ray itself waits much longer if there is no answer."""
     if address in (None, "auto", "local"):
         return
     host, colon, port = str(address).removeprefix("ray://").rpartition(":")
@@ -152,14 +152,14 @@ def _check_answers(address: str | None) -> None:
 
 
 def _speaks_http2(line: socket.socket) -> bool:
-    """Whether the other side opens HTTP/2, as gRPC and so every Ray does: its first frame has to be of SETTINGS."""
+    """Whether the server speaks HTTP/2, as gRPC and thus Ray does: its first frame must be SETTINGS."""
     line.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, SETTINGS_FRAME, 0, 0, 0, 0, 0]))
     first = line.recv(FRAME_HEAD_BYTES, socket.MSG_WAITALL)
     return len(first) == FRAME_HEAD_BYTES and first[3] == SETTINGS_FRAME
 
 
 def _resources(cluster: Cluster) -> dict[str, Any]:
-    """What each worker asks Ray for: an equal share of the CPUs (one at most) and of the GPUs (one at most)."""
+    """What each worker requests from Ray: an equal share of the CPUs (at most one) and of the GPUs (at most one)."""
     import ray
 
     there, workers = ray.cluster_resources(), cluster.ar_workers + cluster.dit_workers
@@ -168,7 +168,7 @@ def _resources(cluster: Cluster) -> dict[str, Any]:
 
 
 class _Worker:
-    """What both kinds of workers have: their half, loaded, and a workbench of their own on the shared place."""
+    """What both kinds of workers have: their loaded stage, and a workbench on the shared folder."""
 
     half: Half
 
@@ -178,11 +178,11 @@ class _Worker:
         self.broken: GlmimgError | None = None
         try:
             self.engine.load(self.half)
-        except GlmimgError as error:  # Ray would start a worker that raises while it is made again and again
+        except GlmimgError as error:  # Ray would start a worker again and again if its constructor raised
             self.broken = error
 
     def refuse_deadly(self, jobs: list[BatchJob]) -> list[Outcome]:
-        """Jobs that took too many workers with them, or failed before this work was begun again, out of `jobs`."""
+        """Remove from `jobs` those during which too many workers died, and those that failed before this retry."""
         if self.broken is not None:
             raise self.broken
         self.bench.ledger.refresh()
@@ -199,7 +199,7 @@ class _Worker:
 
 
 class _TokenWorker(_Worker):
-    """Stage 1 on a cluster: one batch of jobs in, a row a job out."""
+    """Stage 1 on a cluster: takes a batch of jobs, returns a row per job."""
 
     half: Half = "ar"
 
@@ -216,7 +216,7 @@ class _TokenWorker(_Worker):
 
 
 class _PaintWorker(_Worker):
-    """Stage 2 on a cluster: one job with its dump in, its record out."""
+    """Stage 2 on a cluster: takes a job with its dump, returns its record."""
 
     half: Half = "dit"
 

@@ -1,4 +1,4 @@
-"""How far a batch is and what it takes: the estimate before it, then what it tells whoever watches."""
+"""Estimates and progress events of a batch: time and disk space beforehand, then what is done and left."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ DUMP_BYTES, DUMP_BYTES_A_TOKEN = 1000, 6.5
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a batch stands.
-
-    done, failed: jobs, those of earlier runs among the done ones
+    """The progress of a batch.
+    done, failed: jobs; the done ones include those of earlier runs
     stage:        `tokens` or `picture`, what was worked on last
     pictures_per_hour, seconds_left: at the speed measured so far, None while nothing is measured
     """
@@ -55,7 +54,7 @@ Tell = Callable[[BatchEvent | Event], None]
 class Count:
     """The state of a batch while it runs.
 
-    before:   pace of earlier runs in the same folder, until this one has measured its own
+    before:   pace of earlier runs in the same folder, used until this run has measured its own
     painters: decoders that work beside stage 1; 0 if the stages take turns
     """
 
@@ -92,7 +91,7 @@ class Count:
             self.pace.add({"picture": record.seconds.get("picture")})
 
     def progress(self) -> Progress:
-        """Where the batch stands."""
+        """The progress of the batch."""
         tokens, picture = (
             self.before.mean(stage) if (now := self.pace.mean(stage)) is None else now
             for stage in ("tokens", "picture")
@@ -116,7 +115,7 @@ def seconds_for(to_write: int, to_paint: int, tokens: float, picture: float, pai
 class Estimate:
     """What a batch takes.
 
-    measured:   whether the seconds follow from times of earlier runs in the same folder, else from this machine's speed
+    measured:   whether the seconds come from earlier runs in the same folder, not from this machine's speed
     disk_bytes: pictures and dumps still to be written
     disk_free:  of the output folder; None for an object store
     """
@@ -132,7 +131,7 @@ class Estimate:
 
 
 def estimate_batch(work: Survey, ledger: Ledger, guess: tuple[float, float]) -> Estimate:
-    """The estimate for what a survey left to do. guess: seconds a job in each stage, where none were measured."""
+    """The estimate for what a survey found missing. guess: seconds per job in each stage, if none were measured."""
     tokens, picture = ledger.pace.mean("tokens"), ledger.pace.mean("picture")
     measured = tokens is not None and picture is not None
     times = (tokens, picture) if tokens is not None and picture is not None else guess

@@ -1,8 +1,8 @@
 """A batch's files in an object store (or anything else fsspec reaches): s3://, gs://, memory://.
 
-An object is put whole or not at all, so files need no temporary name. There is no appending: a run
+Objects are written whole or not at all, so files need no temporary name. There is no appending: a run
 keeps its results in objects of up to 100 lines under results/, and writes the merged results.jsonl
-when it ends. There are no locks: two runs at once on one place may draw a job twice, and put the
+when it ends. There are no locks: two runs at once in one place may draw a job twice, and write the
 same bytes twice.
 """
 
@@ -27,7 +27,7 @@ LINES_A_PART = 100
 
 
 class RemoteStore:
-    """A folder of an fsspec file system, as `FolderStore`. uri: as a person writes it; path: as that system does."""
+    """A folder of an fsspec file system, like `FolderStore`. uri: as the user writes it; path: as that system does."""
 
     def __init__(self, uri: str, files: Any, path: str) -> None:
         self.uri = uri.rstrip("/")

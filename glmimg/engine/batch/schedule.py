@@ -1,4 +1,4 @@
-"""In which order the jobs of a batch are drawn on one machine.
+"""The order in which the jobs of a batch are drawn on one machine.
 
 On one device in rounds: stage 1 for many jobs, then stage 2 for each. Where both stages fit, both stay loaded and a
 round is one batch of stage 1, so that pictures come early; else one round holds all jobs, so that each stage is loaded
@@ -20,7 +20,7 @@ from glmimg.engine.batch.workbench import Outcome, Workbench
 from glmimg.engine.engine import Engine
 
 Round = tuple[list[list[BatchJob]], list[BatchJob]]
-"""Jobs that pass both stages together: batches for stage 1, and jobs that have their dump already."""
+"""Jobs that go through both stages together: batches for stage 1, and jobs that already have a dump."""
 
 Results = Queue[Outcome | BaseException | None]
 
@@ -72,10 +72,10 @@ def draw_side_by_side(
     writer: Engine,
     painters: Sequence[Engine],
 ) -> Iterator[Outcome]:
-    """Both stages at once, each on a device of its own.
+    """Both stages at once, each on its own device.
 
     batches: for stage 1; dumps: jobs that have theirs already
-    raises:  what the first unit of work to fail for good raises, when all have stopped
+    raises:  the error of the first unit of work that fails for good, when all have stopped
     """
     ready: Queue[Outcome | None] = Queue()
     results: Results = Queue()
@@ -107,7 +107,7 @@ def draw_side_by_side(
 
 
 def _reporting(work: Callable[[], None], results: Results, failed: threading.Event) -> None:
-    """Run a thread's work; its end, or what ended it, is the last thing it puts into `results`."""
+    """Run a thread's work; its end, or the error that ended it, is the last item it puts into `results`."""
     try:
         work()
     except BaseException as error:

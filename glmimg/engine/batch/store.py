@@ -1,4 +1,4 @@
-"""What the places a batch may keep its files in have in common: a folder (`folder`), an object store (`remote`)."""
+"""What both kinds of output places have in common: a folder (`folder`) and an object store (`remote`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RESULTS = "results.jsonl"
 
 
 class Stamp(NamedTuple):
-    """What tells a file from another without reading it.
+    """What identifies a file's version without reading it.
 
     size:    in bytes
     changed: when its content or its name last did, in nanoseconds; 0 where the place does not say

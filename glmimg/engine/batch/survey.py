@@ -1,7 +1,7 @@
-"""What of a batch is there already, found before any weights load.
+"""Which results of a batch exist already, determined before any weights load.
 
-The folder is believed, not only the ledger: a dump or picture that is whole and belongs to the job
-counts even if the process died before it could say so.
+The files count, not only the ledger: a dump or picture that is complete and belongs to the job
+counts even if the process died before it was recorded.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ State = Literal["done", "found", "paint", "write"]
 """Of a job: whole and recorded; whole, but not recorded; its dump is there; nothing is there."""
 
 SUSPECT_DEATHS = 2
-"""One death may be anybody's kill -9; the second on the same job speaks against the job."""
+"""One death may be a kill -9; a second one on the same job suggests that the job caused it."""
 
 
 @dataclass
 class Survey:
-    """The jobs of a batch by what they still need. All but `done` are in the order of drawing.
+    """The jobs of a batch, grouped by what they still need. All but `done` are in drawing order.
 
     paint:   their dump is there, perhaps even a picture that was not recorded
     write:   nothing is there
     alone:   names of those among them a process died on once; drawn last, one at a time
-    suspect: a process died on them twice or more; drawn after all others, in a process of their own
+    suspect: a process died on them twice or more; drawn after all others, each in a separate process
     """
 
     done: list[BatchJob] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Survey:
 
 
 def survey(jobs: list[BatchJob], ledger: Ledger, *, force: bool = False) -> Survey:
-    """Sort the jobs by what is there.
+    """Sort the jobs by what exists already.
 
     force:  files the batch did not make are to be overwritten
     raises: OutputError (exit 2) naming such files otherwise
@@ -80,7 +80,7 @@ def survey(jobs: list[BatchJob], ledger: Ledger, *, force: bool = False) -> Surv
                 found.alone.add(job.name)
     if conflicts:
         raise OutputError(
-            f"{counted(len(conflicts), 'job')} would overwrite files of others:"
+            f"{counted(len(conflicts), 'job')} would overwrite files that this batch did not make:"
             + "".join(f"\n  {each}" for each in conflicts),
             "Choose another folder or other names, or overwrite them with --force.",
         )
@@ -89,11 +89,11 @@ def survey(jobs: list[BatchJob], ledger: Ledger, *, force: bool = False) -> Surv
 
 
 def look(job: BatchJob, ledger: Ledger, there: dict[str, Stamp], deaths: int) -> tuple[State, set[str]]:
-    """What of a job is there: the one place that says what counts as done.
+    """Which files of a job exist: the only place that decides what counts as done.
 
     there:   the files in the store
-    deaths:  how often a process died on the job, and may have left files that no record tells of
-    returns: its state, and files of its own that are of no use, which may be overwritten
+    deaths:  how often a process died on the job, and may have left unrecorded files
+    returns: its state, and its useless files, which may be overwritten
     raises:  OutputError (exit 2) for files the batch did not make
     """
     entry = ledger.entry_of(job)
@@ -144,7 +144,7 @@ def read_own_dump(job: BatchJob, ledger: Ledger) -> TokenDump:
     if dump.job(job.job.painting).drawn != job.job.drawn:
         raise OutputError(f"{name} belongs to another job ({dump.prompt[:60]!r}, {dump.width}x{dump.height})")
     if not ledger.model.wrote(dump):
-        raise OutputError(f"{name} was written by other weights ({', '.join([dump.model.id, *dump.model.changes])})")
+        raise OutputError(f"{name} was written with other weights ({', '.join([dump.model.id, *dump.model.changes])})")
     return dump
 
 

@@ -1,8 +1,8 @@
-"""The two units of work of a batch: dumps for a few jobs at once, and one picture from one dump.
+"""The two units of work of a batch: writing dumps for a few jobs at once, and painting one picture.
 
 Every engine (rounds here, side by side on several devices, actors on a cluster) does its work
-through these, so that all give the same files. A unit holds the claims of its jobs, looks whether
-somebody else was faster, saves, records, and lets go.
+through these, so that all give the same files. A unit claims its jobs, checks whether another
+process was faster, saves, records, and releases them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from glmimg.tokens.change import TokenWork
 from glmimg.unfinished import ENDING, Part, holds_unfinished
 
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
-"""Reasons a file cannot be written that hold for every other file too."""
+"""Errors of writing a file that would also affect every other file."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job in one unit of work.
+    """The outcome of a job in one unit of work.
 
     written: its dump is on disk; painted, failed: it ended, with a record
     held:    another process works on it; gone: another process finished it
@@ -54,9 +54,9 @@ class BatchOptions:
 
     rows:       jobs stage 1 works on at once
     round_size: jobs a round; None: all of them, or `rows` where both stages fit
-    metadata:   whether pictures carry their making
+    metadata:   whether pictures carry metadata
     force:      overwrite files the batch did not make
-    quality:    of pictures with loss, 1 to 100
+    quality:    of lossy pictures, 1 to 100
     """
 
     rows: int = AR_BATCH
@@ -68,7 +68,7 @@ class BatchOptions:
 
 @dataclass
 class Workbench:
-    """Where units of work are done. stopping: whether to begin no further unit"""
+    """Does the units of work. stopping: whether to start no further unit"""
 
     ledger: Ledger
     options: BatchOptions
@@ -125,7 +125,7 @@ class Workbench:
                 return self.fail(job, failure_text(error))
 
     def _write(self, engine: Engine, jobs: Sequence[BatchJob]) -> list[Outcome]:
-        """A batch that fails is halved until the job that fails stands alone."""
+        """A batch that fails is halved until the failing job is alone."""
         share = self._try_write(engine, jobs)
         if not isinstance(share, BaseException):
             return [Outcome(job, "written", seconds=share) for job in jobs]
@@ -163,7 +163,7 @@ class Workbench:
         return self._done(job, dump.stats.seconds if share is None else share, seconds)
 
     def _part(self, name: str, job: Job, **what: Any) -> Part | None:
-        """Where work for a file is left unfinished; None where it cannot be. Raises OutputError for another's file."""
+        """The .part file of an output; None if there can be none. Raises OutputError for another job's file."""
         part = self.ledger.model.part(self.store.local(name), job, **what)
         if part is not None:
             part.check(force=self.options.force or holds_unfinished(part.path))
@@ -190,7 +190,7 @@ class Workbench:
         return Outcome(job, "painted", self.ledger.add(record))
 
     def _raise_fatal(self, job: BatchJob, error: BaseException) -> None:
-        """Raise what concerns more than this job."""
+        """Raise an error that concerns more than this job."""
         if isinstance(error, KeyboardInterrupt):
             raise Interrupted("interrupted", RESUME) from error
         if not isinstance(error, Exception) or isinstance(error, Interrupted) or is_hopeless(error):
@@ -230,7 +230,7 @@ class Workbench:
             raise Interrupted("interrupted", RESUME)
 
 
-RESUME = "Everything finished is kept; the same command goes on from there."
+RESUME = "Everything finished is kept; run the same command again to continue."
 
 
 def failure_text(error: BaseException) -> str:
@@ -244,7 +244,7 @@ def failure_text(error: BaseException) -> str:
 
 
 def is_hopeless(error: BaseException) -> bool:
-    """Whether every other job would fail for the same reason: nothing can be saved any more."""
+    """Whether every other job would fail for the same reason, because nothing can be saved any more."""
     cause = error.__cause__
     return isinstance(error, WriteError) and isinstance(cause, OSError) and cause.errno in HOPELESS
 
