@@ -137,7 +137,7 @@ class BatchReport(AbstractContextManager["BatchReport"]):
 
     def _event(self, kind: str, fields: dict[str, Any], progress: Progress | None = None) -> None:
         if self.console.json:
-            state = {"progress": rounded(progress)} if progress else {}
+            state = {"progress": asdict(progress)} if progress else {}
             self.console.result("", {"event": kind, **fields, **state})
 
     def _show(self, progress: Progress) -> None:
@@ -177,15 +177,6 @@ def stop_on_signals(stop: Callable[[], None], console: Console) -> Iterator[None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def rounded(progress: Progress) -> dict[str, Any]:
-    """Progress as `--json` reports it: rates to a tenth, times to a second."""
-    fields = asdict(progress)
-    for key, digits in (("pictures_per_hour", 1), ("seconds_left", 0)):
-        if fields[key] is not None:
-            fields[key] = round(fields[key], digits)
-    return fields
 
 
 def size_text(count: float) -> str:

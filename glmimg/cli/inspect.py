@@ -55,10 +55,11 @@ def inspect(
     """
     from glmimg.cli import inspecting
     from glmimg.errors import UsageError
+    from glmimg.tokens.dump_file import SCHEMA
 
     console = request.console
     if schema:
-        inspecting.publish_schema(console)
+        console.raw(SCHEMA.read_bytes())
         return
     if picture == Path("-"):
         raise UsageError(

@@ -15,6 +15,7 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from glmimg.cli.made import facts_table
 from glmimg.text import excerpt
 from glmimg.tokens.compare import Comparison, GridDifference, facts
 from glmimg.tokens.palette import ColourGrid, change_colours, code_colour, code_colours, heat_colours
@@ -192,16 +193,10 @@ def _beside(words: RenderableType, views: Sequence[RenderableType], columns: int
 
 
 def _facts_table(dump: TokenDump) -> Table:
-    table = Table("field", "value", box=None, pad_edge=False, show_header=False)
-    for name, value in facts(dump).items():
-        if value not in (None, "", []):
-            table.add_row(Text(name, style="dim"), Text(_say(value)))
     stats = dump.stats
-    table.add_row(
-        Text("drawn", style="dim"),
-        f"{stats.tokens} tokens{f' in {stats.seconds:g} s' if stats.seconds else ''}, {stats.forward_passes} passes",
-    )
-    return table
+    took = f" in {stats.seconds:g} s" if stats.seconds else ""
+    drawn = {"drawn": f"{stats.tokens} tokens{took}, {stats.forward_passes} passes"}
+    return facts_table({name: _say(value) for name, value in facts(dump).items()} | drawn)
 
 
 def _checks_table(checks: Sequence[Check], console: Console) -> Table:

@@ -33,11 +33,13 @@ class Drawing:
     force: bool = False
 
     def path(self) -> Path | None:
-        """Where the picture goes, if there is one. Raises OutputError (exit 2)."""
-        path = self.picture or self._path_beside_over()
-        if path is not None:
-            from glmimg.cli.outputs import check_ending, check_outputs
+        """Where the picture goes, if there is one: beside what it is laid over. Raises OutputError (exit 2)."""
+        from glmimg.cli.outputs import check_ending, check_outputs, split_suffix
 
+        path = self.picture
+        if path is None and self.over is not None:
+            path = self.over.with_name(split_suffix(self.over)[0] + ".grid.png")
+        if path is not None:
             check_ending(path, ".png")
             check_outputs([path], force=self.force)
         return path
@@ -48,13 +50,6 @@ class Drawing:
 
         write_picture(image, path, replace=self.force)
         console.note(f"wrote {path}")
-
-    def _path_beside_over(self) -> Path | None:
-        if self.over is None:
-            return None
-        from glmimg.cli.outputs import split_suffix
-
-        return self.over.with_name(split_suffix(self.over)[0] + ".grid.png")
 
 
 def expand(names: Sequence[str]) -> list[Path]:
@@ -87,7 +82,7 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> N
     from glmimg.tokens.checks import check_dump
 
     if is_unfinished(path):
-        from glmimg.cli.unfinished import show_unfinished
+        from glmimg.cli.made import show_unfinished
 
         show_unfinished(read_unfinished(path), path, console)
         return
@@ -104,18 +99,14 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> N
     picture_path = drawing.path()
     checks = [*check_dump(dump, path), check_model(dump, path, model)]
     if picture_path is not None:
-        drawing.save(_draw_one(dump, drawing.over), picture_path, console)
+        from glmimg.tokens.picture import draw_dump, draw_over
+
+        image = draw_dump(dump) if drawing.over is None else draw_over(dump, drawing.over)
+        drawing.save(image, picture_path, console)
     show(dump, path, checks, console, made)
     failed = [check for check in checks if check.state == "failed"]
     if failed:
         raise BadDump(path, f"is not sound: {failed[0].name}: {failed[0].detail}")
-
-
-def show_scored(dump: TokenDump, path: Path, console: Console) -> None:
-    """Show a dump the model has just scored, like `look`."""
-    from glmimg.tokens.checks import check_dump
-
-    show(dump, path, check_dump(dump, path), console)
 
 
 def provenance_in(path: Path) -> Provenance | None:
@@ -205,13 +196,6 @@ def list_dumps(paths: Sequence[Path], console: Console) -> None:
         raise refused[-1]
 
 
-def publish_schema(console: Console) -> None:
-    """The JSON Schema of a dump, on standard output."""
-    from glmimg.tokens.dump_file import SCHEMA
-
-    console.raw(SCHEMA.read_bytes())
-
-
 def tokens_digest(dump: TokenDump) -> str:
     """Hex digest of the last grid; dumps that would give equal pictures share it."""
     return hashlib.sha256(repr(dump.grids[-1].tokens).encode()).hexdigest()
@@ -235,9 +219,3 @@ def check_model(dump: TokenDump, path: Path, model: str | None) -> Check:
     except BadDump as error:
         return Check("model", "failed", error.reason)
     return Check("model", "ok", f"codebook and decoder weights are those of {checkpoint.id}")
-
-
-def _draw_one(dump: TokenDump, over: Path | None) -> Image:
-    from glmimg.tokens.picture import draw_dump, draw_over
-
-    return draw_dump(dump) if over is None else draw_over(dump, over)

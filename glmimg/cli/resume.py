@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glmimg.choice import Keeping, ModelChoice
+from glmimg.choice import Keeping, ModelChoice, Output
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes, without
+from glmimg.errors import BadDump, BadInput, UsageError
 from glmimg.job import Painting
+from glmimg.request import layer_of
+from glmimg.text import shell_words
 
 if TYPE_CHECKING:
+    from glmimg.job import Job
     from glmimg.tokens.dump import TokenDump
+    from glmimg.unfinished import Unfinished
 
 
 @takes(ModelChoice, Keeping, a.DUMPS, without(Painting, rare=True))
@@ -30,9 +35,6 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
 
     left = [path for path in dumps if is_unfinished(path)]
     if left:
-        from glmimg.cli.unfinished import finish
-        from glmimg.errors import UsageError
-
         if len(left) < len(dumps):
             raise UsageError("dumps and unfinished work cannot be resumed together", "Name only one kind.")
         finish(request, {path: read_unfinished(path) for path in left})
@@ -43,7 +45,6 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
     from glmimg.engine.complete import complete_painting
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.orders import Order
-    from glmimg.request import layer_of
 
     begun = [read_given(path) for path in dumps]
     for path, dump in zip(dumps, begun, strict=True):
@@ -58,9 +59,51 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
 
 
 def check_begun(dump: TokenDump, path: Path) -> None:
-    """Refuse a dump that is already finished. Raises BadDump (exit 3)."""
-    from glmimg.errors import BadDump
-    from glmimg.text import shell_words
-
+    """Refuse a dump there is nothing left to do for. Raises BadDump (exit 3)."""
     if dump.has_target:
         raise BadDump(path, "already has its target grid", f"Paint it: glmimg decode {shell_words(path)}")
+
+
+def finish(request: Request, left: dict[Path, Unfinished]) -> None:
+    """Go on with work that was left; each result goes where it was meant to go.
+
+    raises: UsageError (exit 2) for other settings than it was begun with, BadInput (exit 3) for other weights; else as
+            `Desk.write` and `Desk.paint`
+    """
+    from glmimg.cli.drawing import report_picture
+    from glmimg.cli.outputs import check_outputs
+    from glmimg.cli.run import Run
+    from glmimg.cli.writing import report_dump
+    from glmimg.engine.orders import Order, PaintOrder
+    from glmimg.engine.stages import Scope
+
+    if request.settings(Output).out is not None:
+        raise UsageError("--out does not go with unfinished work", "It goes where it was meant to go.")
+    run = Run.open(request, loaded=next(iter(left.values())).choice)
+    check_outputs([path.with_suffix("") for path in left], force=run.output.force)
+    orders, paintings, jobs = [], [], []
+    for path, work in left.items():
+        if (run.own_stages.model.fingerprint, run.choice.changes) != (work.fingerprint, work.choice.changes):
+            raise BadInput(path, f"was left by {work.choice.model} with other weights", "Name that model with --model.")
+        jobs.append(job := _job(request, path, work))
+        if work.dump is None:
+            orders.append(Order(job, path.with_suffix(""), until=work.until))
+        else:
+            paintings.append(PaintOrder(work.dump, job.painting, path.with_suffix(""), str(path), work.grid))
+    with run.desk(Scope.of(jobs)) as desk:
+        for written in desk.write(orders) if orders else ():
+            report_dump(written.dump, written.order.dump_path, run.console)
+        for painted in desk.paint(paintings) if paintings else ():
+            report_picture(painted, None, run.console, metadata=desk.metadata)
+
+
+def _job(request: Request, path: Path, left: Unfinished) -> Job:
+    """The job of what was left. How a dump is to be painted may still be said; how a picture is cannot."""
+    from glmimg.engine.complete import complete_painting
+
+    job = left.job
+    given = request.job(file=layer_of(job.scene, job.sampling, job.painting))
+    painting = complete_painting(given, job.sampling.seed, job.scene.size)
+    if left.dump is not None and painting != job.painting:
+        raise UsageError(f"{path} is painted as it was begun", "Leave out the painting options, or begin it again.")
+    return job.model_copy(update={"painting": painting})

@@ -18,13 +18,14 @@ def score(request: Request, dumps: a.DumpFiles) -> None:
       glmimg score x.tokens.json
       glmimg score x.tokens.json -o scored.tokens.json
     """
-    from glmimg.cli.inspecting import show_scored
+    from glmimg.cli.inspecting import show
     from glmimg.cli.outputs import NameFields
     from glmimg.cli.run import Run
     from glmimg.cli.streams import read_given
     from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.stages import Scope
+    from glmimg.tokens.checks import check_dump
     from glmimg.tokens.dump_file import check_has_grid
 
     read = [read_given(path) for path in dumps]
@@ -43,4 +44,4 @@ def score(request: Request, dumps: a.DumpFiles) -> None:
             if keeps:
                 report_dump(scored, place, run.console)
             else:
-                show_scored(scored, path, run.console)
+                show(scored, path, check_dump(scored, path), run.console)

@@ -24,7 +24,7 @@ class Progress:
     """The progress of a batch.
     done, failed: jobs; the done ones include those of earlier runs
     stage:        `tokens` or `picture`, what was worked on last
-    pictures_per_hour, seconds_left: at the speed measured so far, None while nothing is measured
+    pictures_per_hour, seconds_left: at the speed measured so far, rounded; None while nothing is measured
     """
 
     total: int
@@ -98,8 +98,8 @@ class Count:
         )
         rate = left = None
         if tokens is not None and picture is not None and tokens + picture > 0:
-            left = seconds_for(self.to_write, self.to_paint, tokens, picture, self.painters)
-            rate = 3600 / seconds_for(1, 1, tokens, picture, self.painters)
+            left = round(seconds_for(self.to_write, self.to_paint, tokens, picture, self.painters), 0)
+            rate = round(3600 / seconds_for(1, 1, tokens, picture, self.painters), 1)
         dumps = self.total - self.failed - self.to_write
         return Progress(self.total, self.done, self.failed, dumps, self.stage, rate, left)
 
