@@ -34,9 +34,9 @@ def decode(
       glmimg decode x.tokens.json --grid preview -o draft.png
       glmimg decode x.png --steps 80 -o better.png
     """
+    from glmimg.cli.drawing import check_grid_name
     from glmimg.cli.run import Run
     from glmimg.cli.streams import read_given
-    from glmimg.cli.writing import check_grid_name
     from glmimg.engine.dumps import check_fingerprint
     from glmimg.tokens.dump_file import check_fits_model, check_has_grid
 

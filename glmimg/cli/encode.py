@@ -19,9 +19,9 @@ def encode(request: Request, picture: a.AnyPicture, prompt: a.NewPrompt = None) 
     Examples:
       glmimg encode photo.jpg -o photo.tokens.json
     """
+    from glmimg.cli.drawing import place_dumps, report_dump
     from glmimg.cli.outputs import NameFields, dump_path_beside
     from glmimg.cli.run import Run
-    from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.engine.complete import complete_painting
     from glmimg.engine.stages import Scope
     from glmimg.grid import CELL_PX, nearest_side, preview_shape, target_shape

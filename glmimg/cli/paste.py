@@ -21,9 +21,9 @@ def paste(
     Examples:
       glmimg paste x.tokens.json a.tokens.json --box 0,0,64,64 --at 128,0 -o y.tokens.json
     """
+    from glmimg.cli.drawing import place_dumps, report_dump
     from glmimg.cli.outputs import NameFields
     from glmimg.cli.streams import read_given
-    from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.tokens import change
     from glmimg.tokens.dump_file import check_has_grid, write_dump
     from glmimg.tokens.region import Box, parse_box, parse_point

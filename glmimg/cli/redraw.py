@@ -45,11 +45,10 @@ def redraw(
     Examples:
       glmimg redraw x.tokens.json --box 0,0,128,128 --prompt "a green circle" -o y.tokens.json
     """
-    from glmimg.cli.drawing import only_planned, report_seeds
+    from glmimg.cli.drawing import only_planned, place_dumps, report_dump, report_seeds
     from glmimg.cli.outputs import NameFields
     from glmimg.cli.run import Run
     from glmimg.cli.streams import read_given
-    from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.stages import Scope
     from glmimg.request import layer_of

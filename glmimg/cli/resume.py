@@ -39,9 +39,9 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
             raise UsageError("dumps and unfinished work cannot be resumed together", "Name only one kind.")
         finish(request, {path: read_unfinished(path) for path in left})
         return
+    from glmimg.cli.drawing import write_orders
     from glmimg.cli.run import Run
     from glmimg.cli.streams import read_given
-    from glmimg.cli.writing import write_orders
     from glmimg.engine.complete import complete_painting
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.orders import Order
@@ -70,10 +70,9 @@ def finish(request: Request, left: dict[Path, Unfinished]) -> None:
     raises: UsageError (exit 2) for other settings than it was begun with, BadInput (exit 3) for other weights; else as
             `Desk.write` and `Desk.paint`
     """
-    from glmimg.cli.drawing import report_picture
+    from glmimg.cli.drawing import report_dump, report_picture
     from glmimg.cli.outputs import check_outputs
     from glmimg.cli.run import Run
-    from glmimg.cli.writing import report_dump
     from glmimg.engine.orders import Order, PaintOrder
     from glmimg.engine.stages import Scope
 

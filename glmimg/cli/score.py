@@ -18,11 +18,11 @@ def score(request: Request, dumps: a.DumpFiles) -> None:
       glmimg score x.tokens.json
       glmimg score x.tokens.json -o scored.tokens.json
     """
+    from glmimg.cli.drawing import place_dumps, report_dump
     from glmimg.cli.inspecting import show
     from glmimg.cli.outputs import NameFields
     from glmimg.cli.run import Run
     from glmimg.cli.streams import read_given
-    from glmimg.cli.writing import place_dumps, report_dump
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.stages import Scope
     from glmimg.tokens.checks import check_dump

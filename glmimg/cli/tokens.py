@@ -29,10 +29,10 @@ def tokens(
       glmimg tokens "make the background green" -i x.png --model demo -o y.tokens.json
       glmimg tokens "a red circle" --model demo --until preview -o x.tokens.json
     """
+    from glmimg.cli.drawing import check_grid_name, write_orders
     from glmimg.cli.prompts import read_prompts
     from glmimg.cli.run import Run
     from glmimg.cli.sourcing import gather_sources
-    from glmimg.cli.writing import check_grid_name, write_orders
     from glmimg.engine.orders import Order
     from glmimg.errors import UsageError
 
