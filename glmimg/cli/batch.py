@@ -91,7 +91,7 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     rows, metadata = run.choice.rows or AR_BATCH, not output.no_metadata
     options = BatchOptions(rows, schedule.round, metadata, output.force, output.image_quality)
     drawn: dict[Path, int | None] = {}
-    with report, run.remembered(drawn):
+    with report.shown(), run.remembered(drawn):
         drawing = batch_engine(run, ledger, options, report)
         with stop_on_signals(drawing.stop, run.console):
             for record in drawing.run(work):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from glmimg.cli.console import Console
@@ -24,26 +24,19 @@ if TYPE_CHECKING:
     from glmimg.engine.stages import Needs
 
 
-class BatchReport(AbstractContextManager["BatchReport"]):
-    """Receives the events of a batch and reports those that are of interest."""
+class BatchReport:
+    """Hears the events of a batch and passes on what whoever watches wants to know."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.bar = _bar(console) if console.shows_progress else None
-        self.task = self.bar.add_task("", total=None, now="", rate="", failed="") if self.bar else None
+        self.bar = _bar(console)
+        self.task = self.bar.add_task("", total=None, now="", rate="", failed="")
         self.failed: list[Record] = []
         self.done = 0
 
-    def __enter__(self) -> BatchReport:
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self.bar:
-            self.bar.stop()
+    def shown(self) -> AbstractContextManager[object]:
+        """The bar, while there is somebody to see it."""
+        return self.bar if self.console.shows_progress else nullcontext()
 
     def __call__(self, event: BatchEvent | Event) -> None:
         match event:
@@ -59,11 +52,11 @@ class BatchReport(AbstractContextManager["BatchReport"]):
             case Loading(what, done):
                 if not done:
                     self._event("loading", {"what": what})
-                    self._now(f"loading {what}")
+                    self.bar.update(self.task, now=f"loading {what}")
             case TokensWritten(count, _, _):
-                self._now(f"tokens {count}/{event.total}")
+                self.bar.update(self.task, now=f"tokens {count}/{event.total}")
             case StepDone(number, total):
-                self._now(f"step {number}/{total}")
+                self.bar.update(self.task, now=f"step {number}/{total}")
 
     def record(self, record: Record, store: Store) -> None:
         """Report a finished job: its picture's path on standard output, or its error on standard error."""
@@ -132,8 +125,7 @@ class BatchReport(AbstractContextManager["BatchReport"]):
         parts += [f"{len(work.paint)} already have a dump"] if work.paint else []
         parts += [f"{len(work.suspect)} killed an earlier run"] if work.suspect else []
         self.console.note(", ".join(parts))
-        if self.bar and self.task is not None:
-            self.bar.update(self.task, total=total, completed=done)
+        self.bar.update(self.task, total=total, completed=done)
 
     def _event(self, kind: str, fields: dict[str, Any], progress: Progress | None = None) -> None:
         if self.console.json:
@@ -141,8 +133,6 @@ class BatchReport(AbstractContextManager["BatchReport"]):
             self.console.result("", {"event": kind, **fields, **state})
 
     def _show(self, progress: Progress) -> None:
-        if not self.bar or self.task is None:
-            return
         rate = progress.pictures_per_hour
         left = "" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left"
         self.bar.update(
@@ -152,10 +142,6 @@ class BatchReport(AbstractContextManager["BatchReport"]):
             rate=" ".join(filter(None, [f"{rate:.0f}/h" if rate else "", left])),
             failed=f"{progress.failed} failed" if progress.failed else "",
         )
-
-    def _now(self, text: str) -> None:
-        if self.bar and self.task is not None:
-            self.bar.update(self.task, now=text)
 
 
 @contextmanager

@@ -157,7 +157,7 @@ def read_adapter(file: Path) -> Adapter:
     pairs = {module: _pair(file, module, keys, shapes) for module, keys in sides.items()}
     if prefix == PEFT_PREFIX:  # also of a DiT wrapped in more than peft
         pairs = {name.removeprefix("transformer."): pair for name, pair in pairs.items()}
-    halves = {_half_of(name) for name in pairs}
+    halves: set[Half] = {"ar" if name.startswith(AR_MODULES) else "dit" for name in pairs}
     if len(halves) > 1:
         raise BadInput(file, f"changes both stages at once, such as {_few(list(pairs))}", "Give one file per stage.")
     return Adapter(file, halves.pop(), pairs, _config(file, metadata, is_peft=prefix == PEFT_PREFIX))
@@ -217,10 +217,6 @@ def _of_module(pattern: Mapping[str, float], module: str, default: float) -> flo
         if f".{module}".endswith(f".{match[1]}"):
             return value
     return default
-
-
-def _half_of(module: str) -> Half:
-    return "ar" if module.startswith(AR_MODULES) else "dit"
 
 
 def _describe_unknown(keys: list[str]) -> str:

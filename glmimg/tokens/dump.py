@@ -34,10 +34,12 @@ FORMAT = "glmimg.tokens"
 VERSION = 2
 """Since 2 a dump may say how it is meant to be painted; files of version 1 stay readable."""
 
+ROW = r"\[\n[-+.\deE,\s]+\]"
+"""A list of numbers in indented JSON."""
+
 Cells = Annotated[int, Field(ge=1, le=1 << 16)]
 Prompt = Annotated[str, Field(max_length=1 << 17)]
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
-
 
 Ids = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 31)]], FailFast()]
 LogProbs = Annotated[list[Annotated[float, Field(le=0)]], FailFast()]
@@ -294,9 +296,5 @@ class TokenDump(_Record):
         """The dump as the text of a file, with one line per row of tokens, so that `diff` shows cells."""
         embeds = any(source.embedded for source in self.sources)
         text = self.model_dump_json(indent=1, ensure_ascii=embeds)  # large files are read as ASCII only
-        return _rows_on_one_line(text) + "\n"
-
-
-def _rows_on_one_line(text: str) -> str:
-    # A real line break never stands inside a JSON string, so text of the prompt is never touched.
-    return re.sub(r"\[\n[-+.\deE,\s]+\]", lambda row: "[" + " ".join(row.group()[1:-1].split()) + "]", text)
+        # A real line break never stands inside a JSON string, so text of the prompt is never touched.
+        return re.sub(ROW, lambda row: "[" + " ".join(row.group()[1:-1].split()) + "]", text) + "\n"

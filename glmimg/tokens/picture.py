@@ -14,17 +14,9 @@ from glmimg.errors import BadImage
 from glmimg.grid import CELL_PX
 from glmimg.metadata import encode, format_of
 from glmimg.sources.colour import read_rgb
+from glmimg.tokens import palette
 from glmimg.tokens.compare import Comparison
 from glmimg.tokens.dump import Grid, TokenDump
-from glmimg.tokens.palette import (
-    Colour,
-    ColourGrid,
-    change_colours,
-    code_colour,
-    code_colours,
-    heat_colour,
-    heat_colours,
-)
 from glmimg.tokens.statistics import GridStatistics, describe_grid
 
 PANEL_PX = 512
@@ -46,8 +38,8 @@ class Panel:
     """A grid to draw, with its title and the lines of its legend: colour and text."""
 
     title: str
-    colours: ColourGrid
-    legend: Sequence[tuple[Colour, str]] = ()
+    colours: palette.ColourGrid
+    legend: Sequence[tuple[palette.Colour, str]] = ()
 
 
 def draw_dump(dump: TokenDump) -> Image.Image:
@@ -66,7 +58,7 @@ def draw_comparison(one: TokenDump, other: TokenDump, comparison: Comparison) ->
     last = other.grids[-1]
     difference = next(each for each in comparison.grids if each.name == last.role)
     if difference.changed is not None:
-        colours = change_colours(last.tokens, difference.changed)
+        colours = palette.change_colours(last.tokens, difference.changed)
         panels.append(Panel(f"changed: {difference.cells_changed} of {last.shape.cells}", colours))
     return _compose(panels)
 
@@ -86,7 +78,7 @@ def draw_over(dump: TokenDump, picture_path: Path) -> Image.Image:
     scale = 2 if max(picture.size) <= IDS_UP_TO_PX else 1
     cell = CELL_PX * scale
     picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.LANCZOS)
-    over = Image.blend(picture, _enlarge(code_colours(dump.target.tokens), cell), TINT)
+    over = Image.blend(picture, _enlarge(palette.code_colours(dump.target.tokens), cell), TINT)
     pen = ImageDraw.Draw(over)
     _draw_borders(pen, dump.target.tokens, cell)
     if scale > 1:
@@ -105,16 +97,17 @@ def write_picture(picture: Image.Image, path: Path, *, replace: bool = True) -> 
 
 def _code_panel(grid: Grid, statistics: GridStatistics) -> Panel:
     legend = [
-        (code_colour(each.code), f"{each.code}: {each.cells} ({each.share:.1%})") for each in statistics.most_frequent
+        (palette.code_colour(each.code), f"{each.code}: {each.cells} ({each.share:.1%})")
+        for each in statistics.most_frequent
     ]
     title = f"{grid.role} {grid.height}x{grid.width}, {statistics.distinct} codes"
-    return Panel(title, code_colours(grid.tokens), legend)
+    return Panel(title, palette.code_colours(grid.tokens), legend)
 
 
 def _surprise_panel(grid: Grid, logprobs: Sequence[Sequence[float]]) -> Panel:
     high = max(-min(map(min, logprobs)), 1e-9)
-    legend = [(heat_colour(part / 4), f"{high * part / 4:.2f} nats") for part in range(5)]
-    colours = heat_colours([[-value for value in row] for row in logprobs], high)
+    legend = [(palette.heat_colour(part / 4), f"{high * part / 4:.2f} nats") for part in range(5)]
+    colours = palette.heat_colours([[-value for value in row] for row in logprobs], high)
     return Panel(f"{grid.role}: surprise (negative log-probability)", colours, legend)
 
 
@@ -142,11 +135,11 @@ def _text_widths(panel: Panel, font: ImageFont.FreeTypeFont | ImageFont.ImageFon
     return [round(font.getlength(panel.title)), *legend]
 
 
-def _cell_px(colours: ColourGrid) -> int:
+def _cell_px(colours: palette.ColourGrid) -> int:
     return max(PANEL_PX // max(len(colours), len(colours[0])), 4)
 
 
-def _enlarge(colours: ColourGrid, cell_px: int) -> Image.Image:
+def _enlarge(colours: palette.ColourGrid, cell_px: int) -> Image.Image:
     """Each colour as a square."""
     rows, columns = len(colours), len(colours[0])
     small = Image.frombytes(

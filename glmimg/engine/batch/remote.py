@@ -27,12 +27,11 @@ LINES_A_PART = 100
 
 
 class RemoteStore:
-    """A folder of an fsspec file system, like `FolderStore`. uri: as the user writes it; path: as that system does."""
+    """A folder of an fsspec file system, as `FolderStore`. uri: as a person writes it; files: within that system."""
 
-    def __init__(self, uri: str, files: Any, path: str) -> None:
+    def __init__(self, uri: str, files: Any) -> None:
         self.uri = uri.rstrip("/")
         self.files = files
-        self.path = path.rstrip("/")
         self._run = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
         self._lines: list[bytes] = []
         self._part = 0
@@ -42,6 +41,7 @@ class RemoteStore:
     def open(cls, uri: str, *, make: bool = True) -> RemoteStore:
         """The place at `uri`. Raises OutputError (exit 2): no such protocol, its package missing, no access."""
         from fsspec.core import url_to_fs
+        from fsspec.implementations.dirfs import DirFileSystem
 
         try:
             files, path = url_to_fs(uri)
@@ -55,28 +55,28 @@ class RemoteStore:
             raise
         except Exception as error:  # every protocol raises its own
             raise OutputError(f"{uri} cannot be used: {error}", "Check the address and your credentials.") from error
-        return cls(uri, files, path)
+        return cls(uri, DirFileSystem(path.rstrip("/"), files))
 
     @property
     def root(self) -> str:
         return self.uri
 
     def stamps(self) -> dict[str, Stamp]:
-        entries = self.files.ls(self.path, detail=True) if self.files.exists(self.path) else []
-        return {_base(entry["name"]): Stamp(int(entry["size"])) for entry in entries if entry["type"] == "file"}
+        entries = self.files.ls("", detail=True) if self.files.exists("") else []
+        return {entry["name"]: Stamp(int(entry["size"])) for entry in entries if entry["type"] == "file"}
 
     def exists(self, name: str) -> bool:
-        return bool(self.files.isfile(self._at(name)))
+        return bool(self.files.isfile(name))
 
     def stamp(self, name: str) -> Stamp:
-        return Stamp(int(self.files.size(self._at(name))))
+        return Stamp(int(self.files.size(name)))
 
     def read(self, name: str) -> bytes:
-        return bytes(self.files.cat_file(self._at(name)))
+        return bytes(self.files.cat_file(name))
 
     def write(self, name: str, data: bytes, *, replace: bool = False) -> None:
         try:
-            self.files.pipe_file(self._at(name), data, mode="overwrite" if replace else "create")
+            self.files.pipe_file(name, data, mode="overwrite" if replace else "create")
         except FileExistsError as error:
             raise NameTaken(self.place(name)) from error
         except Exception as error:  # every protocol raises its own
@@ -92,14 +92,10 @@ class RemoteStore:
         return f"{self.uri}/{name}"
 
     def read_results(self) -> Iterator[bytes]:
-        parts = f"{self.path}/{PARTS}"
-        paths = [self._at(RESULTS)] if self.exists(RESULTS) else []
-        if self.files.exists(parts):
-            paths += sorted(self.files.find(parts))  # by the time their run began
-        own = f"{PARTS}/{self._run}-"
-        for path in paths:
-            if own not in path:
-                yield from self._new_lines(bytes(self.files.cat_file(path)))
+        own = self._own_parts()
+        for path in [*([RESULTS] if self.exists(RESULTS) else []), *self._find(PARTS)]:
+            if path not in own:
+                yield from self._new_lines(self.read(path))
 
     def add_result(self, line: bytes) -> None:
         if len(self._lines) >= LINES_A_PART:
@@ -120,16 +116,13 @@ class RemoteStore:
             raise
         finally:
             if not dead:
-                self._remove(self._at(mark))
+                self._remove(mark)
 
     def deaths(self) -> dict[str, int]:
-        tried = f"{self.path}/{TRIED}"
-        paths = self.files.find(tried) if self.files.exists(tried) else []
-        return dict(Counter(_base(path.rsplit("/", 1)[0]) for path in paths))
+        return dict(Counter(path.split("/")[1] for path in self._find(TRIED)))
 
     def forgive(self, name: str) -> None:
-        tried = self._at(f"{TRIED}/{name}")
-        for path in self.files.find(tried) if self.files.exists(tried) else []:
+        for path in self._find(f"{TRIED}/{name}"):
             self._remove(path)
 
     @contextmanager
@@ -137,15 +130,14 @@ class RemoteStore:
         try:
             yield
         finally:
-            if self.files.exists(f"{self.path}/{PARTS}"):
+            if self.files.exists(PARTS):
                 self._merge()
 
     def _merge(self) -> None:
         self._seen = set()
         lines = list(self.read_results())
-        own = sorted(path for path in self.files.find(f"{self.path}/{PARTS}") if f"{PARTS}/{self._run}-" in path)
-        for path in own:
-            lines += self._new_lines(bytes(self.files.cat_file(path)))
+        for path in self._own_parts():
+            lines += self._new_lines(self.read(path))
         self.write(RESULTS, b"".join(lines), replace=True)
 
     def _new_lines(self, data: bytes) -> Iterator[bytes]:
@@ -158,9 +150,9 @@ class RemoteStore:
         with suppress(FileNotFoundError):
             self.files.rm_file(path)
 
-    def _at(self, name: str) -> str:
-        return f"{self.path}/{name}"
+    def _find(self, folder: str) -> list[str]:
+        """What there is in a folder: of results, by the time their run began."""
+        return sorted(self.files.find(folder)) if self.files.exists(folder) else []
 
-
-def _base(path: str) -> str:
-    return path.rstrip("/").rsplit("/", 1)[-1]
+    def _own_parts(self) -> list[str]:
+        return [path for path in self._find(PARTS) if path.startswith(f"{PARTS}/{self._run}-")]
