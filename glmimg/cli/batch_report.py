@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class BatchReport:
-    """Hears the events of a batch and passes on what whoever watches wants to know."""
+    """Receives the events of a batch and reports those that are of interest."""
 
     def __init__(self, console: Console) -> None:
         self.console = console

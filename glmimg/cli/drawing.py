@@ -130,7 +130,7 @@ def picture_fields(painted: Painted, path: Path, dump_path: Path | None) -> dict
 def write_orders(run: Run, orders: Sequence[Order], file: Layer | None = None) -> None:
     """Write the dump of every order and report each. Raises OutputError (exit 2), else as `Desk.write`.
 
-    file: what the first dump says that is gone on from
+    file: settings of the first dump that is resumed
     """
     jobs = [order.job for order in orders]
     paths = place_dumps(outputs.NameFields.of(jobs), run.output)

@@ -82,7 +82,7 @@ def _options(said: Mapping[str, Any]) -> Iterator[str]:
 
 
 def show_unfinished(left: Unfinished, path: Path, console: Console) -> None:
-    """What a file of unfinished work says: as JSON, or for people."""
+    """Show what a file of unfinished work holds, as JSON or as text."""
     again = f"glmimg resume {shell_words(path)}"
     if console.json:
         facts = left.model_dump(mode="json", include={"job", "done", "total", "seconds", "where", "fingerprint"})

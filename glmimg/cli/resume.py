@@ -59,15 +59,15 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
 
 
 def check_begun(dump: TokenDump, path: Path) -> None:
-    """Refuse a dump there is nothing left to do for. Raises BadDump (exit 3)."""
+    """Refuse a dump that is already finished. Raises BadDump (exit 3)."""
     if dump.has_target:
         raise BadDump(path, "already has its target grid", f"Paint it: glmimg decode {shell_words(path)}")
 
 
 def finish(request: Request, left: dict[Path, Unfinished]) -> None:
-    """Go on with work that was left; each result goes where it was meant to go.
+    """Finish interrupted work; each result goes where it was meant to go.
 
-    raises: UsageError (exit 2) for other settings than it was begun with, BadInput (exit 3) for other weights; else as
+    raises: UsageError (exit 2) for other settings than at its start, BadInput (exit 3) for other weights; else as
             `Desk.write` and `Desk.paint`
     """
     from glmimg.cli.drawing import report_dump, report_picture
@@ -77,7 +77,7 @@ def finish(request: Request, left: dict[Path, Unfinished]) -> None:
     from glmimg.engine.stages import Scope
 
     if request.settings(Output).out is not None:
-        raise UsageError("--out does not go with unfinished work", "It goes where it was meant to go.")
+        raise UsageError("--out cannot be used with unfinished work", "The result goes where it was meant to.")
     run = Run.open(request, loaded=next(iter(left.values())).choice)
     check_outputs([path.with_suffix("") for path in left], force=run.output.force)
     orders, paintings, jobs = [], [], []
@@ -97,12 +97,15 @@ def finish(request: Request, left: dict[Path, Unfinished]) -> None:
 
 
 def _job(request: Request, path: Path, left: Unfinished) -> Job:
-    """The job of what was left. How a dump is to be painted may still be said; how a picture is cannot."""
+    """The job of unfinished work. The painting of a dump may still be changed, that of a picture may not."""
     from glmimg.engine.complete import complete_painting
 
     job = left.job
     given = request.job(file=layer_of(job.scene, job.sampling, job.painting))
     painting = complete_painting(given, job.sampling.seed, job.scene.size)
     if left.dump is not None and painting != job.painting:
-        raise UsageError(f"{path} is painted as it was begun", "Leave out the painting options, or begin it again.")
+        raise UsageError(
+            f"{path} keeps the settings it was started with",
+            "Leave out the painting options, or start over.",
+        )
     return job.model_copy(update={"painting": painting})
