@@ -48,7 +48,7 @@ def test_a_name_that_came_meanwhile_is_left_alone(tmp_path: Path) -> None:
     there.write_bytes(b"theirs")
     link.symlink_to(tmp_path / "nowhere")
     for path in (there, link):
-        with pytest.raises(NameTaken, match="meanwhile"):
+        with pytest.raises(NameTaken, match="in the meantime"):
             write_atomically(path, b"mine", replace=False)
     assert there.read_bytes() == b"theirs"
     assert link.is_symlink()
