@@ -236,8 +236,8 @@ class Painting(Settings):
         if isinstance(self.cache, float) and self.guidance_batch:
             return UsageError("--cache X and --guidance-batch cannot be combined", "Use --cache light or deep.")
         if self.negative and self.guidance == 1:
-            reason = "--negative and --guidance 1 do not go together: without guidance no branch reads it"
-            return UsageError(reason, "Leave out one: --negative '' says none.")
+            reason = "--negative and --guidance 1 cannot be combined: without guidance nothing reads it"
+            return UsageError(reason, "Leave one out; --negative '' means none.")
         return None
 
     @property

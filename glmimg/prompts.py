@@ -36,7 +36,7 @@ def check_negative(text: str) -> str:
     if text and not "".join(quoted_texts(text)).strip():
         raise PydanticCustomError(
             "no_words",
-            "it quotes no words, and stage 2 can be steered away from quoted words alone; stage 1 reads none of it",
-            {"hint": "Quote what is not to be written, such as --negative \"'SALE'\"; say all else in the prompt."},
+            "it quotes no words, and only quoted words have an effect in stage 2; stage 1 reads none of it",
+            {"hint": "Quote the words to avoid, such as --negative \"'SALE'\"; say the rest in the prompt."},
         )
     return text

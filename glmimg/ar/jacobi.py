@@ -35,20 +35,20 @@ REACH = 10.0
 less far, since they share the pass."""
 
 WORTH_IT = 1.7
-"""Tokens a pass under which drafting costs more than it brings."""
+"""Tokens per pass below which drafting costs more than it gains."""
 
 REST = 40
-"""Passes without drafts when they do not pay, before a few are tried again."""
+"""Passes without drafts, if drafts do not pay off, before a few are tried again."""
 
 HOPE, TRY = 8.0, 2.0
-"""Tokens a pass assumed at the start, and after a rest."""
+"""Tokens per pass assumed at the start, and after passes without drafts."""
 
 NOTHING = -1
 """Beyond the edge of a grid."""
 
 
 class Window:
-    """How many places a pass should look at, from 1 (no drafts) to `limit`: as many as pay.
+    """How many positions a pass should look at, from 1 (no drafts) to `limit`: as many as pay off.
 
     The choice depends only on what was finished so far, never on a clock, so that a seed gives the same
     tokens on a busy machine.
@@ -62,11 +62,11 @@ class Window:
 
     @property
     def size(self) -> int:
-        """Places the next pass looks at: the one to finish in any case, and drafts behind it."""
+        """Positions of the next pass: the one that is certainly finished, and drafts after it."""
         return 1 if self.resting else min(self.limit, max(2, round(self.reach * self.mean)))
 
     def learn(self, finished: int) -> None:
-        """Take in how many tokens a pass finished."""
+        """Learn how many tokens a pass finished."""
         if self.resting:
             self.resting -= 1
             self.mean = TRY
@@ -77,7 +77,7 @@ class Window:
 
 
 class Guesser:
-    """Guesses what a token might be before the model has said anything about it.
+    """Guesses tokens before the model has computed anything about them.
 
     A cell mostly repeats what stood between the same neighbours before, and the preview grid has already said what
     stands where, in codes of its own scale. Both are learnt while the grids are being written.
@@ -114,7 +114,7 @@ class Guesser:
             known.append(token)
 
     def _look(self, known: Sequence[int]) -> tuple[tuple[int, ...], int | None]:
-        """What is known around the next place, and the preview's code there; None within the preview itself.
+        """The known neighbours of the next position, and the preview's code there; None within the preview itself.
 
         Around it: where its grid starts, and the tokens left, above left, above and above right of it.
         """

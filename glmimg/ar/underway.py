@@ -68,7 +68,7 @@ class Drawing:
         return self._passes_before + len(self._pieces)
 
     def tokens(self) -> list[list[int]]:
-        """What is drawn so far, row by row."""
+        """The tokens drawn so far, row by row."""
         return torch.cat(self._pieces, dim=1).tolist()
 
     def stats(self, tokens: int) -> Stats:

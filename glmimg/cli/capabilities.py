@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from glmimg.knob import Declared, Settings
 
 BOUNDLESS = 1 << 40
-"""No bound to a reader of tables."""
+"""Bounds that a reader of tables need not see."""
 
 
 @takes(only(Output, "as_json"))
@@ -47,7 +47,7 @@ def capabilities(request: Request) -> None:
 
 
 def everything() -> dict[str, Any]:
-    """All of it, as `--json` prints it; docs/programs.md says what each field is."""
+    """All capabilities as printed by `--json`; docs/programs.md describes each field."""
     from glmimg import __version__
     from glmimg.cli.presets import fields_of
     from glmimg.config import MODELS
@@ -91,7 +91,7 @@ def command_fields(command: Any) -> dict[str, Any]:
 
 
 def parameter_fields(parameter: Any, annotation: Any) -> dict[str, Any]:
-    """An argument or option; one that a knob is behind leaves the rest to the knob."""
+    """An argument or option; if it is a knob, the rest is described there."""
     from pydantic import TypeAdapter
     from rich.markup import render
 

@@ -96,7 +96,7 @@ class Console:
             self.err.print(printable(text), style="dim")
 
     def event(self, fields: Mapping[str, Any]) -> None:
-        """Something happened, as a line of JSON on standard error."""
+        """Write an event as a line of JSON on standard error."""
         line = _json_line({**fields, "time": round(time.time(), 3)}, sys.stderr.encoding)
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()

@@ -110,14 +110,14 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
 
 
 class EventLines(AbstractContextManager["EventLines"]):
-    """Tells the events it is called with to another program, a line of JSON each; of a step's many, ten a second."""
+    """Writes events for another program, one line of JSON each, and at most ten a second for a step in progress."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.told = 0.0
 
     def __exit__(self, *exception: object) -> None:
-        """Nothing: the program's end is the end of its events."""
+        """Nothing to do: the events end with the program."""
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Noted):
@@ -131,7 +131,7 @@ class EventLines(AbstractContextManager["EventLines"]):
 
 
 def reporter(console: Console) -> ProgressLine | EventLines:
-    """What tells whoever watches this command how far it is."""
+    """The watch function that reports the progress of this command."""
     return EventLines(console) if console.events else ProgressLine(console)
 
 
