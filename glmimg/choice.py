@@ -47,7 +47,7 @@ class ModelChoice(Settings):
 
     model: Annotated[str, Knob("A hub id, a directory, or demo.", MODEL, "MODEL", "zai-org/GLM-Image", short="-m")] = ""
     revision: Annotated[str | None, Knob("Revision of a hub model.", MODEL, "REV", rare=True)] = None
-    device: Annotated[str, Knob("auto, cpu, cuda, mps, xpu; one per stage: cuda:0,cuda:1.", MODEL, "DEVICE")] = "auto"
+    device: Annotated[str, Knob("auto, cpu, cuda, mps, xpu; per stage cuda:0,cuda:1.", MODEL, "DEVICE")] = "auto"
     dtype: Annotated[Dtype, Knob("auto (bf16 where supported), fp32, bf16, fp16.", MODEL, "DTYPE")] = "auto"
     memory: Annotated[Memory, Knob("auto, resident, stage, offload, stream.", MODEL, "HOW")] = "auto"
     quantize: Annotated[str, Knob("none, int8, fp8, int4, nf4, or ar=int4,dit=int8.", MODEL, "WAY")] = "none"
@@ -150,6 +150,6 @@ class Output(Settings):
         bool, Knob("Progress as JSON lines on standard error, for other programs.", OUTPUT, env=False, rare=True)
     ] = False
     force: Annotated[bool, Knob("Overwrite existing files.", OUTPUT, short="-f")] = False
-    dry_run: Annotated[bool, Knob("Show what would be drawn and its cost; draw nothing.", OUTPUT, env=False)] = False
+    dry_run: Annotated[bool, Knob("Show what would be drawn, without drawing it.", OUTPUT, env=False)] = False
     quiet: Annotated[bool, Knob("No progress and no notes.", OUTPUT, short="-q")] = False
     verbose: Annotated[bool, Knob("More notes; a traceback on failure.", OUTPUT, short="-v")] = False
