@@ -107,7 +107,7 @@ def _decoded(path: Path | str, file: IO[bytes], formats: Sequence[str]) -> Itera
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            pillow.init()
+            (pillow.preinit if formats == PNG else pillow.init)()  # forty formats take their time to import
             head = file.read(64)
             file.seek(0)
             is_heif = head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS and b"avif" not in head

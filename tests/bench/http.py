@@ -11,6 +11,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import random
 import re
 import subprocess
@@ -240,6 +241,7 @@ def main() -> None:
         found["load"] = load(given.requests, given.clients, given.steps)
     if given.pictures:
         found["memory, tiny random checkpoint"] = memory(given.pictures)
+    found["load of the machine"] = round(os.getloadavg()[1], 1)
     text = json.dumps(found, indent=1) + "\n"
     sys.stdout.write(text)
     if given.out:

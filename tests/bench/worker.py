@@ -146,6 +146,7 @@ def main() -> None:
     finally:
         run("worker", "stop")
         shutil.rmtree(folder, ignore_errors=True)
+    found["load of the machine"] = round(os.getloadavg()[1], 1)
     text = json.dumps(found, indent=1) + "\n"
     sys.stdout.write(text)
     if given.out:

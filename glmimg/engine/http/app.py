@@ -36,6 +36,8 @@ HERE = Path(__file__).parent
 LOOK_SECONDS = 0.5
 """Between two looks at whether a client is still there."""
 
+QUIET_SECONDS = 15.0
+
 LISTENER_EVENTS = 1000
 """That may wait for a slow listener; it misses what comes then."""
 
@@ -129,12 +131,12 @@ class Server:
     async def decode(self, request: Request) -> Response:
         """Stage 2 alone: a picture of the dump that is sent, as the body or in a form with its sources."""
         fields, pictures = dict[str, Any](request.query_params), list[bytes]()
-        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
             more, pictures = await read_fields(request)
             fields |= more
             if (sent := fields.pop("dump", None)) is None:
                 raise Refusal(400, "there is no dump in the form", "dump")
-            raw = sent if isinstance(sent, bytes) else sent.encode()
+            raw = sent if isinstance(sent, bytes) else sent.encode(errors="replace")
         else:
             raw = await request.body()
         asked = read_asked({**fields, "prompt": "a dump"}, 1)
@@ -184,7 +186,12 @@ class Server:
         try:
             yield ": here are the news\n\n"
             while True:
-                event = await queue.get()
+                try:
+                    async with asyncio.timeout(QUIET_SECONDS):
+                        event = await queue.get()
+                except TimeoutError:
+                    yield ": no news\n\n"  # else proxies in between take the line for dead
+                    continue
                 if only in (None, event["id"]):
                     yield sse(event["event"], event)
         finally:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,7 +20,7 @@ from glmimg.engine.worker.messages import unpack_error, unpack_event
 from glmimg.engine.worker.place import clear_dead, end_of_log
 from glmimg.engine.worker.units import Left, Message, Unit
 from glmimg.errors import WorkerLost
-from glmimg.events import Event
+from glmimg.events import Event, Noted
 from glmimg.text import excerpt
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 20.0
 """A worker answers a greeting at once, but where its machine has too much to do."""
+
+PATIENCE_SECONDS = 5.0
+"""After Ctrl-C; then it is said what is waited for."""
 
 
 class Hello(BaseModel):
@@ -64,10 +67,11 @@ class Link:
     hello: Hello
 
     @classmethod
-    def to(cls, socket: Path, keep: float | None = None) -> Link | None:
+    def to(cls, socket: Path, keep: float | None = None, patience: float | None = None) -> Link | None:
         """The worker at a socket; None if nobody answers there. The socket of a dead one is removed.
 
-        keep: seconds it shall stay without work from now on
+        keep:     seconds it shall stay without work from now on
+        patience: seconds to wait for its answer
         """
         import httpx
 
@@ -76,7 +80,7 @@ class Link:
         try:
             with _client(socket) as client:
                 asked = {} if keep is None else {"keep": str(keep)}
-                answer = client.get("/hello", params=asked, timeout=ANSWER_SECONDS)
+                answer = client.get("/hello", params=asked, timeout=patience or ANSWER_SECONDS)
                 hello = Hello.model_validate_json(answer.content)
         except httpx.ConnectError:
             clear_dead(socket)
@@ -96,9 +100,11 @@ class Link:
         message = None
         while message is None or "event" in message:
             try:
-                message = messages.get()
+                message = messages.get(timeout=PATIENCE_SECONDS if interrupt else None)
                 if "event" in message:
                     hear(unpack_event(message))
+            except Empty:
+                hear(Noted("waiting for the worker to end its step; Ctrl-C again does not wait"))
             except KeyboardInterrupt as error:
                 if interrupt is not None:
                     raise

@@ -166,10 +166,7 @@ class _Tokens(_Stage):
         return self._do(unit, lambda answer: int(answer["rows"]), lambda here: here.tokens().rows_that_fit(work))
 
     def redraw(self, redraw: Redraw, watch: Watch) -> TokenDump:
-        unit = units.Redraw(
-            scope=self.scope, sources=self._sent(redraw.job.scene.sources),
-            job=redraw.job, kept=redraw.kept, anew=redraw.anew, parents=redraw.parents,
-        )  # fmt: skip
+        unit = units.Redraw(scope=self.scope, sources=self._sent(redraw.job.scene.sources), redraw=redraw)
         return self._do(unit, _one_dump, lambda here: here.tokens().redraw(redraw, watch), watch)
 
     def score(self, dump: TokenDump) -> TokenDump:

@@ -6,7 +6,8 @@ import importlib.util
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -24,6 +25,8 @@ from glmimg.text import excerpt
 START_SECONDS = 120.0
 POLL_SECONDS = 0.05
 LEAVE_SECONDS = 10.0
+ROOM_SECONDS = 2.0
+"""A worker that answers no sooner has work, and is not asked to leave."""
 NEEDED = ("httpx", "starlette", "uvicorn", "python_multipart")
 """What the extra serve installs."""
 
@@ -90,7 +93,7 @@ def start_worker(stages: CheckpointStages, keep: float) -> Link:
     folder()
     socket = socket_of(identity := _identity(stages))
     process, deadline = None, time.monotonic() + START_SECONDS
-    with FileLock(lock_of(socket)):  # two commands at once start one
+    with _reported(), FileLock(lock_of(socket)):  # two commands at once start one
         while time.monotonic() < deadline and (process is None or process.poll() is None):
             if (link := Link.to(socket, keep)) is not None:
                 if _fits(link, identity):
@@ -106,6 +109,17 @@ def start_worker(stages: CheckpointStages, keep: float) -> Link:
     raise WorkerUnavailable(f"the worker {what}{f': {excerpt(last)}' if last else ''}", f"See {log_of(socket)}.")
 
 
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Let a full disk and the like be an error of ours."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkerUnavailable(
+            f"no worker can be started: {error}", "Leave out --keep to draw without one."
+        ) from error
+
+
 def _started(errand: Errand) -> subprocess.Popen[bytes]:
     errand.socket.unlink(missing_ok=True)
     with log_of(errand.socket).open("wb") as log:
@@ -117,7 +131,9 @@ def _started(errand: Errand) -> subprocess.Popen[bytes]:
 
 def make_room(stages: CheckpointStages) -> None:
     """Have idle workers leave, the longest idle first, while their device lacks memory for these stages beside them."""
-    idle = [link for link in running() if not link.hello.waiting] if any_sockets() else []
+    if not any_sockets() or missing_extra():
+        return
+    idle = [link for link in running(ROOM_SECONDS) if not link.hello.waiting]
     for link in sorted(idle, key=lambda link: -link.hello.idle):
         if link.hello.device == place(stages.choice, "ar").device.type and stages.lack_memory(stages.open_scope()):
             link.stop(only_idle=True)
@@ -147,6 +163,6 @@ def _lasting(stages: CheckpointStages) -> ModelChoice:
     return stages.choice.model_copy(update={"model": checkpoint.id, "revision": checkpoint.revision})
 
 
-def running() -> list[Link]:
-    """Every worker that answers."""
-    return [link for socket in sockets() if (link := Link.to(socket)) is not None]
+def running(patience: float | None = None) -> list[Link]:
+    """Every worker that answers within some seconds."""
+    return [link for socket in sockets() if (link := Link.to(socket, patience=patience)) is not None]

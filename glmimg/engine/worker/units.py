@@ -20,8 +20,7 @@ from glmimg.grid import Role, target_shape
 from glmimg.job import Job, Painting, SourceRef
 from glmimg.sources import PreparedSource, SourceShelf
 from glmimg.tokens import change
-from glmimg.tokens.dump import Grid, Parent, TokenDump
-from glmimg.tokens.region import CellMask
+from glmimg.tokens.dump import Parent, TokenDump
 from glmimg.unfinished import Part, Unfinished, parse_unfinished
 
 if TYPE_CHECKING:
@@ -55,7 +54,11 @@ class SentSource(Sent):
 
 
 class SentPart(Sent):
-    """Where a client keeps work that is left unfinished. left: what lies there, as base64"""
+    """Where a client keeps work that is left unfinished.
+
+    path: as messages call it
+    left: what lies there, as base64
+    """
 
     path: str
     work: Unfinished
@@ -66,7 +69,7 @@ class SentPart(Sent):
         if part is None:
             return None
         left = None if part.done is None else base64.b64encode(part.raw()).decode("ascii")
-        return cls(path=str(part.path), work=part.work, left=left)
+        return cls(path=str(part.path).encode(errors="replace").decode(), work=part.work, left=left)
 
 
 @dataclass(frozen=True)
@@ -197,17 +200,13 @@ class Paint(Unit):
 
 
 class Redraw(Unit):
-    """A part of a dump's tokens drawn anew; fields as of `change.Redraw`."""
+    """A part of a dump's tokens drawn anew."""
 
     to: Literal["redraw"] = "redraw"
-    job: Job
-    kept: tuple[Grid, ...]
-    anew: tuple[CellMask, ...]
-    parents: tuple[Parent, ...]
+    redraw: change.Redraw
 
     def done_by(self, engine: Engine) -> object:
-        redraw = change.Redraw(self.job, self.kept, self.anew, self.parents)
-        return engine.change(lambda stage: stage.redraw(redraw, engine.watch))
+        return engine.change(lambda stage: stage.redraw(self.redraw, engine.watch))
 
 
 class Score(Unit):
