@@ -150,6 +150,8 @@ class Output(Settings):
         bool, Knob("Progress as JSON lines on standard error, for other programs.", OUTPUT, env=False, rare=True)
     ] = False
     force: Annotated[bool, Knob("Overwrite existing files.", OUTPUT, short="-f")] = False
+    show: Annotated[bool, Knob("Show a small picture on the terminal, after its preview.", OUTPUT, rare=True)] = False
+    open: Annotated[bool, Knob("Open the picture in the desktop's viewer; at most four.", OUTPUT, rare=True)] = False
     dry_run: Annotated[bool, Knob("Show what would be drawn, without drawing it.", OUTPUT, env=False)] = False
     quiet: Annotated[bool, Knob("No progress and no notes.", OUTPUT, short="-q")] = False
     verbose: Annotated[bool, Knob("More notes; a traceback on failure.", OUTPUT, short="-v")] = False

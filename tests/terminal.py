@@ -36,10 +36,16 @@ class Session:
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.screen).replace("\r", "\n").split("\n")
 
 
-def run_on_terminal(*arguments: str | Path, stdout: Stream, folder: Path, timeout: float = 120) -> Session:
-    """Run the program on a terminal of 100 columns; standard output is the terminal too, a pipe, or a file."""
+def open_terminal() -> tuple[int, int]:
+    """The two ends of a terminal of 100 columns and 30 rows: ours, and the program's."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    return master, slave
+
+
+def run_on_terminal(*arguments: str | Path, stdout: Stream, folder: Path, timeout: float = 120) -> Session:
+    """Run the program on a terminal of 100 columns; standard output is the terminal too, a pipe, or a file."""
+    master, slave = open_terminal()
     file = folder / "stdout.txt"
     command = [sys.executable, "-m", "glmimg", *map(str, arguments)]
     environment = {**os.environ, "TERM": "xterm-256color"}

@@ -16,10 +16,10 @@ from glmimg.knob import DRAW, MODEL
 FILES = only(Output, "out", "as_json", "events", "force", "quiet", "verbose")
 """Taken by every command that writes results."""
 
-DUMPS = without(Output, "preview_out", "tokens_out", "no_tokens", "no_metadata", "image_quality")
+DUMPS = without(Output, "preview_out", "tokens_out", "no_tokens", "no_metadata", "image_quality", "open")
 PICTURES = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources")
 BOTH = without(Output, "preview_out")
-FOLDER = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources", "events")
+FOLDER = without(Output, "preview_out", "tokens_out", "no_tokens", "embed_sources", "events", "show", "open")
 """Results of stage 1 alone, of stage 2 alone, of both."""
 
 MOVED_SOURCES = only(Sources, "source")

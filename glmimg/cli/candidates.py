@@ -41,6 +41,7 @@ def draw_candidates(run: Run, jobs: Sequence[Job], pick: str | None) -> None:
             dumps = draw_sheet(jobs, desk, sheet, description)
         seeds = {number: job.sampling.seed for number, job in enumerate(jobs, start=1)}
         run.console.result(str(sheet), {"sheet": str(sheet), "candidates": seeds})
+        run.console.picture(sheet)
     if picked is None:
         picked = ask_which(run, jobs)
     orders = [replace(order, begun=dumps[number - 1]) for number, order in place_picked(run, jobs, picked)]

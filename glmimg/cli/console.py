@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glmimg.errors import GlmimgError
@@ -16,6 +17,7 @@ from glmimg.text import printable
 
 if TYPE_CHECKING:
     import rich.console
+    from PIL.Image import Image
     from rich.console import RenderableType
     from rich.progress import Progress, ProgressColumn
 
@@ -38,12 +40,16 @@ class Console:
     quiet:   no notes, no progress
     verbose: more notes
     events:  what goes to standard error is one JSON object a line
+    pictures: small ones are shown, on a terminal
+    opens:   how many pictures the desktop's viewer is still to open
     """
 
     json: bool = False
     quiet: bool = False
     verbose: bool = False
     events: bool = False
+    pictures: bool = False
+    opens: int = 0
     _bar: Progress | None = field(default=None, init=False)
 
     @cached_property
@@ -101,6 +107,27 @@ class Console:
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
+    def picture(self, picture: Image | Path) -> None:
+        """A small picture on standard error, where that is a terminal and somebody wants to see it."""
+        if not self.shows_pictures:
+            return
+        from glmimg.cli.showing import on_terminal
+        from glmimg.sources.colour import read_rgb
+
+        drawn = on_terminal(read_rgb(picture) if isinstance(picture, Path) else picture, self.err)
+        with self._without_bar():
+            self.err.print(drawn)
+
+    def open(self, path: Path) -> None:
+        """Open a picture with the desktop's viewer, if that is wanted."""
+        if self.opens:
+            from glmimg.cli.showing import open_with_desktop
+
+            reason = open_with_desktop(path)
+            self.opens = 0 if reason else self.opens - 1
+            if reason:
+                self.note(f"{path} was not opened: {reason}")
+
     def urgent(self, text: str) -> None:
         """Print a note from a signal handler, where other output must not be interrupted."""
         if not self.quiet:
@@ -120,6 +147,10 @@ class Console:
     @property
     def shows_progress(self) -> bool:
         return not (self.quiet or self.events) and self.err.is_terminal
+
+    @property
+    def shows_pictures(self) -> bool:
+        return self.pictures and not (self.quiet or self.events) and self.err.is_terminal
 
     @contextmanager
     def _without_bar(self) -> Iterator[None]:

@@ -30,14 +30,17 @@ def draw_jobs(run: Run, jobs: Sequence[Job], file: Layer | None = None) -> None:
     raises: OutputError (exit 2) before anything loads; else as `Desk.draw`
     """
     drafts, sheet = place_drafts(jobs, run.output), Sheet.of(run, jobs)
-    others = [*(draft.path for draft in drafts), *([sheet.path] if sheet else [])]
+    others = [*(draft.path for draft in drafts if draft.path), *([sheet.path] if sheet else [])]
     orders = place_orders(jobs, run.output, others=others)
     files = [path for order in orders for path in (order.picture_path, order.dump_path)]
+    show = run.console.picture if run.console.shows_pictures else None
+    if show and run.paints_beside:
+        drafts = drafts or [Draft(job, None) for job in jobs]
     if only_planned(run, jobs, [*files, *others], file=file):
         return
     report_seeds(jobs, run.console)
     with run.desk(Scope.of(jobs), keep_both=bool(drafts)) as desk:
-        paintings = draw_with_drafts(desk, orders, drafts) if drafts else desk.draw(orders)
+        paintings = draw_with_drafts(desk, orders, drafts, show) if drafts else desk.draw(orders)
         for order, painted in zip(orders, paintings, strict=True):
             report_picture(painted, order.dump_path, run.console, metadata=desk.metadata)
             if sheet:
@@ -108,8 +111,11 @@ def report_picture(painted: Painted, dump_path: Path | None, console: Console, *
     path = painted.order.picture_path
     if path is None:
         console.raw(painted.picture.encode(metadata=metadata))
-        return
-    console.result(str(path), picture_fields(painted, path, dump_path))
+    else:
+        console.result(str(path), picture_fields(painted, path, dump_path))
+    console.picture(painted.picture.image)
+    if path is not None:
+        console.open(path)
 
 
 def picture_fields(painted: Painted, path: Path, dump_path: Path | None) -> dict[str, Any]:
@@ -160,6 +166,10 @@ def report_dump(dump: TokenDump, path: Path | None, console: Console) -> None:
         console.raw(dump.to_json().encode())
     else:
         console.result(str(path), dump_fields(dump, path))
+        if console.shows_pictures:
+            from glmimg.cli.showing import of_tokens
+
+            console.picture(of_tokens([dump]))
 
 
 def dump_fields(dump: TokenDump, path: Path) -> dict[str, Any]:

@@ -34,7 +34,7 @@ AsTable = Annotated[bool, told("--table", text="Print one line per dump, even fo
 Schema = Annotated[bool, told("--schema", text="Print the JSON Schema of a dump.")]
 
 
-@takes(only(ModelChoice, "model", "revision"), only(Output, "as_json", "force", "quiet", "verbose"))
+@takes(only(ModelChoice, "model", "revision"), only(Output, "as_json", "force", "show", "quiet", "verbose"))
 def inspect(
     request: Request,
     dumps: Dumps = None,

@@ -79,6 +79,7 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> N
 
     raises: BadDump (exit 3) if it cannot be read, and after it was shown if a check failed
     """
+    from glmimg.cli.showing import of_tokens
     from glmimg.tokens.checks import check_dump
 
     if is_unfinished(path):
@@ -93,6 +94,7 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> N
         if made is None or drawing.picture or drawing.over:
             raise
         show_made(made, path, console)  # a picture of before tokens were carried, or without them
+        console.picture(path)
         return
     if drawing.over is not None:
         check_has_grid(dump, path, "target")
@@ -104,6 +106,7 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> N
         image = draw_dump(dump) if drawing.over is None else draw_over(dump, drawing.over)
         drawing.save(image, picture_path, console)
     show(dump, path, checks, console, made)
+    console.picture(of_tokens([dump]) if made is None else path)
     failed = [check for check in checks if check.state == "failed"]
     if failed:
         raise BadDump(path, f"is not sound: {failed[0].name}: {failed[0].detail}")

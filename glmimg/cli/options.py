@@ -41,6 +41,9 @@ HELP_ALL = Annotated[
 ]
 
 
+MOST_OPENED = 4
+"""Windows that --open opens: of forty pictures nobody wants forty."""
+
 BOTH_SEEDS = "-n cannot be combined with a list of seeds", "List all the seeds, such as --seed 1..8."
 
 
@@ -85,7 +88,8 @@ class Request:
     def console(self) -> Console:
         """The console to print to."""
         output = self.settings(Output)
-        return Console(output.as_json, output.quiet, output.verbose, output.events)
+        opens = MOST_OPENED if output.open else 0
+        return Console(output.as_json, output.quiet, output.verbose, output.events, output.show, opens)
 
     def job_layers(self) -> tuple[Layer, Layer, Layer]:
         """The settings of flags, environment and config file for all jobs of a list. Raises as `settings`."""

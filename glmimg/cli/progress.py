@@ -9,7 +9,17 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from glmimg.events import Event, JobStarted, Loading, Noted, Saved, StepDone, TokensWritten, event_fields
+from glmimg.events import (
+    Event,
+    JobStarted,
+    Loading,
+    Noted,
+    PreviewWritten,
+    Saved,
+    StepDone,
+    TokensWritten,
+    event_fields,
+)
 from glmimg.text import counted, printable
 
 if TYPE_CHECKING:
@@ -68,6 +78,10 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
                 self._forget()
             case TokensWritten():
                 self._step(f"{self.job}: {grid_being_written(event)}", event.total, event.count, speed(event))
+            case PreviewWritten(dumps) if self.console.shows_pictures:
+                from glmimg.cli.showing import of_tokens
+
+                self.console.picture(of_tokens(dumps))
             case StepDone(number, total):
                 self._step(f"{self.job}: denoising", total, number, f"step {number}")
             case Saved(path):

@@ -102,6 +102,11 @@ class Run:
 
         return with_worker(self.own_stages, self.keeping)
 
+    @property
+    def paints_beside(self) -> bool:
+        """Whether stage 2 stays loaded here while stage 1 writes. A worker does one thing at a time."""
+        return self.stages is self.own_stages and self.own_stages.stays
+
     def jobs(
         self, prompts: Sequence[str], count: int, sources: Sequence[SourceRef] = (), file: Layer | None = None
     ) -> list[Job]:

@@ -67,6 +67,7 @@ class Sheet:
         desk.files.take([self.path])
         desk.files.write(self.path, contact_sheet([self.thumbnails[each] for each in order], labels, names=names))
         self.run.console.result(str(self.path), {"sheet": str(self.path)})
+        self.run.console.picture(self.path)
 
 
 def named(job: Job, name: str) -> str:

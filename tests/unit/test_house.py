@@ -87,6 +87,9 @@ COMMON_WORDS = {
         "sweep",
         "sheet",
         "yes",
+        "events",
+        "show",
+        "open",
     ),
 }
 """Knobs whose names are words of the field or of English, which stand in many files for themselves."""
