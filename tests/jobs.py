@@ -7,7 +7,8 @@ from typing import Any
 from glmimg.choice import ModelChoice
 from glmimg.engine.engine import Engine
 from glmimg.engine.orders import Desk
-from glmimg.engine.stages import CheckpointStages, Scope
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import CheckpointStages
 from glmimg.events import Watch, unwatched
 from glmimg.job import Job, Painting, Sampling, Scene, Size, SourceRef
 from glmimg.runtime.checkpoint import Checkpoint
@@ -65,4 +66,4 @@ def make_desk(
     """A desk for pictures up to `size`, with source pictures or without."""
     shelf = shelf or SourceShelf()
     stages = CheckpointStages(checkpoint, choice, shelf)
-    return Desk(Engine(stages, Scope(*size, with_sources=True), watch), shelf)
+    return Desk(Engine(stages, Scope(*size, sources=(size,)), watch), shelf)

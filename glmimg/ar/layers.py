@@ -101,8 +101,11 @@ class TextPass:
         hidden = self.embed(tokens)
         if len(tokens) == 1:  # a product of two matrices is called with less ado than one of batches
             hidden = hidden[0]
-        for number, run_layer in enumerate(self.parts or self._take_apart()):
+        number = 0
+        for run_layer in self.parts or self._take_apart():
             hidden = run_layer(hidden, number, rotary, attend)
+            number += 1  # noqa: SIM113
+            del run_layer  # nor held by `enumerate`: a streamed layer leaves before the next one comes
         logits = self.head(self.norm(hidden))
         return logits[None] if len(tokens) == 1 else logits
 

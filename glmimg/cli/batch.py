@@ -64,7 +64,8 @@ def batch(request: Request, jobs: JobsFile, count: a.Count = 1) -> None:
     from glmimg.engine.batch.survey import survey
     from glmimg.engine.batch.workbench import BatchOptions
     from glmimg.engine.memory import check_extras
-    from glmimg.engine.stages import AR_BATCH, Scope
+    from glmimg.engine.scope import Scope
+    from glmimg.engine.stages import AR_BATCH
     from glmimg.metadata import format_of
 
     if request.flags.get("out") is None:

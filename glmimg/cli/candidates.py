@@ -13,7 +13,7 @@ from glmimg.cli.outputs import check_results, numbered_output, sheet_path
 from glmimg.cli.run import Run
 from glmimg.engine.contact_sheet import contact_sheet, description_on
 from glmimg.engine.orders import Desk, Order, PaintOrder
-from glmimg.engine.stages import Scope
+from glmimg.engine.scope import Scope
 from glmimg.errors import UsageError
 from glmimg.grid import Role
 from glmimg.job import Job

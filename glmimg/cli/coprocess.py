@@ -15,7 +15,7 @@ from glmimg.cli.outputs import numbered_output
 from glmimg.cli.run import Run
 from glmimg.cli.streams import DASH
 from glmimg.engine.memory import check_extras
-from glmimg.engine.stages import Scope
+from glmimg.engine.scope import Scope
 from glmimg.errors import BadPrompts, GlmimgError, Interrupted, JobsFailed, ModelError, UsageError
 from glmimg.job import Job
 from glmimg.text import counted

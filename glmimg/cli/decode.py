@@ -55,7 +55,7 @@ def decode(
 def paint_dumps(run: Run, read: Sequence[tuple[Path, TokenDump]], vary: int = 1, grid: Role = "target") -> None:
     """Paint dumps, or the dumps inside pictures, and report each picture. Raises as `place_pictures`, `Desk.paint`."""
     from glmimg.cli.drawing import only_planned, report_picture
-    from glmimg.engine.stages import Scope
+    from glmimg.engine.scope import Scope
     from glmimg.request import layer_of
 
     paintings = [(path, dump, each) for path, dump in read for each in variants(run.request, dump, vary)]

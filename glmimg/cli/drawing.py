@@ -15,7 +15,7 @@ from glmimg.cli.sheet import Sheet
 from glmimg.cli.streams import DASH
 from glmimg.engine.drafts import Draft, draw_with_drafts
 from glmimg.engine.orders import Order, Painted
-from glmimg.engine.stages import Scope
+from glmimg.engine.scope import Scope
 from glmimg.errors import UsageError
 from glmimg.job import Job
 from glmimg.request import Layer

@@ -11,7 +11,7 @@ from glmimg.cli.batch_report import size_text
 from glmimg.cli.planning import seconds as time_text
 from glmimg.cli.run import Run
 from glmimg.engine.expect import expect
-from glmimg.engine.stages import Scope
+from glmimg.engine.scope import Scope
 from glmimg.ideas import parse_sweep
 from glmimg.job import Job, Scene
 from glmimg.knob import knobs

@@ -23,7 +23,7 @@ def encode(request: Request, picture: a.AnyPicture, prompt: a.NewPrompt = None) 
     from glmimg.cli.outputs import NameFields, dump_path_beside
     from glmimg.cli.run import Run
     from glmimg.engine.complete import complete_painting
-    from glmimg.engine.stages import Scope
+    from glmimg.engine.scope import Scope
     from glmimg.grid import CELL_PX, nearest_side, preview_shape, target_shape
     from glmimg.job import Size
     from glmimg.sources.colour import read_rgb
@@ -42,5 +42,5 @@ def encode(request: Request, picture: a.AnyPicture, prompt: a.NewPrompt = None) 
     reading = change.Reading(image, *size, prompt or "", seed, painting, parent)
     out = run.output if run.output.out else run.output.model_copy(update={"out": str(dump_path_beside(picture))})
     (path,) = place_dumps([NameFields(reading.prompt, seed, 1)], out)
-    with run.desk(Scope(*size, with_sources=True)) as desk:
+    with run.desk(Scope(*size, sources=(size,))) as desk:
         report_dump(desk.encode(reading, path), path, run.console)

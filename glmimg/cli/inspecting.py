@@ -13,9 +13,10 @@ from glmimg.cli.console import Console
 from glmimg.cli.streams import DASH, spool_input
 from glmimg.errors import BadDump, BadImage, ModelError, UsageError
 from glmimg.files import MAX_BYTES, open_regular
+from glmimg.text import shell_words
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import check_fits_model, check_has_grid, read_dump
-from glmimg.unfinished import is_unfinished, read_unfinished
+from glmimg.unfinished import Unfinished, is_unfinished, read_unfinished
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -83,8 +84,6 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> N
     from glmimg.tokens.checks import check_dump
 
     if is_unfinished(path):
-        from glmimg.cli.made import show_unfinished
-
         show_unfinished(read_unfinished(path), path, console)
         return
     made = provenance_in(path)
@@ -110,6 +109,28 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> N
     failed = [check for check in checks if check.state == "failed"]
     if failed:
         raise BadDump(path, f"is not sound: {failed[0].name}: {failed[0].detail}")
+
+
+def show_unfinished(left: Unfinished, path: Path, console: Console) -> None:
+    """Show what a file of unfinished work holds, as JSON or as text."""
+    again = f"glmimg resume {shell_words(path)}"
+    if console.json:
+        facts = left.model_dump(mode="json", include={"job", "done", "total", "seconds", "where", "fingerprint"})
+        console.result("", {"unfinished": str(path), "stage": left.stage, **facts, "again": again})
+        return
+    from glmimg.cli.made import facts_table
+
+    what = "tokens are written" if left.dump is None else "denoising steps are done"
+    facts = {
+        "unfinished": f"{left.done} of {left.total} {what}",
+        "prompt": left.job.scene.prompt,
+        "size": left.job.scene.size,
+        "seed": left.job.sampling.seed,
+        "model": ", ".join([left.choice.model, *left.choice.changes]),
+        "device": left.where,
+        "go on": again,
+    }
+    console.show(facts_table(facts))
 
 
 def provenance_in(path: Path) -> Provenance | None:

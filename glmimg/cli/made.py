@@ -1,4 +1,4 @@
-"""How a picture of ours was made or how far it is, as `inspect` shows it, and the command that makes or finishes it."""
+"""How a picture of ours was made, as `inspect` shows it, and the command that reproduces it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from glmimg.choice import ModelChoice
-from glmimg.cli.console import Console
 from glmimg.image_io import Provenance
 from glmimg.knob import knobs
 from glmimg.request import JOB, layer_of
 from glmimg.text import shell_words
-from glmimg.unfinished import Unfinished
 
 CHOSEN = {"quantize", "lora", "compile", "dtype"}
 """Knobs of the model choice that change pixels."""
@@ -79,23 +77,3 @@ def _options(said: Mapping[str, Any]) -> Iterator[str]:
         else:
             is_window = isinstance(value, tuple) and each.name != "size"
             yield from (each.flag, ",".join(map(str, value)) if is_window else str(value))
-
-
-def show_unfinished(left: Unfinished, path: Path, console: Console) -> None:
-    """Show what a file of unfinished work holds, as JSON or as text."""
-    again = f"glmimg resume {shell_words(path)}"
-    if console.json:
-        facts = left.model_dump(mode="json", include={"job", "done", "total", "seconds", "where", "fingerprint"})
-        console.result("", {"unfinished": str(path), "stage": left.stage, **facts, "again": again})
-        return
-    what = "tokens are written" if left.dump is None else "denoising steps are done"
-    facts = {
-        "unfinished": f"{left.done} of {left.total} {what}",
-        "prompt": left.job.scene.prompt,
-        "size": left.job.scene.size,
-        "seed": left.job.sampling.seed,
-        "model": ", ".join([left.choice.model, *left.choice.changes]),
-        "device": left.where,
-        "go on": again,
-    }
-    console.show(facts_table(facts))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from glmimg.choice import ModelChoice, Output
+from glmimg.choice import ModelChoice, Output, Sources
 from glmimg.cli.console import Console
 from glmimg.cli.options import Request, only, takes
 from glmimg.engine.batch.settings import CLUSTER
 from glmimg.job import Painting, Scene
-from glmimg.knob import MODEL
+from glmimg.knob import MODEL, SOURCES
 from glmimg.text import counted
 
 if TYPE_CHECKING:
@@ -31,6 +33,14 @@ Vram = Annotated[
     str | None,
     typer.Option(metavar="AMOUNT", help="Plan for a card with this much memory, such as 12GB.", rich_help_panel=MODEL),
 ]
+SourceSize = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="WxH",
+        help="Plan for a source picture of this size, in pixels; repeatable, after those of -i.",
+        rich_help_panel=SOURCES,
+    ),
+]
 PicturesPerHour = Annotated[float | None, for_cluster(metavar="N", min=0.001, max=1e9, help=HOW_MANY)]
 Gpu = Annotated[str | None, for_cluster(metavar="NAME", help="A card by its name, such as H100 or 4090.")]
 Measured = Annotated[str | None, for_cluster(metavar="DIR", help=MADE)]
@@ -40,11 +50,13 @@ Measured = Annotated[str | None, for_cluster(metavar="DIR", help=MADE)]
     only(Scene, "size"),
     only(Painting, "steps", "guidance"),
     only(ModelChoice, "model", "revision", "device", "dtype", "quantize", "ar_batch"),
+    only(Sources, "image", "fit"),
     only(Output, "as_json"),
 )
 def plan(
     request: Request,
     vram: Vram = None,
+    source_size: SourceSize = None,
     pictures_per_hour: PicturesPerHour = None,
     gpu: Gpu = None,
     measured: Measured = None,
@@ -54,6 +66,7 @@ def plan(
     \b
     Examples:
       glmimg models plan --vram 12GB --size 2048x2048 --quantize int8
+      glmimg models plan --source-size 1024x1024 --vram 24GB
       glmimg models plan --model demo
       glmimg models plan --pictures-per-hour 600 --gpu H100 --size 1024x1024
     """
@@ -66,7 +79,8 @@ def plan(
     choice, given, console = request.settings(ModelChoice), request.job(), request.console
     check_names(choice)
     checkpoint = find_shapes(choice)
-    size_px = given.get("size") or checkpoint.default_size
+    sources = source_sizes(request.settings(Sources), source_size or [], checkpoint)
+    size_px = given.get("size") or (sources[0] if sources else checkpoint.default_size)
     count, guided = given.get("steps", 50), given.get("guidance", 1.5) > 1
     if pictures_per_hour is not None:
         wanted = Wanted(pictures_per_hour, size_px, count, guided, choice.rows)
@@ -75,7 +89,7 @@ def plan(
     if measured or choice.rows or (gpu and vram):
         raise UsageError("--measured and --ar-batch go with --pictures-per-hour, --gpu or --vram", "Say one of them.")
     amount = parse_bytes(vram, "--vram") if vram else find_card(gpu).memory if gpu else None
-    proposal = propose(checkpoint, choice, size_px, amount, count, guided)
+    proposal = propose(checkpoint, choice, size_px, amount, count, guided, sources)
     if console.json:
         console.result("", asdict(proposal))
     else:
@@ -86,6 +100,25 @@ def plan(
         console.result(proposal.advice, {})
     if not proposal.chosen:
         raise OutOfMemory("no setting fits", "Use a smaller --size, --dtype bf16, or another device.")
+
+
+def source_sizes(settings: Sources, more: list[str], checkpoint: Checkpoint) -> tuple[tuple[int, int], ...]:
+    """(height, width) of every source picture as the model will read it.
+
+    raises: BadImage (exit 3), UsageError (exit 2)
+    """
+    from glmimg.errors import UsageError
+    from glmimg.pictures import open_picture
+    from glmimg.sources.prepare import choose_size
+
+    found = [open_picture(Path(path)).image.size for path in settings.image]
+    for text in more:
+        sides = re.fullmatch(r"([1-9][0-9]{0,5})x([1-9][0-9]{0,5})", text.strip().lower())
+        if sides is None:
+            raise UsageError(f"--source-size {text!r} is not of the form WIDTHxHEIGHT", "For example 1200x800.")
+        found.append((int(sides[1]), int(sides[2])))
+    bounds = checkpoint.source_bounds if found else None
+    return tuple(choose_size(height, width, bounds, settings.fit or "pad")[:2] for width, height in found if bounds)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def redraw(
     from glmimg.cli.run import Run
     from glmimg.cli.streams import read_given
     from glmimg.engine.dumps import check_same_ar_half
-    from glmimg.engine.stages import Scope
+    from glmimg.engine.scope import Scope
     from glmimg.request import layer_of
     from glmimg.tokens.dump_file import check_has_grid
 

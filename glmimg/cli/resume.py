@@ -74,7 +74,7 @@ def finish(request: Request, left: dict[Path, Unfinished]) -> None:
     from glmimg.cli.outputs import check_outputs
     from glmimg.cli.run import Run
     from glmimg.engine.orders import Order, PaintOrder
-    from glmimg.engine.stages import Scope
+    from glmimg.engine.scope import Scope
 
     if request.settings(Output).out is not None:
         raise UsageError("--out cannot be used with unfinished work", "The result goes where it was meant to.")

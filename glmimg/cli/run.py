@@ -30,7 +30,8 @@ from glmimg.sources import SourceShelf
 
 if TYPE_CHECKING:
     from glmimg.engine.orders import Desk
-    from glmimg.engine.stages import CheckpointStages, Scope
+    from glmimg.engine.scope import Scope
+    from glmimg.engine.stages import CheckpointStages
     from glmimg.engine.worker.stages import WorkerStages
     from glmimg.runtime.checkpoint import Checkpoint, Half
     from glmimg.tokens.dump import ModelRef

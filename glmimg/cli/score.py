@@ -24,7 +24,7 @@ def score(request: Request, dumps: a.DumpFiles) -> None:
     from glmimg.cli.run import Run
     from glmimg.cli.streams import read_given
     from glmimg.engine.dumps import check_same_ar_half
-    from glmimg.engine.stages import Scope
+    from glmimg.engine.scope import Scope, largest_sources
     from glmimg.tokens.checks import check_dump
     from glmimg.tokens.dump_file import check_has_grid
 
@@ -38,7 +38,8 @@ def score(request: Request, dumps: a.DumpFiles) -> None:
     names = [NameFields(dump.prompt, dump.seed, index) for index, dump in enumerate(read, start=1)]
     places = place_dumps(names, run.output) if keeps else [None] * len(read)
     largest = max((dump.size for dump in read), key=lambda size: size.height * size.width)
-    with run.desk(Scope(*largest, with_sources=any(dump.sources for dump in read))) as desk:
+    sources = largest_sources(dump.sources for dump in read)
+    with run.desk(Scope(*largest, sources=sources)) as desk:
         for path, place, dump in zip(dumps, places, read, strict=True):
             scored = desk.score(dump, place)
             if keeps:

@@ -14,7 +14,8 @@ from functools import partial, reduce
 from typing import Literal
 
 from glmimg.engine.engine import Engine
-from glmimg.engine.stages import AR_BATCH, CheckpointStages, Scope
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import AR_BATCH, CheckpointStages
 from glmimg.errors import Interrupted
 from glmimg.events import Event, PreviewWritten, StepDone, TokensWritten, unwatched
 from glmimg.tokens.change import TokenWork

@@ -26,7 +26,8 @@ from glmimg.tokens.dump import TokenDump
 from glmimg.unfinished import Part
 
 if TYPE_CHECKING:
-    from glmimg.engine.stages import PaintStage, Scope, Stages, TokenStage
+    from glmimg.engine.scope import Scope
+    from glmimg.engine.stages import PaintStage, Stages, TokenStage
 
 Result = TypeVar("Result")
 

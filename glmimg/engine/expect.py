@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from glmimg.engine.stages import CheckpointStages, Needs, Scope
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import CheckpointStages, Needs
 from glmimg.runtime.checkpoint import BACKBONES
 from glmimg.runtime.estimate import Request
 from glmimg.runtime.layout import PLANS
@@ -28,7 +29,7 @@ def expect(stages: CheckpointStages, scope: Scope) -> Needs:
         *(scope.height, scope.width, "fp32" if choice.dtype == "auto" else choice.dtype),
         on_host=True,
         guided=scope.guided,
-        with_sources=scope.with_sources,
+        sources=scope.sources,
         streamable=(plain[0], plain[1]),
         one_batch=scope.one_batch,
     )

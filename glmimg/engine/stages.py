@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from glmimg.choice import ModelChoice
 from glmimg.engine.memory import HalfMemory, check_changes
 from glmimg.engine.provenance import provenance_of
+from glmimg.engine.scope import Scope
 from glmimg.errors import OutOfMemory
 from glmimg.events import Noted, Watch
 from glmimg.grid import Role
@@ -98,44 +99,6 @@ class ModelId:
         choice = self.choice.model_copy(update={"model": self.id})
         work = Unfinished(job=job, fingerprint=self.fingerprint, choice=choice, **what)
         return Part(output.with_name(output.name + ENDING), work)
-
-
-@dataclass(frozen=True)
-class Scope:
-    """The largest demands of a run: picture in pixels, guidance, source pictures, steps.
-
-    steps: their mean
-    """
-
-    height: int
-    width: int
-    guided: bool = True
-    with_sources: bool = False
-    one_batch: bool = False
-    steps: float = 50
-
-    @classmethod
-    def of(cls, jobs: Sequence[Job]) -> Scope:
-        """The demands of these jobs, of which there must be at least one."""
-        size = max((job.scene.size for job in jobs), key=lambda size: size.height * size.width)
-        return cls(
-            *size,
-            guided=any(job.painting.guidance > 1 for job in jobs),
-            with_sources=any(job.scene.sources for job in jobs),
-            one_batch=any(job.painting.guidance_batch for job in jobs),
-            steps=sum(job.painting.steps for job in jobs) / len(jobs),
-        )
-
-    def joined(self, other: Scope) -> Scope:
-        """The most of both."""
-        largest = max(self, other, key=lambda scope: scope.height * scope.width)
-        return Scope(
-            *(largest.height, largest.width),
-            guided=self.guided or other.guided,
-            with_sources=self.with_sources or other.with_sources,
-            one_batch=self.one_batch or other.one_batch,
-            steps=self.steps,
-        )
 
 
 class Stages(Protocol):
@@ -231,8 +194,9 @@ class CheckpointStages:
         return "," in self.choice.device
 
     def open_scope(self) -> Scope:
-        """The demands to expect of jobs not known yet: the checkpoint's own size, with source pictures."""
-        return Scope(*self.checkpoint.default_size, with_sources=True)
+        """What jobs may ask for that nobody has seen yet: the checkpoint's own size, with a source picture of it."""
+        size = self.checkpoint.default_size
+        return Scope(*size, sources=(size,))
 
     def check(self, *halves: Half) -> None:
         self.checkpoint.check(*halves)
@@ -257,7 +221,7 @@ class CheckpointStages:
 
         self.checkpoint.check("ar")
         self._tell_what_is_lacking("ar", watch)
-        at, sources = self._memory["ar"].placement, scope.with_sources
+        at, sources = self._memory["ar"].placement, bool(scope.sources)
         return ARStage(
             self.checkpoint, at, watch, shelf=self.shelf, choice=self.choice, layout=layout, with_vision=sources
         )
@@ -267,7 +231,7 @@ class CheckpointStages:
 
         self.checkpoint.check("dit")
         self._tell_what_is_lacking("dit", watch)
-        at, sources, compile_it = self._memory["dit"].placement, scope.with_sources, bool(self.choice.compile)
+        at, sources, compile_it = self._memory["dit"].placement, bool(scope.sources), bool(self.choice.compile)
         return DiTStage.load(
             self.checkpoint, at, watch, shelf=self.shelf, layout=layout, with_encoder=sources, compile=compile_it
         )
@@ -339,7 +303,7 @@ class CheckpointStages:
             *(scope.height, scope.width, memory.placement.precision),
             on_host=memory.placement.device.type == "cpu",
             guided=scope.guided,
-            with_sources=scope.with_sources,
+            sources=scope.sources,
             quantize=(ar.way, dit.way),
             streamable=(ar.streamable, dit.streamable),
             one_batch=scope.one_batch,

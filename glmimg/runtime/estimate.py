@@ -28,9 +28,16 @@ CONTEXT_BYTES = 600e6
 PROCESS_BYTES = {"ar": 305e6, "dit": 355e6}
 """Python and the libraries each stage imports, measured on Linux; the second stage follows the first."""
 
-DIT_ALIVE = 14
-"""Tensors as wide as the hidden state at the peak of a block: the feed-forward's two of four times the
-width, attention's output, the normalised and the plain state, and the prior of both branches."""
+IN_BLOCK = 11
+"""Tensors as wide as the hidden state at the peak of a block: the feed-forward's two of four times the width, the
+normalised state, what attention gave and the state after it."""
+
+BESIDE = {True: 8, False: 4}
+"""As many beside the block, with and without guidance: of each branch its prior and its states before the first block
+and before this one, the first branch's after this one, and the patches."""
+
+BEFORE_ATTENTION = 5
+"""Queries, keys, values, the plain and the normalised state, beside keys and values joined to those of the sources."""
 
 VAE_ALIVE = 3
 """Feature maps at the peak of a residual block: its input, the normalised one and the activated one."""
@@ -43,6 +50,7 @@ class Request:
     height, width: pixels
     dtype:         of weights and activations: fp32, bf16, fp16
     on_host:       the device is the CPU, so that the process itself counts too
+    sources:       (height, width) of the source pictures of an edit, in pixels, as the model reads them
     quantize:      by half, a key of COMPRESSED or "none"
     streamable:    by half, whether its layers may be streamed
     one_batch:     both branches of guidance go through the DiT side by side
@@ -53,7 +61,7 @@ class Request:
     dtype: str
     on_host: bool
     guided: bool = True
-    with_sources: bool = False
+    sources: tuple[tuple[int, int], ...] = ()
     quantize: tuple[str, str] = ("none", "none")
     streamable: tuple[bool, bool] = (True, True)
     one_batch: bool = False
@@ -69,8 +77,13 @@ class Request:
 
     @property
     def new_tokens(self) -> int:
-        """Target grid and preview (about 256), as the AR half writes them."""
-        return (self.height // CELL_PX) * (self.width // CELL_PX) + (0 if self.with_sources else 256)
+        """Target grid and preview (about 256), as the AR half writes them; an edit has no preview."""
+        return (self.height // CELL_PX) * (self.width // CELL_PX) + (0 if self.sources else 256)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Words, and a code for each cell of a source picture, as the AR half reads them."""
+        return PROMPT_TOKENS + sum((height // CELL_PX) * (width // CELL_PX) for height, width in self.sources)
 
 
 @dataclass(frozen=True)
@@ -92,16 +105,18 @@ def ar_need(sizes: ARSizes, request: Request, layout: Layout = Layout()) -> Need
     scalar, weight = request.scalar, request.layer_weight("ar")
     layers = sizes.layer * weight * layers_present(sizes.layers, layout)
     weights = layers + sizes.rest * weight + sizes.visual * sizes.hidden * scalar
-    if request.with_sources:
+    if request.sources:
         weights += (sizes.vision + sizes.vq) * scalar
     if sizes.stored is not None:  # the library that reads it loads all of it
         weights = sizes.stored
-    tokens = PROMPT_TOKENS + request.new_tokens
-    prefill = PROMPT_TOKENS * (4 * sizes.ffn + 8 * sizes.hidden) * scalar
+    prompt, a_token = request.prompt_tokens, sizes.kv_width * sizes.layers * scalar
+    # The prompt is read into a cache of its own, then copied into the one that has room for the grids.
+    reading = prompt * (4 * sizes.ffn + 4 * sizes.hidden) * scalar + prompt * prompt
+    later = request.new_tokens * a_token
     return Need(
         weights=weights,
-        kv_cache=sizes.kv_width * sizes.layers * tokens * scalar,
-        activations=prefill + 6 * sizes.visual * 4,
+        kv_cache=prompt * a_token + later,
+        activations=max(reading - later, prompt * a_token) + 6 * sizes.visual * 4,
         base=PROCESS_BYTES["ar"] if request.on_host else CONTEXT_BYTES,
     )
 
@@ -110,17 +125,21 @@ def dit_need(sizes: DiTSizes, request: Request, layout: Layout = Layout()) -> Ne
     """Peak of stage 2: all its parts together, or the largest of them where they take turns."""
     scalar = request.scalar
     blocks = sizes.block * request.layer_weight("dit") * layers_present(sizes.blocks, layout)
-    vae_weights = (sizes.decoder + (sizes.encoder if request.with_sources else 0)) * scalar
-    parts = [
-        (sizes.stored.get("text_encoder", sizes.text_encoder * scalar), GLYPH_TOKENS * 64e3),
-        (sizes.stored.get("transformer", sizes.rest * scalar + blocks), denoising_bytes(sizes, request)),
-        (sizes.stored.get("vae", vae_weights), _vae_bytes(sizes, request, layout)),
+    vae_weights = (sizes.decoder + (sizes.encoder if request.sources else 0)) * scalar
+    parts = [  # weights, what is kept of the sources, working memory
+        (sizes.stored.get("text_encoder", sizes.text_encoder * scalar), 0.0, GLYPH_TOKENS * 64e3),
+        (
+            sizes.stored.get("transformer", sizes.rest * scalar + blocks),
+            source_bytes(sizes, request),
+            denoising_bytes(sizes, request),
+        ),
+        (sizes.stored.get("vae", vae_weights), 0.0, _vae_bytes(sizes, request, layout)),
     ]
     base = PROCESS_BYTES["dit"] if request.on_host else CONTEXT_BYTES
     if layout.taking_turns:
-        weights, activations = max(parts, key=sum)
-        return Need(weights, 0, activations, base)
-    return Need(sum(part[0] for part in parts), 0, max(part[1] for part in parts), base)
+        return Need(*max(parts, key=sum), base)
+    _, kept, working = max(parts, key=lambda part: part[1] + part[2])
+    return Need(sum(part[0] for part in parts), kept, working, base)
 
 
 def layers_present(layers: int, layout: Layout) -> int:
@@ -130,8 +149,23 @@ def layers_present(layers: int, layout: Layout) -> int:
 
 def dit_tokens(sizes: DiTSizes, request: Request) -> int:
     """Patches and glyph tokens of one row that goes through the DiT."""
+    return patches(sizes, request.height, request.width) + GLYPH_TOKENS
+
+
+def source_tokens(sizes: DiTSizes, request: Request) -> int:
+    """Patches of all source pictures, which the guided row attends to as well."""
+    return sum(patches(sizes, *source) for source in request.sources)
+
+
+def patches(sizes: DiTSizes, height: int, width: int) -> int:
+    """How many the DiT cuts a picture into."""
     side = sizes.vae_scale * sizes.patch
-    return (request.height // side) * (request.width // side) + GLYPH_TOKENS
+    return (height // side) * (width // side)
+
+
+def source_bytes(sizes: DiTSizes, request: Request) -> float:
+    """Keys and values that the sources leave in every block."""
+    return float(2 * sizes.blocks * source_tokens(sizes, request) * sizes.hidden * request.scalar)
 
 
 def vae_levels(sizes: DiTSizes, pixels: int) -> list[tuple[int, float]]:
@@ -140,16 +174,25 @@ def vae_levels(sizes: DiTSizes, pixels: int) -> list[tuple[int, float]]:
 
 
 def denoising_bytes(sizes: DiTSizes, request: Request) -> float:
-    """Working memory of a pass through the DiT."""
+    """Working memory of a pass through the DiT, or of the one that reads the largest source, if that takes more."""
+    own, read = dit_tokens(sizes, request), source_tokens(sizes, request)
+    joined = BEFORE_ATTENTION * own + 2 * (own + read)
     rows = 2 if request.guided and request.one_batch else 1
-    return float(rows * DIT_ALIVE * dit_tokens(sizes, request) * sizes.hidden * request.scalar)
+    widths = BESIDE[request.guided] * own + rows * max(IN_BLOCK * own, joined if read else 0)
+    largest = max((patches(sizes, *source) for source in request.sources), default=0)
+    return float(max(widths, (BESIDE[False] + IN_BLOCK) * largest) * sizes.hidden * request.scalar)
 
 
 def _vae_bytes(sizes: DiTSizes, request: Request, layout: Layout) -> float:
-    """Working memory of the VAE's decoder: the widest block at its resolution."""
-    pixels = request.height * request.width
-    levels = vae_levels(sizes, min(pixels, TILE_PX * TILE_PX) if layout.vae_tiles else pixels)
-    pairs = zip([levels[0], *levels], levels, strict=False)
-    widest = max(VAE_ALIVE * max(before, channels) * area for (before, _), (channels, area) in pairs)
-    picture = 3 * 4 * pixels
-    return widest * request.scalar + 2 * picture
+    """Working memory of the VAE: the widest block at its resolution, painting the picture or reading a source."""
+
+    def widest(levels: list[tuple[int, float]]) -> float:
+        pairs = zip([levels[0], *levels], levels, strict=False)
+        return max(VAE_ALIVE * max(before, channels) * area for (before, _), (channels, area) in pairs)
+
+    def at_once(pixels: int) -> list[tuple[int, float]]:
+        return vae_levels(sizes, min(pixels, TILE_PX * TILE_PX) if layout.vae_tiles else pixels)
+
+    pixels, read = (request.height * request.width, max((h * w for h, w in request.sources), default=0))
+    painting = widest(at_once(pixels)) * request.scalar + 24 * pixels  # the picture itself twice, in float32
+    return max(painting, widest(at_once(read)[::-1]) * request.scalar + 24 * read)

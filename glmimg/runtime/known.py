@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.sources.prepare import SourceBounds
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,11 @@ class KnownCheckpoint(Checkpoint):
     def parameters(self, part: str) -> dict[str, int]:
         """Parameters of a part by what their names begin with."""
         return dict(_known()[self.id]["parameters"][part])
+
+    @cached_property
+    def source_bounds(self) -> SourceBounds:
+        """Which source pictures the AR half's processor leaves unscaled."""
+        return SourceBounds.of_pixels(*_known()[self.id]["source_pixels"])
 
 
 def known_checkpoint(hub_id: str) -> KnownCheckpoint | None:

@@ -45,10 +45,17 @@ class Proposal:
 
 
 def propose(
-    checkpoint: Checkpoint, choice: ModelChoice, size_px: tuple[int, int], vram: float | None, steps: int, guided: bool
+    checkpoint: Checkpoint,
+    choice: ModelChoice,
+    size_px: tuple[int, int],
+    vram: float | None,
+    steps: int,
+    guided: bool,
+    sources: tuple[tuple[int, int], ...] = (),
 ) -> Proposal:
     """A plan for a card of `vram` bytes, or for this machine: memory free now, speeds measured now.
 
+    sources: (height, width) of the source pictures of an edit, as the model reads them
     raises: UsageError (exit 2), ModelUnfit (exit 4)
     """
     on_host = False
@@ -64,7 +71,14 @@ def propose(
     ways = parse_quantize(choice.quantize)
     plain = {half: ways[half] == NONE and checkpoint.compressed_by(part) is None for half, part in BACKBONES.items()}
     compression, streamable = (ways["ar"], ways["dit"]), (plain["ar"], plain["dit"])
-    request = Request(*size_px, dtype, on_host=on_host, guided=guided, quantize=compression, streamable=streamable)
+    request = Request(
+        *(*size_px, dtype),
+        on_host=on_host,
+        guided=guided,
+        sources=sources,
+        quantize=compression,
+        streamable=streamable,
+    )
     return _propose(checkpoint, request, budget, speeds, where, steps)
 
 
@@ -96,9 +110,10 @@ def _propose(
 def _headline(checkpoint: Checkpoint, request: Request, speeds: Speeds, where: str, steps: int) -> str:
     guidance = "guided" if request.guided else "without guidance"
     compressed = "" if set(request.quantize) == {NONE} else f" ({', '.join(request.quantize)} layers)"
+    sources = ", ".join(f"{width}x{height}" for height, width in request.sources)
+    size = f"{request.width}x{request.height}{f' from {sources}' if sources else ''}"
     return (
-        f"{checkpoint.id}, {request.width}x{request.height}, {request.dtype}{compressed}, {steps} steps {guidance}, "
-        f"on {where}\n"
+        f"{checkpoint.id}, {size}, {request.dtype}{compressed}, {steps} steps {guidance}, on {where}\n"
         f"speeds ({speeds.source}): {speeds.flops / 1e12:.2f} TFLOP/s, memory {speeds.memory / 1e9:.0f} GB/s, "
         f"files {speeds.files / 1e9:.0f} GB/s"
     )

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from glmimg.runtime.device import Placement
-from glmimg.runtime.estimate import dit_tokens, layers_present, vae_levels
+from glmimg.runtime.estimate import dit_tokens, layers_present, patches, source_tokens, vae_levels
 from glmimg.runtime.layout import Layout, MemoryPlan
 from glmimg.runtime.plan import Planner
+from glmimg.runtime.sizes import DiTSizes
 
 LAYER_LAUNCH_SECONDS = 0.25e-3
 """Host time to launch the kernels of one text layer, which bounds small batches on fast cards."""
@@ -121,29 +122,33 @@ def _token_seconds(planner: Planner, layout: Layout, speeds: Speeds) -> tuple[fl
     launching = sizes.layers * LAYER_LAUNCH_SECONDS
     streaming = layer * _streamed(sizes.layers, layout) / speeds.files
     slowest = max(reading, launching, streaming)
-    why = {reading: "reading every weight for every token", launching: "launching small kernels"}
-    return request.new_tokens * slowest, why.get(slowest, "reading layers from files for every token")
+    why = {reading: "reads every weight for every token", launching: "starts small kernels"}
+    prefill = 2.0 * sizes.layer * sizes.layers * request.prompt_tokens / speeds.flops
+    return prefill + request.new_tokens * slowest, why.get(slowest, "layers come from files for every token")
 
 
 def _picture_seconds(planner: Planner, layout: Layout, speeds: Speeds, steps: int) -> tuple[float, str]:
     sizes, request = planner.dit, planner.request
     passes = 2 if request.guided else 1
-    computing = passes * _pass_flops(planner) / speeds.flops
+    rows, read = dit_tokens(sizes, request), source_tokens(sizes, request)
+    # The guided row alone attends to the sources.
+    computing = (_pass_flops(sizes, rows, rows + read) + (passes - 1) * _pass_flops(sizes, rows, rows)) / speeds.flops
     streaming = sizes.block * request.layer_weight("dit") * _streamed(sizes.blocks, layout) / speeds.files
     why = f"{steps} steps of {passes} compute-bound passes"
     if streaming >= computing:
         why = "reading blocks from files at every step"
-    return steps * max(computing, streaming) + _vae_flops(planner) / speeds.flops, why
+    each = [patches(sizes, *source) for source in request.sources]
+    reading = sum(max(_pass_flops(sizes, count, count) / speeds.flops, streaming) for count in each)
+    return reading + steps * max(computing, streaming) + _vae_flops(planner) / speeds.flops, why
 
 
 def _streamed(layers: int, layout: Layout) -> int:
     return 0 if layout.resident is None else layers - layout.resident
 
 
-def _pass_flops(planner: Planner) -> float:
-    """Operations of one pass through the DiT: its linear layers and its attention."""
-    sizes, rows = planner.dit, dit_tokens(planner.dit, planner.request)
-    return sizes.blocks * (2.0 * sizes.block * rows + 4.0 * rows * rows * sizes.hidden)
+def _pass_flops(sizes: DiTSizes, rows: int, seen: int) -> float:
+    """Operations of one pass through the DiT: its linear layers on `rows`, and their attention to `seen`."""
+    return sizes.blocks * (2.0 * sizes.block * rows + 4.0 * rows * seen * sizes.hidden)
 
 
 def _vae_flops(planner: Planner) -> float:

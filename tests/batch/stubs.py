@@ -18,7 +18,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from glmimg.engine.stages import ModelId, Scope
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import ModelId
 from glmimg.errors import OutOfMemory, WriteError
 from glmimg.events import Watch
 from glmimg.grid import Role, preview_shape, target_shape

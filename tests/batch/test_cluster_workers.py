@@ -15,7 +15,7 @@ from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.on_ray import _PaintWorker, _TokenWorker
 from glmimg.engine.batch.schedule import plan_batches
 from glmimg.engine.batch.workbench import BatchOptions, Outcome
-from glmimg.engine.stages import Scope
+from glmimg.engine.scope import Scope
 from glmimg.errors import BadDump, GlmimgError
 from glmimg.events import Watch
 from glmimg.runtime.layout import Layout

@@ -2,11 +2,13 @@
 
     with Card() as card:  # a whole command can run with --device cuda
         ...
-    card.events, card.attention
+    with Card(payload="meta") as card:  # no numbers and no memory: the model at its real size
+        ...
+    card.events, card.attention, card.counts
 
 Classes of transformers and diffusers have to be imported before. It raises what CUDA raises for tensors and generators
 of two devices, and for waiting, copying or drawing inside a graph capture. What it cannot see: races between streams,
-the numbers of real kernels and their limits, speed.
+the numbers of real kernels, their limits and workspaces, how the allocator packs, speed.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.card.counts import SDPA, Counts
 from tests.card.driver import Indexed, lend_guard, stand_ins
 from tests.card.graph import Graph
 from tests.card.tensors import CardGenerator, HostGenerator, OnCard, Present, change, leaves
 
-SDPA = torch.ops.aten.scaled_dot_product_attention.default
 FUSED = {SDPA, torch.ops.aten.rms_norm.default}
 """Composite operations a card does in one kernel; others are taken apart."""
 
@@ -33,21 +35,31 @@ MAY_MEET = {"copy_", "_to_copy", "index", "index_put", "index_put_", "_index_put
 COUNTING = {"nonzero", "masked_select", "_unique2", "unique_dim", "equal"}
 """Operations whose result has a size only the card knows, so that the host waits for it."""
 
+FLAG_NONE = 1 << 30
+"""What the program's flag for numbers that are not finite holds where all are; of other numbers that lie nowhere 0 is
+read."""
+
+FEW = 4096
+"""Numbers that stay numbers where others are shapes alone: sizes, places, steps."""
+
 COMPOSITE = "CompositeImplicitAutograd"
 
 
 class Card(TorchDispatchMode):
     """One pretended card.
 
+    payload: "cpu" for real numbers, "meta" for shapes alone
     memory: bytes it says are free
     unused: bytes beside those that torch has taken and does not use
     capability: what it computes in, as CUDA numbers cards; bf16 from (8, 0) on
     events: what happened that a person should know: replays, and whatever made the host wait, by name
     attention: for each attention of more than no keys, whether cuDNN was allowed to take it, by who asked
+    counts: kernels, bytes and memory
     """
 
-    def __init__(self, memory: float = 79e9, capability: tuple[int, int] = (9, 0)) -> None:
+    def __init__(self, memory: float = 79e9, capability: tuple[int, int] = (9, 0), payload: str = "cpu") -> None:
         super().__init__()
+        self.payload, self.counts = torch.device(payload), Counts()
         self.memory, self.unused, self.capability = memory, 0.0, capability
         self.device = torch.device("cuda", 0)
         self.events: Counter[str] = Counter()
@@ -102,17 +114,18 @@ class Card(TorchDispatchMode):
         self._check(name, func, given, there)
         if name == "_local_scalar_dense":
             self.wait("item")
-            return there[0].payload.item()
+            lies = there[0].payload
+            return lies.item() if not lies.is_meta else FLAG_NONE if lies.dtype == torch.int32 else 0
         if name == "_fused_sdp_choice":
             return 1
         if name in COUNTING or (name == "repeat_interleave" and kwargs.get("output_size") is None):
             self.wait(name)
         if name == "copy_" and not isinstance(args[0], OnCard):
             self.wait("to host")
-            return args[0].copy_(args[1].payload)
+            return args[0].copy_(self._numbers(args[1]))
         if name == "_to_copy" and there and wanted is not None and not to_card:
             self.wait("to host")
-            return args[0].payload.to("cpu", kwargs.get("dtype") or args[0].dtype, copy=True)
+            return self._numbers(args[0]).to("cpu", kwargs.get("dtype") or args[0].dtype, copy=True)
         if (name == "copy_" and not isinstance(args[1], OnCard)) or (name == "_to_copy" and to_card and not there):
             self.wait("to card")
         return self._launch(func, args, kwargs, there)
@@ -122,11 +135,16 @@ class Card(TorchDispatchMode):
         graph = self.capturing
         heard = graph is not None and graph.device == self.device and graph.thread == threading.get_ident()
         inner_args, inner_kwargs = change(self._unwrap, (args, kwargs))
+        if not self._has_numbers:
+            inner_args, inner_kwargs = self._without_numbers(func, inner_args, inner_kwargs)
         if func is SDPA:
             self.attention[asked_by(), torch.backends.cuda.cudnn_sdp_enabled()] += 1
         if heard and graph is not None:
             graph.look(func, inner_args, inner_kwargs)
         out = func(*inner_args, **inner_kwargs)
+        if func is SDPA and not self._has_numbers:  # laid out as the queries are, as the card's kernels give it
+            out = torch.empty_like(inner_args[0])
+        self.counts.note(func, inner_args, inner_kwargs, out)
         if heard and graph is not None:
             graph.note(func, inner_args, inner_kwargs, out)
         same = {id(each.payload): each for each in there}
@@ -145,16 +163,44 @@ class Card(TorchDispatchMode):
                 if not is_number:
                     raise RuntimeError(f"Expected all tensors to be on the same device, cuda:0 and cpu: {func}")
 
+    @property
+    def _has_numbers(self) -> bool:
+        return self.payload.type == "cpu"
+
+    def _numbers(self, tensor: OnCard) -> torch.Tensor:
+        return tensor.payload if not tensor.payload.is_meta else torch.zeros(tensor.shape, dtype=tensor.dtype)
+
+    def _without_numbers(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """Arguments that are shapes alone where one of them is; what few numbers the host hands over stay numbers."""
+        given = [each for each in leaves((args, kwargs)) if isinstance(each, torch.Tensor)]
+        if not any(each.is_meta for each in given):
+            few = all(each.numel() <= FEW for each in given)
+            named = isinstance(kwargs.get("device"), torch.device)
+            return args, kwargs | {"device": torch.device("cpu" if given and few else "meta")} if named else kwargs
+        return change(_shape_of, (args, kwargs))  # type: ignore[return-value]
+
     def _unwrap(self, each: Any) -> Any:
         if isinstance(each, OnCard):
             return each.payload
-        return torch.device("cpu") if isinstance(each, torch.device) and each.type == "cuda" else each
+        if isinstance(each, torch.device):
+            return self.payload if each.type == "cuda" else each
+        return each
 
     def _wrap(self, payload: Any) -> Any:
         if not isinstance(payload, torch.Tensor):
             return payload
         with torch.inference_mode(False):  # whether it is of the inference mode, its payload knows
             return OnCard(payload, self.device)
+
+
+def _shape_of(each: Any) -> Any:
+    if isinstance(each, HostGenerator):
+        return None
+    if not isinstance(each, torch.Tensor) or not each.dim() or each.is_meta:
+        return each
+    if not hasattr(each, "shape_alone"):  # lives as long as its numbers do
+        each.shape_alone = torch.empty_like(each, device="meta")  # type: ignore[attr-defined]
+    return each.shape_alone
 
 
 def asked_by() -> str:

@@ -28,6 +28,22 @@ def libraries() -> None:
     import glmimg.dit.stage  # noqa: F401
 
 
+@pytest.fixture(scope="session")
+def full(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the real size, without numbers."""
+    from tests.card.full import build_full_size
+
+    return build_full_size(tmp_path_factory.mktemp("full") / "model", tiny)
+
+
+@pytest.fixture(scope="session")
+def shallow(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One as wide as the real one, of three layers and three blocks."""
+    from tests.card.full import build_full_size
+
+    return build_full_size(tmp_path_factory.mktemp("shallow") / "model", tiny, depth=3)
+
+
 @pytest.fixture
 def on_card(monkeypatch: pytest.MonkeyPatch, libraries: None) -> OnTheCard:
     """Run the program on a pretended card; returns the card."""

@@ -12,6 +12,7 @@ from typing import Any
 from unittest import mock
 
 import torch
+import torch.fx.experimental._config
 from torch.overrides import TorchFunctionMode
 
 from tests.card.graph import Graph, Stream
@@ -95,6 +96,7 @@ def stand_ins(card: Any) -> list[Any]:
     }
     everywhere[torch] = {"Generator": CardGenerator, "Stream": Stream}
     everywhere[torch.__future__] = {"_overwrite_module_params_on_conversion": True}  # `.to` makes new parameters
+    everywhere[torch.fx.experimental._config] = {"meta_nonzero_assume_all_nonzero": True}
     everywhere[torch.Tensor] = {"record_stream": lambda self, stream: None}
     for module in ("glmimg.ar.layers", "glmimg.ar.static_decoder"):  # parameters are `OnCard`, not `nn.Parameter`
         everywhere[sys.modules[module]] = {"is_plain": is_plain}

@@ -92,6 +92,7 @@ class Graph:
         Present.card.events["graph replay"] += 1
         for func, args, kwargs, out in self.steps:
             args, kwargs, out = change(_firm, (args, kwargs, out))
+            Present.card.counts.note(func, args, kwargs, out, in_graph=True)
             for old, new in zip(tensors(out), tensors(func(*args, **kwargs)), strict=True):
                 if storage_key(old) != storage_key(new):
                     old.copy_(new)

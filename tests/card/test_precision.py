@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from glmimg.choice import ModelChoice
-from glmimg.engine.stages import CheckpointStages, Scope
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import CheckpointStages
 from glmimg.events import Event, Noted
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import place

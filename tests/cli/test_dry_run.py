@@ -13,7 +13,8 @@ import pytest
 
 from glmimg.choice import ModelChoice
 from glmimg.engine.expect import expect
-from glmimg.engine.stages import CheckpointStages, Scope
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import CheckpointStages
 from glmimg.runtime.resolve import resolve
 from tests.conftest import Outcome
 
@@ -138,7 +139,7 @@ def test_no_torch_on_a_machine_without_an_accelerator(tiny: Path) -> None:
 
 def test_without_torch_the_needs_are_those_of_the_stages(tiny: Path) -> None:
     stages = CheckpointStages(resolve(str(tiny), None), ModelChoice(model=str(tiny), device="cpu"))
-    for scope in (Scope(128, 128), Scope(256, 128, guided=False), Scope(128, 128, with_sources=True)):
+    for scope in (Scope(128, 128), Scope(256, 128, guided=False), Scope(128, 128, sources=((128, 128),))):
         found, known = expect(stages, scope), stages.needs(scope)
         assert (found.painter, found.device) == (known.painter, known.device)
         assert found.tokens <= known.tokens, "a batch writes several at once"

@@ -143,3 +143,27 @@ def test_a_plan_counts_compressed_weights(glmimg: Run) -> None:
     assert plans[1]["chosen"] == "--memory offload"
     assert not any("stream" in setting["command"] for setting in plans[1]["settings"])
     assert "(int4, int8 layers)" in plans[2]["headline"]
+
+
+def test_a_plan_counts_source_pictures(glmimg: Run, tmp_path: Path) -> None:
+    """2.01 GB of keys and values for a megapixel; the picture is as large as its first source."""
+    from PIL import Image
+
+    Image.new("RGB", (1024, 1024)).save(tmp_path / "a.png")
+    plain, one, two = (
+        json.loads(glmimg("models", "plan", "--vram", "80GB", "--json", *more).out)
+        for more in ([], ["-i", tmp_path / "a.png"], ["-i", tmp_path / "a.png", "--source-size", "1020x1030"])
+    )
+    assert [plan["dit"]["kv_cache"] for plan in (plain, one)] == [0, 0], "the VAE's height is above that of the DiT"
+    assert two["dit"]["kv_cache"] == pytest.approx(2 * 2.0133e9, rel=1e-3)
+    assert one["ar"]["weights"] - plain["ar"]["weights"] == pytest.approx(2.4e9, rel=0.01)
+    assert one["ar"]["activations"] > plain["ar"]["activations"] + 0.1e9
+    assert "1024x1024 from 1024x1024, 1024x1024, bf16" in two["headline"]
+    small = glmimg("models", "plan", "--vram", "24GB", "-i", tmp_path / "a.png", "--source-size", "100x9000")
+    assert "1024x1024 from 1024x1024, 512x2048" in small.out
+
+
+@pytest.mark.parametrize("size", ["big", "0x5", "-1x4", "10"])
+def test_a_source_size_that_is_none(glmimg: Run, size: str) -> None:
+    outcome = glmimg("models", "plan", "--vram", "24GB", f"--source-size={size}")
+    assert (outcome.status, "--source-size" in outcome.err) == (2, True)

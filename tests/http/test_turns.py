@@ -13,7 +13,7 @@ import pytest
 from glmimg.engine.complete import complete
 from glmimg.engine.dispatcher import Client, Dispatcher, Finished, GivenUp, Ticket
 from glmimg.engine.http.wish import Drafted, News, Wish
-from glmimg.engine.stages import Scope
+from glmimg.engine.scope import Scope
 from glmimg.events import JobStarted, PreviewWritten, TokensWritten, Watch
 from glmimg.grid import GridShape
 from glmimg.job import Job

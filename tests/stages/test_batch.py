@@ -10,7 +10,8 @@ import torch
 from glmimg.ar.stage import ARStage
 from glmimg.choice import ModelChoice
 from glmimg.engine.engine import Engine
-from glmimg.engine.stages import CheckpointStages, Scope
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import CheckpointStages
 from glmimg.events import Event, Noted, Watch, unwatched
 from glmimg.grid import Role
 from glmimg.job import Job, Sampling

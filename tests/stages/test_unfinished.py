@@ -23,7 +23,8 @@ from glmimg.engine.complete import complete
 from glmimg.engine.engine import Engine
 from glmimg.engine.orders import Desk, Order, Painted, PaintOrder, Written
 from glmimg.engine.output_files import OutputFiles
-from glmimg.engine.stages import CheckpointStages, Scope
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import CheckpointStages
 from glmimg.errors import Interrupted, OutputError
 from glmimg.events import StepDone, TokensWritten
 from glmimg.job import Job
@@ -40,7 +41,7 @@ SIZE = "160x128"
 def desk(tiny: Path) -> Iterator[Desk]:
     """A desk whose stages stay loaded; forked processes work on copies of them."""
     stages = CheckpointStages(resolve(str(tiny), None), ModelChoice(model=str(tiny), device="cpu"), SourceShelf())
-    with Engine(stages, Scope(128, 160, with_sources=True), keep_both=True) as engine:
+    with Engine(stages, Scope(128, 160, sources=((128, 160),)), keep_both=True) as engine:
         engine.tokens(), engine.painter()
         yield Desk(engine, stages.shelf or SourceShelf())
 

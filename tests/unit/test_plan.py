@@ -91,3 +91,14 @@ def test_no_amounts_of_memory(text: str) -> None:
 )
 def test_streamed_layers_are_spread(layers: int, resident: int, streamed: list[int]) -> None:
     assert choose_streamed(layers, resident) == streamed
+
+
+def test_sources_take_what_they_take() -> None:
+    known = known_checkpoint("zai-org/GLM-Image")
+    assert known is not None
+    stream, sources = PLANS["stream"].dit, ((1024, 1024),) * 2
+    plain, edit = (Request(1024, 1024, "bf16", on_host=False, sources=each) for each in ((), sources))
+    need = dit_need(planner().dit, edit, stream)
+    assert need.kv_cache == 2 * 30 * 2 * 4096 * 4096 * 2
+    times = [estimate_times(Planner.of(known, each), PLANS["stage"], assume_speeds(24e9), 50) for each in (plain, edit)]
+    assert times[1].picture > times[0].picture

@@ -14,7 +14,8 @@ from glmimg.engine.batch.schedule import draw_in_rounds, draw_side_by_side, plan
 from glmimg.engine.batch.survey import Survey, survey
 from glmimg.engine.batch.workbench import BatchOptions, Outcome, Workbench
 from glmimg.engine.engine import Engine
-from glmimg.engine.stages import Scope, Stages
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import Stages
 from glmimg.events import Event, Noted
 from glmimg.text import counted
 

@@ -16,7 +16,8 @@ from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.schedule import draw_in_rounds
 from glmimg.engine.batch.workbench import RESUME, BatchOptions, Outcome, Workbench, failure_text
 from glmimg.engine.engine import Engine
-from glmimg.engine.stages import Scope, Stages
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted
 
 ENDS = {signal.SIGINT, signal.SIGTERM}

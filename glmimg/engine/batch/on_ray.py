@@ -25,7 +25,8 @@ from glmimg.engine.batch.settings import Cluster
 from glmimg.engine.batch.survey import Survey
 from glmimg.engine.batch.workbench import RESUME, BatchOptions, Outcome, Workbench
 from glmimg.engine.engine import Engine
-from glmimg.engine.stages import Scope, Stages
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import Stages
 from glmimg.errors import ClusterUnavailable, GlmimgError, UsageError
 from glmimg.runtime.checkpoint import Half
 from glmimg.text import counted

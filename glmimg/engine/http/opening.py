@@ -10,7 +10,8 @@ from glmimg.engine.http.app import Server
 from glmimg.engine.http.guard import Guard
 from glmimg.engine.http.jobs import Jobs
 from glmimg.engine.http.settings import Serving
-from glmimg.engine.stages import CheckpointStages, Scope
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import CheckpointStages
 from glmimg.events import unwatched
 from glmimg.job import Size
 from glmimg.runtime.checkpoint import Checkpoint
@@ -36,7 +37,7 @@ def opened_server(
     report: is told of errors that nobody raised on purpose
     """
     largest = serving.max_size or Size(*(side * LARGEST for side in checkpoint.default_size))
-    dispatcher = Dispatcher(stages, rows, Scope(*largest, with_sources=True))
+    dispatcher = Dispatcher(stages, rows, Scope(*largest, sources=(largest,)))
     jobs = Jobs(checkpoint, stages.shelf or SourceShelf(), largest)
     try:
         yield Server(dispatcher, jobs, serving, report, key).app()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from glmimg.engine.engine import Engine
 from glmimg.engine.provenance import provenance_of
-from glmimg.engine.stages import CheckpointStages, ModelId, Needs, PaintStage, Scope, TokenStage
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import CheckpointStages, ModelId, Needs, PaintStage, TokenStage
 from glmimg.engine.worker import units
 from glmimg.engine.worker.link import Link
 from glmimg.engine.worker.units import Left, Message, SentPart, SentSource, Unit, Work

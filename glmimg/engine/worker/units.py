@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from glmimg.engine.dispatcher import Client, Ticket
 from glmimg.engine.engine import Engine
-from glmimg.engine.stages import Scope
+from glmimg.engine.scope import Scope
 from glmimg.events import unwatched
 from glmimg.grid import Role, target_shape
 from glmimg.job import Job, Painting, SourceRef

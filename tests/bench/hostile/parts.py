@@ -27,7 +27,8 @@ def leave_some(shared: Path) -> Path:
     from glmimg.choice import ModelChoice
     from glmimg.engine.complete import complete
     from glmimg.engine.engine import Engine
-    from glmimg.engine.stages import CheckpointStages, Scope
+    from glmimg.engine.scope import Scope
+    from glmimg.engine.stages import CheckpointStages
     from glmimg.events import StepDone, TokensWritten
     from glmimg.job import Size
     from glmimg.runtime.resolve import resolve
