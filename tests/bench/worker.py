@@ -1,8 +1,8 @@
 """What a worker saves, and what it survives: `python -m tests.bench.worker [--calls 10] [--loop 24] [--kills 20]`.
 
 A warm call less its stages' own seconds, a shell loop against one `t2i --prompts -`, SIGKILL of the worker at moments
-all over a call, and the worker's memory over many pictures of a tiny random checkpoint. Prints JSON, and writes it to
---out.
+all over a call, and the worker's memory over many pictures; the last two on a tiny random checkpoint. Prints JSON, and
+writes it to --out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import shutil
 import signal
 import statistics
@@ -91,18 +90,22 @@ def loop(folder: Path, count: int) -> dict[str, Any]:
 
 
 def kills(folder: Path, count: int) -> dict[str, Any]:
-    """How calls ended whose worker was killed, at moments spread over their length."""
-    line = ["t2i", "a red circle", "-m", "demo", "--seed", "1", *DRAW]
+    """How calls ended whose worker was killed, at moments spread over the length of the call before it."""
+    tiny = build_checkpoint(folder / "killed")
+    line = ["t2i", "a red circle", "-m", tiny, "--size", "128x128", "--seed", "1", "--steps", "8", "--force", "-q"]
     right = folder / "right.png"
     run(*line, "--no-worker", "-o", right)
-    ends, faults, chance = Counter[str](), list[str](), random.Random(0)
+    ends, faults = Counter[str](), list[str]()
     for number in range(count):
         out = folder / f"killed-{number}.png"
-        with worker_of("demo") as pid:
+        with worker_of(tiny) as pid:
             run(*line, "-o", folder / "before.png")
+            started = time.perf_counter()
+            run(*line, "-o", folder / "before.png")
+            length = time.perf_counter() - started
             command = [sys.executable, "-m", "glmimg", *map(str, line), "-o", str(out)]
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            time.sleep(chance.uniform(0.1, 2.5))
+            time.sleep(length * (number + 0.5) / count)
             os.kill(pid, signal.SIGKILL)
             _, err = process.communicate(timeout=300)
         ends["picture" if process.returncode == 0 else f"exit {process.returncode}"] += 1
