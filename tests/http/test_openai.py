@@ -161,6 +161,10 @@ def test_an_edit_by_its_dump(address: str, glmimg: Glmimg, tiny: Path, tmp_path:
     for refused in (post(f"{address}/decode", content=dump), post(f"{address}/decode", files=files[:2])):
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "image")
     assert post(f"{address}/decode", files=files[1:]).json()["error"]["param"] == "dump"
+    large = json.loads(inside)
+    grid = {**large["sources"][0]["grid"], "height": 128, "width": 128, "tokens": [[0] * 128] * 128}
+    large["sources"][0] |= {"height": 4096, "width": 4096, "grid": grid}
+    assert "pixels a side" in post(f"{address}/decode", json=large).json()["error"]["message"]
 
 
 def test_tokens_and_then_decode_is_the_same_picture(address: str, client: openai.OpenAI) -> None:

@@ -92,6 +92,9 @@ class Jobs:
     def _take_again(self, dump: TokenDump, pictures: Sequence[bytes]) -> None:
         """Put the sources of a dump on the shelf that came with it."""
         sent = {hashlib.sha256(data).hexdigest(): data for data in pictures}
+        bounds = self.checkpoint.source_bounds
+        if len(dump.sources) > MOST_SOURCES or not all(bounds.admit(each.height, each.width) for each in dump.sources):
+            raise Refusal(400, f"at most {MOST_SOURCES} sources of at most {bounds.longest} pixels a side are read")
         for number, source in enumerate(dump.sources, start=1):
             if source.embedded is not None:
                 continue
