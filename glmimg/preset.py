@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from glmimg.errors import BadPreset, OutputError, UsageError
 from glmimg.home import beside, write_own
-from glmimg.request import Partial, job_form, merge, problem_of
+from glmimg.request import Layer, Partial, job_form, merge, problem_of
 from glmimg.settings_file import near_names, read_mapping, read_text, written
 
 PLACE = "{prompt}"
@@ -62,6 +62,12 @@ def load_preset(name: str) -> Preset:
     """A preset by its name or by the path of a YAML file. Raises BadPreset (exit 3)."""
     path = _find(name)
     return _checked(path, read_mapping(path, preset_form().model_fields, BadPreset))
+
+
+@cache
+def default_values() -> Layer:
+    """The values of the shipped preset `default`. They are read once: every job of a list asks for them."""
+    return load_preset(DEFAULT).values
 
 
 def list_presets() -> dict[str, Preset]:

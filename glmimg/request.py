@@ -88,9 +88,12 @@ def ranked(
 
 def merge(*layers: Layer) -> dict[str, Any]:
     """Merge layers into one; the first one that sets a knob wins."""
-    names = dict.fromkeys(name for layer in layers for name in layer)
-    first = {name: next((layer[name] for layer in layers if layer.get(name) is not None), None) for name in names}
-    return {name: value for name, value in first.items() if value is not None}
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for name, value in layer.items():
+            if value is not None:
+                merged.setdefault(name, value)
+    return merged
 
 
 def check_values(values: Layer, *models: type[Settings]) -> dict[str, Any]:

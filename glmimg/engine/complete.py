@@ -17,7 +17,7 @@ from glmimg.job import (
     random_seed,
 )
 from glmimg.knob import Settings, knobs
-from glmimg.preset import load_preset
+from glmimg.preset import default_values
 from glmimg.prompts import check_markers, check_prompt
 from glmimg.request import Layer, merge
 from glmimg.runtime.checkpoint import Checkpoint
@@ -69,7 +69,7 @@ def complete_painting(given: Layer, seed: int, size: Size) -> Painting:
 
     raises: UsageError (exit 2) for a box outside the picture, BadImage (exit 3) for an unfit mask
     """
-    values = merge(given, load_preset("default").values, {"dit_seed": seed})
+    values = merge(given, default_values(), {"dit_seed": seed})
     if isinstance(values.get("drop"), str):
         shape, region = target_shape(*size), region_of(values["drop"], size, target_shape(*size))
         values["drop"] = DroppedCells(region=region.text, cells=region.cells(shape))

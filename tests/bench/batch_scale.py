@@ -1,8 +1,8 @@
-"""Long lists: time to the first new job of 10,000 with 9,990 done, memory from 10 jobs to 10,000.
+"""Long lists: time to the first job of 10,000, with none or 9,990 done; memory, overhead and replay as they grow.
 
     python -m tests.bench.batch_scale [--jobs 10000] [--out tests/bench/results/batch_scale.json]
 
-Stages without weights draw the bulk, so that the batch itself is what is measured.
+Stages without weights draw the bulk, so that the batch itself is what is measured, in CPU time: ratios of one run.
 """
 
 from __future__ import annotations
@@ -15,32 +15,70 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from glmimg.engine.batch.joblist import BatchJob
 from tests.batch.conftest import make_jobs
 from tests.batch.stubs import StubStages
 from tests.tiny import build_checkpoint
 
 
-def draw(folder: Path, text: str, stages: StubStages) -> int:
-    """Draw a list with stub stages; returns the peak of this process's memory in MB."""
+def draw(folder: Path, count: int) -> dict[str, Any]:
+    """Draw a list with stub stages, in this process: CPU time of each part, and the largest memory in MB."""
     from glmimg.engine.batch.engine import BatchEngine
     from glmimg.engine.batch.folder import open_store
     from glmimg.engine.batch.ledger import Ledger
     from glmimg.engine.batch.survey import survey
     from glmimg.engine.batch.workbench import BatchOptions
 
-    store = open_store(str(folder / "out"))
-    ledger = Ledger(store, stages.model)
-    work = survey(make_jobs(folder, text), ledger)
-    engine = BatchEngine(stages, ledger, BatchOptions(), lambda event: None)
-    for _ in engine.run(work):
-        pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    started, text, stages = time.process_time(), prompts(count), StubStages()
+    jobs = make_jobs(folder, text)
+    listed = time.process_time()
+    ledger = Ledger(open_store(str(folder / "out")), stages.model)
+    work = survey(jobs, ledger)
+    surveyed = time.process_time()
+    ended = [time.process_time() for _ in BatchEngine(stages, ledger, BatchOptions(), lambda event: None).run(work)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    tenth, again = max(1, count // 10), time.process_time()
+    read = Ledger(open_store(str(folder / "out")), stages.model)
+    replayed = time.process_time()
+    assert len(survey(jobs, read).done) == len(ended) == count
+    known = time.process_time()
+    return {
+        "peak_mb": peak,
+        "list_ms_a_job": per_job(listed - started, count),
+        "to_first_job_s": round(ended[0] - started, 2),
+        "draw_ms_a_job": per_job(ended[-1] - surveyed, count),
+        "of_it_stages_and_files_ms": bare(folder, jobs[:100], stages),
+        "last_tenth_against_first": round((ended[-1] - ended[-tenth]) / (ended[tenth - 1] - surveyed), 2),
+        "replay_ms_a_line": per_job(replayed - again, count),
+        "survey_done_ms_a_job": per_job(known - replayed, count),
+    }
 
 
-def in_a_process_of_its_own(*arguments: Any) -> int:
+def bare(folder: Path, jobs: Sequence[BatchJob], stages: StubStages) -> float:
+    """CPU time a job of the stages themselves and of two files written whole, without a batch around."""
+    from glmimg.atomic import write_atomically
+    from glmimg.engine.engine import Engine
+    from glmimg.engine.stages import Scope
+    from glmimg.tokens.change import TokenWork
+
+    started = time.process_time()
+    engine = Engine(stages, Scope.of([each.job for each in jobs]), keep_both=True)
+    for each in jobs:
+        (dump,) = engine.write([TokenWork(each.job)])
+        write_atomically(folder / each.dump, dump.to_json().encode())
+        write_atomically(folder / each.picture, engine.paint(dump, each.job.painting).encode("PNG"))
+    return per_job(time.process_time() - started, len(jobs))
+
+
+def per_job(seconds: float, count: int) -> float:
+    return round(seconds / count * 1000, 3)
+
+
+def in_a_process_of_its_own(*arguments: Any) -> dict[str, Any]:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(draw, arguments)
 
@@ -49,12 +87,21 @@ def prompts(count: int) -> str:
     return "\n".join(json.dumps({"prompt": f"picture number {n}", "size": "64x64", "steps": 1}) for n in range(count))
 
 
-def measure_memory(count: int) -> dict[str, Any]:
-    peaks = {}
-    for jobs in (10, count):
+def measure_growth(count: int) -> dict[str, Any]:
+    """A tenth of the list and the whole of it: what grows with it, and what does not."""
+    sizes = {}
+    for jobs in (count // 10, count):
         with tempfile.TemporaryDirectory(dir=fast_folder()) as folder:
-            peaks[jobs] = in_a_process_of_its_own(Path(folder), prompts(jobs), StubStages())
-    return {"peak_mb": peaks, "growth_mb": peaks[count] - peaks[10]}
+            sizes[jobs] = in_a_process_of_its_own(Path(folder), jobs)
+    small, large = sizes.values()
+    overhead = round(large["draw_ms_a_job"] - large["of_it_stages_and_files_ms"], 3)
+    alike = [key for key in large if key.endswith(("a_job", "a_line"))]
+    return {
+        "jobs": sizes,
+        "growth_mb": large["peak_mb"] - small["peak_mb"],
+        "overhead_ms_a_job": overhead,
+        "whole_against_tenth": {key: round(large[key] / small[key], 2) for key in alike},
+    }
 
 
 def measure_start(count: int) -> dict[str, Any]:
@@ -113,7 +160,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    results = {"jobs": arguments.jobs, "start": measure_start(arguments.jobs), "memory": measure_memory(arguments.jobs)}
+    results = {"jobs": arguments.jobs, "start": measure_start(arguments.jobs), "growth": measure_growth(arguments.jobs)}
     text = json.dumps(results, indent=1)
     if arguments.out:
         arguments.out.write_text(text + "\n")

@@ -29,6 +29,9 @@ Store: TypeAlias = "FolderStore | RemoteStore"
 HIDDEN = ".glmimg"
 """Folder for locks inside the output folder; it holds nothing a finished batch needs."""
 
+TRIED = ".tried"
+"""Ending of the file that has a byte for each process that took up a job and did not let go of it."""
+
 _PART = re.compile(r"\..+\.[a-z0-9_]{8}\.part")
 _PRESENCE = ".run-"
 
@@ -164,7 +167,7 @@ class FolderStore:
         """Hold a job for this process while the context lasts; yields False if another process holds it."""
         from filelock import Timeout
 
-        tried = self.folder / HIDDEN / f"{name}.tried"
+        tried = self.folder / HIDDEN / (name + TRIED)
         lock = self._lock(name)
         try:
             lock.acquire(blocking=False)
@@ -191,14 +194,16 @@ class FolderStore:
     def deaths(self) -> dict[str, int]:
         """How often a process died while it held a job, by job."""
         found: dict[str, int] = {}
-        for tried in (self.folder / HIDDEN).glob("*.tried"):
-            with contextlib.suppress(FileNotFoundError):
-                found[tried.name.removesuffix(".tried")] = tried.stat().st_size
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.folder / HIDDEN) as entries:
+            for tried in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if tried.name.endswith(TRIED):
+                        found[tried.name.removesuffix(TRIED)] = tried.stat().st_size
         return found
 
     def forgive(self, name: str) -> None:
         """Forget that processes died while they held this job."""
-        (self.folder / HIDDEN / f"{name}.tried").unlink(missing_ok=True)
+        (self.folder / HIDDEN / (name + TRIED)).unlink(missing_ok=True)
 
     @contextmanager
     def present(self) -> Iterator[None]:

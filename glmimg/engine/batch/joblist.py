@@ -211,7 +211,8 @@ class _Reader:
             seeds = defaults.seeds or range(first.sampling.seed, first.sampling.seed + defaults.count)
             jobs += [first.again(seed=seed, dit_seed=filled.get("dit_seed")) for seed in seeds]
             if line.name is None:
-                made = [f"{slug(idea.prompt)}-{digest.hex()[:digits]}" for digits in NAME_DIGITS]
+                words = slug(idea.prompt)
+                made = [f"{words}-{digest.hex()[:digits]}" for digits in NAME_DIGITS]
                 names += self._claim(made, number, defaults.pictures)
         names = names or self._claim([str(line.name)], number, len(jobs))
         return [BatchJob(name, number, job, defaults.ending) for name, job in zip(names, jobs, strict=True)]

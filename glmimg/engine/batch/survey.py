@@ -9,20 +9,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
 
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Entry, Ledger
 from glmimg.engine.batch.store import Stamp
 from glmimg.errors import BadDump, BadImage, OutputError
-from glmimg.image_io import read_provenance
+from glmimg.image_io import Provenance, read_provenance
 from glmimg.text import counted
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import parse_dump
 
-Check = Callable[[BatchJob, Ledger], object]
+Read = TypeVar("Read")
 State = Literal["done", "found", "paint", "write"]
 """Of a job: whole and recorded; whole, but not recorded; its dump is there; nothing is there."""
+
+
+class Found(NamedTuple):
+    """Which files of a job exist.
+
+    stale: its useless files, which may be overwritten
+    dump:  its own, if it was read and is whole
+    """
+
+    state: State
+    stale: set[str]
+    dump: TokenDump | None = None
+
 
 SUSPECT_DEATHS = 2
 """One death may be a kill -9; a second one on the same job suggests that the job caused it."""
@@ -65,7 +78,7 @@ def survey(jobs: list[BatchJob], ledger: Ledger, *, force: bool = False) -> Surv
     there, deaths = ledger.store.stamps(), ledger.store.deaths()
     for job in jobs:
         try:
-            state, _ = look(job, ledger, there, deaths.get(job.name, 0))
+            state = look(job, ledger, there, deaths.get(job.name, 0)).state
         except OutputError as conflict:
             if not force:
                 conflicts.append(conflict.message)
@@ -88,26 +101,25 @@ def survey(jobs: list[BatchJob], ledger: Ledger, *, force: bool = False) -> Surv
     return found
 
 
-def look(job: BatchJob, ledger: Ledger, there: dict[str, Stamp], deaths: int) -> tuple[State, set[str]]:
+def look(job: BatchJob, ledger: Ledger, there: dict[str, Stamp], deaths: int) -> Found:
     """Which files of a job exist: the only place that decides what counts as done.
 
     there:   the files in the store
     deaths:  how often a process died on the job, and may have left unrecorded files
-    returns: its state, and its useless files, which may be overwritten
     raises:  OutputError (exit 2) for files the batch did not make
     """
     entry = ledger.entry_of(job)
     if entry is not None and entry.status == "done" and _is_as_recorded(job, entry, ledger, there):
-        return "done", set()
-    has_dump = job.dump in there and _is_sound(read_own_dump, job, ledger)
-    has_picture = job.picture in there and _is_sound(check_own_picture, job, ledger)
-    useless = {job.dump: not has_dump, job.picture: not has_picture}
+        return Found("done", set())
+    dump = _if_sound(read_own_dump, job, ledger) if job.dump in there else None
+    picture = _if_sound(read_own_picture, job, ledger) if job.picture in there else None
+    useless = {job.dump: dump is None, job.picture: picture is None}
     stale = {name for name, holds in useless.items() if holds and name in there}
     if stale and entry is None and not deaths:
         raise OutputError(f"{ledger.store.place(min(stale))} exists and was not made by this batch")
-    if not has_dump:  # a picture of other tokens would not be its picture
-        return "write", stale | ({job.picture} & there.keys())
-    return "found" if has_picture else "paint", stale
+    if dump is None:  # a picture of other tokens would not be its picture
+        return Found("write", stale | ({job.picture} & there.keys()))
+    return Found("paint" if picture is None else "found", stale, dump)
 
 
 def _is_as_recorded(job: BatchJob, entry: Entry, ledger: Ledger, there: dict[str, Stamp]) -> bool:
@@ -122,13 +134,12 @@ def _is_as_recorded(job: BatchJob, entry: Entry, ledger: Ledger, there: dict[str
     return untouched or not entry.sha256 or entry.sha256 == ledger.store.hashes(job)
 
 
-def _is_sound(check: Check, job: BatchJob, ledger: Ledger) -> bool:
-    """Whether a file is whole. Raises OutputError for one of another job."""
+def _if_sound(read: Callable[[BatchJob, Ledger], Read], job: BatchJob, ledger: Ledger) -> Read | None:
+    """What a file holds, if it is whole. Raises OutputError for one of another job."""
     try:
-        check(job, ledger)
+        return read(job, ledger)
     except (BadDump, BadImage):
-        return False
-    return True
+        return None
 
 
 def read_own_dump(job: BatchJob, ledger: Ledger) -> TokenDump:
@@ -148,8 +159,11 @@ def read_own_dump(job: BatchJob, ledger: Ledger) -> TokenDump:
     return dump
 
 
-def check_own_picture(job: BatchJob, ledger: Ledger) -> None:
-    """Refuse a picture that does not say whose it is, or is damaged (BadImage), or is another job's (OutputError)."""
+def read_own_picture(job: BatchJob, ledger: Ledger) -> Provenance:
+    """What a job's picture says of itself.
+
+    raises: BadImage (exit 3) for one that says nothing or is damaged; OutputError (exit 2) for another job's
+    """
     name = ledger.store.place(job.picture)
     try:
         data = ledger.store.read(job.picture)
@@ -159,3 +173,4 @@ def check_own_picture(job: BatchJob, ledger: Ledger) -> None:
     weights = (made.model.fingerprint, tuple(made.changes))
     if made.job.drawn != job.job.drawn or weights != (ledger.model.fingerprint, ledger.model.changes):
         raise OutputError(f"{name} is a picture of another job or model")
+    return made

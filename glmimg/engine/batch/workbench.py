@@ -19,7 +19,7 @@ from typing import Any, Literal, Self
 from glmimg.engine.batch.folder import Store, open_store
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Ledger, Record
-from glmimg.engine.batch.survey import State, look, read_own_dump
+from glmimg.engine.batch.survey import Found, look, read_own_dump
 from glmimg.engine.engine import Engine
 from glmimg.engine.stages import AR_BATCH, Stages
 from glmimg.errors import DeviceLost, GlmimgError, Interrupted, OutputError, WriteError
@@ -27,6 +27,7 @@ from glmimg.job import Job
 from glmimg.metadata import QUALITY, format_of
 from glmimg.runtime.machine import is_out_of_memory
 from glmimg.tokens.change import TokenWork
+from glmimg.tokens.dump import TokenDump
 from glmimg.unfinished import ENDING, Part, holds_unfinished
 
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -98,7 +99,7 @@ class Workbench:
             missing = []
             for job in mine:
                 try:
-                    state = self._state(job)
+                    state = self._find(job).state
                 except OutputError as error:
                     outcomes.append(self.fail(job, error.message, is_own=False))
                     continue
@@ -116,10 +117,12 @@ class Workbench:
                 return Outcome(job, "held")
             self.ledger.refresh()
             try:
-                state = self._state(job)
-                if state == "done":
+                found = self._find(job)
+                if found.state == "done":
                     return Outcome(job, "gone")
-                return self._done(job, None, None) if state == "found" else self._paint(engine, job, seconds)
+                if found.state == "found":
+                    return self._done(job, None, None)
+                return self._paint(engine, job, found.dump or read_own_dump(job, self.ledger), seconds)
             except BaseException as error:
                 self._raise_fatal(job, error)
                 return self.fail(job, failure_text(error))
@@ -150,8 +153,7 @@ class Workbench:
             return error.with_traceback(None)
         return round(seconds / len(jobs), 3)
 
-    def _paint(self, engine: Engine, job: BatchJob, share: float | None) -> Outcome:
-        dump = read_own_dump(job, self.ledger)
+    def _paint(self, engine: Engine, job: BatchJob, dump: TokenDump, share: float | None) -> Outcome:
         engine.painter()
         started = time.perf_counter()
         picture = engine.paint(dump, job.job.painting, part=self._part(job.picture, job.job, dump=dump))
@@ -211,18 +213,18 @@ class Workbench:
             return None
         return Outcome(job, "failed", self.ledger.record(job, "failed", error=entry.error, run=self.run))
 
-    def _state(self, job: BatchJob) -> State:
+    def _find(self, job: BatchJob) -> Found:
         """What is there of a job held here. Raises OutputError for files of others, which count as nothing by force."""
         names = (job.picture, job.dump)
         there = {name: self.store.stamp(name) for name in names if self.store.exists(name)}
         try:
-            state, stale = look(job, self.ledger, there, self.store.deaths().get(job.name, 1) - 1)
+            found = look(job, self.ledger, there, self.store.deaths().get(job.name, 1) - 1)
         except OutputError:
             if not self.options.force:
                 raise
-            state, stale = "write", set(names)
-        self.stale |= stale
-        return state
+            found = Found("write", set(names))
+        self.stale |= found.stale
+        return found
 
     def check_stop(self) -> None:
         """Raise Interrupted (exit 130) if somebody asked to stop."""
