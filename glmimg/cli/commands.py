@@ -36,7 +36,7 @@ PANELS = {
         "models": "Models on this machine: list, pull, rm, check, plan.",
         "worker": "Keep a model loaded between commands: start, status, stop.",
         "gallery": "Make a gallery page of a folder's pictures.",
-        "serve": "Draw for other programs, over HTTP.",
+        "serve": "Draw for other programs, over HTTP or MCP.",
         "presets": "Presets: list, show, save. A bare NAME shows that preset.",
         "history": "Show what was drawn here, newest last.",
         "config": "Your own defaults: path, show, set, unset.",

@@ -1,4 +1,4 @@
-"""`glmimg serve`: the two stages for other programs, over HTTP."""
+"""`glmimg serve`: the two stages for other programs, over HTTP or MCP."""
 
 from __future__ import annotations
 
@@ -19,19 +19,29 @@ KEY_BYTES = 4096
 
 @takes(Serving, ModelChoice, only(Output, "as_json", "quiet", "verbose"))
 def serve(request: Request) -> None:
-    """Draw for other programs, over HTTP.
+    """Draw for other programs, over HTTP or MCP.
 
     Serves the image endpoints of OpenAI's API, and a page at / to try them.
+    With --mcp, serves tools for language models over standard input and output.
 
     \b
     Examples:
       glmimg serve --model demo
       glmimg serve --http 0.0.0.0:8000 --api-key-file key.txt
+      glmimg serve --model demo --mcp
     """
     from glmimg.cli.run import Run
     from glmimg.engine.worker.start import check_extra
 
     serving = request.settings(Serving)
+    if serving.mcp:
+        check_mcp()
+        run = Run.open(request)
+        run.own_stages.check("ar", "dit")
+        from glmimg.cli.mcp_server import serve_mcp
+
+        serve_mcp(run)
+        return
     check_extra("glmimg serve")
     host, port = read_address(serving.http)
     key = read_key(serving.api_key_file)
@@ -57,6 +67,17 @@ def serve_on(listener: socket.socket, run: Run, serving: Serving, key: str | Non
     ) as app:
         config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=2)
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def check_mcp() -> None:
+    """Raises UsageError (exit 2) without the SDK."""
+    from importlib.util import find_spec
+
+    from glmimg.errors import UsageError
+
+    if find_spec("mcp") is None:
+        hint = "Install it, in the checkout: pip install -c constraints.txt '.[mcp]'"
+        raise UsageError("glmimg serve --mcp needs the extra mcp, which is not installed", hint)
 
 
 def read_address(text: str) -> tuple[str, int]:

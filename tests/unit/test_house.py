@@ -90,6 +90,7 @@ COMMON_WORDS = {
         "events",
         "show",
         "open",
+        "mcp",
     ),
 }
 """Knobs whose names are words of the field or of English, which stand in many files for themselves."""

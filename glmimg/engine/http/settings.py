@@ -19,6 +19,7 @@ class Serving(Settings):
     http: Annotated[str, Knob("Where to listen; port 0 is any free one.", SERVER, "HOST:PORT", env=False)] = (
         "127.0.0.1:8000"
     )
+    mcp: Annotated[bool, Knob("Speak MCP over standard input and output instead.", SERVER, env=False)] = False
     api_key_file: Annotated[str | None, Knob("A file with the key that clients must send.", SERVER, "PATH")] = None
     max_size: Annotated[
         Size | None,
