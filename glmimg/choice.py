@@ -50,7 +50,7 @@ class ModelChoice(Settings):
     device: Annotated[str, Knob("auto, cpu, cuda, mps, xpu; per stage cuda:0,cuda:1.", MODEL, "DEVICE")] = "auto"
     dtype: Annotated[Dtype, Knob("auto (bf16 where supported), fp32, bf16, fp16.", MODEL, "DTYPE")] = "auto"
     memory: Annotated[Memory, Knob("auto, resident, stage, offload, stream.", MODEL, "HOW")] = "auto"
-    quantize: Annotated[str, Knob("none, int8, fp8, int4, nf4, or ar=int4,dit=int8.", MODEL, "WAY")] = "none"
+    quantize: Annotated[str, Knob("none, auto, int8, fp8, int4, nf4, or ar=int4,dit=int8.", MODEL, "WAY")] = "none"
     lora: Annotated[Several, Knob("A LoRA adapter, PATH_OR_HUB[:FILE][:SCALE]; repeatable.", MODEL, "LORA")] = ()
     compile: Annotated[
         bool | None,

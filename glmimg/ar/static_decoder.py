@@ -18,6 +18,7 @@ from glmimg.ar.kv_cache import StaticKVCache, rows_that_fit
 from glmimg.ar.layers import EmbeddingRows, TextPass, decode_rotary, is_plain
 from glmimg.ar.prompt import ARPrompt
 from glmimg.runtime.graph import capture
+from glmimg.runtime.quantize import is_packed
 
 if TYPE_CHECKING:
     from transformers import DynamicCache, GlmImageForConditionalGeneration
@@ -101,12 +102,12 @@ class StaticDecoder:
 
 
 def can_be_static(model: GlmImageForConditionalGeneration) -> bool:
-    """Whether all of the text model is plain modules on one device: none quantised, none fetched when needed.
+    """Whether all of the text model is modules that compute by themselves on one device: none is fetched when needed.
 
     The table of words lies on the host, but a written token is looked up among the visual rows on the device.
     """
     text_model = model.model.language_model
-    plain = all(_is_known(module) and is_plain(module) for module in text_model.modules())
+    plain = all(_is_known(module) and (is_plain(module) or is_packed(module)) for module in text_model.modules())
     return plain and all(weight.device == model.device for weight in text_model.parameters())
 
 

@@ -97,6 +97,7 @@ def plan(
         console.show(needs_table(proposal))
         console.show(settings_table(proposal))
         console.show(reasons_table(proposal))
+        console.show(ways_table(proposal))
         console.result(proposal.advice, {})
     if not proposal.chosen:
         raise OutOfMemory("no setting fits", "Use a smaller --size, --dtype bf16, or another device.")
@@ -229,6 +230,22 @@ def reasons_table(proposal: Proposal) -> Table:
     table = Table("settings", "limited by", box=None, pad_edge=False)
     for reason, names in settings.items():
         table.add_row(", ".join(names), reason)
+    return table
+
+
+def ways_table(proposal: Proposal) -> Table:
+    """Exact weights and each way to compress them, each in the fastest setting that fits."""
+    from rich.table import Table
+
+    table = Table("--quantize", box=None, pad_edge=False)
+    for figure in ("stage 1", "stage 2", "tokens", "picture", "memory", "changes"):
+        table.add_column(figure, no_wrap=True)
+    for each in proposal.ways:
+        figures = ["-"] * 4 + ["fits nowhere"]
+        if each.plan is not None:
+            figures = [gigabytes(each.ar_peak), gigabytes(each.dit_peak), seconds(each.tokens_s)]
+            figures += [seconds(each.picture_s), each.plan.mode]
+        table.add_row(each.quantize, *figures, each.changes)
     return table
 
 

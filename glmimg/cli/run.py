@@ -78,6 +78,8 @@ class Run:
         if only is not None and "lora" in request.flags:
             check_runs(choice.lora, only)
         checkpoint = resolve(choice.model, choice.revision)
+        if choice.quantize == "auto":
+            choice = _compressed(choice, checkpoint, given.get("size"), request)
         note_foreign_words(prompts or [], checkpoint.folder, request.console)
         shelf = SourceShelf([Path(path) for path in request.settings(Sources).source])
         return cls(request, choice, output, keeping, checkpoint, shelf)
@@ -171,6 +173,23 @@ class Run:
                     remember(written, time.perf_counter() - started, private=output.no_metadata)
                 except OSError as error:
                     self.console.note(f"the history was not updated: {error.strerror}; --no-history turns it off")
+
+
+def _compressed(
+    choice: ModelChoice, checkpoint: Checkpoint, size: tuple[int, int] | None, request: Request
+) -> ModelChoice:
+    """What `--quantize auto` takes for pictures of this size, or of the checkpoint's own; it is said."""
+    from glmimg.cli.planning import source_sizes
+    from glmimg.engine.compressing import settled
+    from glmimg.engine.scope import Scope
+
+    settings = request.settings(Sources)
+    files = tuple(path for path in settings.image if path != DASH)
+    sources = source_sizes(settings.model_copy(update={"image": files}), [], checkpoint)
+    size = size or (sources[0] if sources else checkpoint.default_size)
+    choice = settled(checkpoint, choice, Scope(*size, sources=sources))
+    request.console.note(f"--quantize auto takes {choice.quantize}")
+    return choice
 
 
 def _loaded_before(request: Request, model: ModelRef | None, loaded: ModelChoice | None) -> dict[str, Any] | None:

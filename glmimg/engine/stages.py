@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from glmimg.runtime.compression import Way
+
 AR_BATCH = 8
 """Default number of jobs that a batch passes to stage 1 at once."""
 
@@ -281,6 +283,21 @@ class CheckpointStages:
         peaks = self._peak("ar", ar, scope), self._peak("dit", dit, scope)
         both, free = self.both_fit(scope), free_bytes(placement.device)
         return Needs(*peaks, free, placement.device.type, both, (times.tokens, times.picture))
+
+    def ways(self, scope: Scope) -> list[Way]:
+        """Ways to compress on this device, exact weights first; empty where nothing has to be streamed for those."""
+        from glmimg.runtime.compression import compare
+        from glmimg.runtime.speed import measure_speeds
+
+        if self.choice.memory != "auto" or self.choice.lora:
+            return []
+        try:
+            if all(self.layout(half, scope).resident is None for half in HALVES):
+                return []
+        except OutOfMemory:
+            pass
+        at, request = self._memory["ar"].placement, self._request("ar", scope)
+        return compare(self.checkpoint, request, free_bytes(at.device), measure_speeds(at), round(scope.steps), at)
 
     def files_of_stage_2(self) -> list[Path]:
         """In the order they are read."""

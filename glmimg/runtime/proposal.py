@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from glmimg.choice import ModelChoice
 from glmimg.errors import OutOfMemory
 from glmimg.runtime.checkpoint import BACKBONES, Checkpoint
+from glmimg.runtime.compression import Way, compare, worth_taking
 from glmimg.runtime.device import place
 from glmimg.runtime.estimate import Need, Request
 from glmimg.runtime.layout import PLANS, MemoryPlan
 from glmimg.runtime.machine import free_bytes
 from glmimg.runtime.plan import Planner
-from glmimg.runtime.quantize import NONE, check_device, parse_quantize
+from glmimg.runtime.quantize import AUTO, NONE, check_device, parse_quantize
 from glmimg.runtime.speed import Speeds, assume_speeds, estimate_times, measure_speeds
 
 
@@ -40,6 +41,7 @@ class Proposal:
     ar: Need
     dit: Need
     settings: list[Setting]
+    ways: list[Way]
     chosen: str
     advice: str
 
@@ -59,6 +61,8 @@ def propose(
     raises: UsageError (exit 2), ModelUnfit (exit 4)
     """
     on_host = False
+    if choice.quantize == AUTO:  # the plan says what that takes
+        choice = choice.model_copy(update={"quantize": NONE})
     if vram is None:
         placement = place(choice)
         check_device(choice.quantize, placement)
@@ -97,6 +101,9 @@ def _propose(
             plans[chosen] = best
     except OutOfMemory as error:
         advice = f"Nothing fits: {error.message}."
+    ways = compare(checkpoint, request, budget, speeds, steps)
+    taken = worth_taking(ways)
+    advice += f" --quantize auto takes {taken.quantize if taken else NONE}."
     settings = []
     for name, plan in plans.items():
         times, (ar, dit) = estimate_times(planner, plan, speeds, steps), planner.needs(plan)
@@ -104,7 +111,7 @@ def _propose(
         seconds = (times.load, times.tokens, times.picture)
         settings.append(Setting(name, ar.peak, dit.peak, planner.fits(plan, budget), name == chosen, *seconds, why))
     headline = _headline(checkpoint, request, speeds, where, steps)
-    return Proposal(headline, budget, *planner.needs(PLANS["stage"]), settings, chosen, advice)
+    return Proposal(headline, budget, *planner.needs(PLANS["stage"]), settings, ways, chosen, advice)
 
 
 def _headline(checkpoint: Checkpoint, request: Request, speeds: Speeds, where: str, steps: int) -> str:

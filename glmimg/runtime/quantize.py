@@ -18,7 +18,9 @@ from glmimg.runtime.weights import WeightFiles, put_parameter, read_like
 if TYPE_CHECKING:
     from torch import nn
 
-NONE = "none"
+NONE, AUTO = "none", "auto"
+"""What leaves weights as they are, and what lets the plan compress."""
+
 BACKENDS = {"int8": "torchao", "fp8": "torchao", "int4": "torchao", "nf4": "bitsandbytes"}
 """Each quantization method, and its library."""
 
@@ -52,12 +54,26 @@ def parse_quantize(text: str) -> dict[str, str]:
 
 def check_installed(text: str) -> None:
     """Refuse unknown methods, and those whose library is not installed. Raises UsageError (exit 2)."""
-    for way in set(parse_quantize(text).values()) - {NONE}:
-        if find_spec(BACKENDS[way]) is None:
-            raise UsageError(
-                f"--quantize {way} needs {BACKENDS[way]}, which is not installed",
-                f"Install it: pip install 'glmimg[{BACKENDS[way]}]'",
-            )
+    if library := lacks(text):
+        raise UsageError(
+            f"--quantize {text} needs {library}, which is not installed",
+            f"Install it: pip install 'glmimg[{library}]'",
+        )
+
+
+def lacks(text: str) -> str | None:
+    """The library that these ways need and that is not here. Raises as `parse_quantize`."""
+    libraries = [BACKENDS[way] for way in parse_quantize(text).values() if way != NONE]
+    return next((library for library in libraries if find_spec(library) is None), None)
+
+
+def is_packed(module: nn.Module) -> bool:
+    """Whether a linear layer holds weights of torchao's, whose kernels start without the host: a graph may hold them.
+
+    What bitsandbytes starts is not known well enough.
+    """
+    weight = module._parameters.get("weight")
+    return "forward" not in vars(module) and type(weight).__module__.startswith("torchao.")
 
 
 def check_device(text: str, placement: Placement) -> None:

@@ -72,7 +72,8 @@ class Counts:
                 (storage_key(each), each.storage_offset(), tuple(each.shape)): bytes_of(each)
                 for each in tensors((args, kwargs, out))
             }
-            self.moved[name] += sum(touched.values())
+            looked_up = name == "embedding"  # of the table only the rows asked for
+            self.moved[name] += 2 * bytes_of(out) if looked_up else sum(touched.values())
         if not in_graph:
             with self._lock:
                 for each in tensors(out):

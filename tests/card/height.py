@@ -46,9 +46,38 @@ def edit_of(size: Size, sources: Sequence[Size], shelf: SourceShelf, folder: Pat
     )
 
 
+def prompt_of(size: Size, sources: Sequence[Size] = ()) -> Any:
+    """A prompt of so many words and source pictures, on the card."""
+    from glmimg.ar.prompt import ARPrompt, Grids, grid_positions
+
+    target = target_shape(*size)
+    grids: Grids = (("target", target),) if sources else (("preview", preview_shape(target)), ("target", target))
+    length = WORDS + sum(target_shape(*source).cells for source in sources)
+    ids = torch.zeros(1, length, dtype=torch.int64).to("cuda:0")
+    places = torch.zeros(3, 1, length, dtype=torch.int64).to("cuda:0")
+    after = grid_positions(length, [shape for _, shape in grids]).to("cuda:0")
+    return ARPrompt(ids, torch.ones_like(ids), places, after, grids)
+
+
+def count_token(card: Any, folder: Path, way: str = "none", size: Size = (512, 512)) -> tuple[Any, Any, int]:
+    """What one token takes by default: counts, what made the host wait, weights of the layers and the head."""
+    stage = load_tokens(folder, Layout(quantize=way), with_vision=False, choice=ModelChoice(quantize=way))
+    text = stage.model.model.language_model
+    weights = sum(weight.numel() for layer in (*text.layers, stage.model.lm_head) for weight in layer.parameters())
+    with torch.inference_mode():
+        prompt = prompt_of(size)
+        decoder = stage._decoder([prompt], prompt.new_tokens)
+        token = torch.zeros(1, 1, dtype=torch.int64, device="cuda:0")
+        card.counts.reset()
+        card.events.clear()
+        decoder.step(token, 0)
+    waits = {name: count for name, count in card.events.items() if name != "graph replay"}
+    stage.close()
+    return card.counts, waits, weights
+
+
 def height_of_tokens(card: Any, stage: Any, size: Size, sources: Sequence[Size]) -> int:
     """The most bytes while sources and prompt are read and the first tokens are drawn."""
-    from glmimg.ar.prompt import ARPrompt, Grids, grid_positions
     from glmimg.ar.sources import read_codes
 
     card.counts.reset()
@@ -57,13 +86,7 @@ def height_of_tokens(card: Any, stage: Any, size: Size, sources: Sequence[Size])
             shape = target_shape(*source)
             patches = torch.zeros(shape.cells, 3 * 16 * 16, dtype=torch.bfloat16).to("cuda:0")
             read_codes(stage.model, "source", patches, torch.tensor([[1, *shape]]).to("cuda:0"))
-        target = target_shape(*size)
-        grids: Grids = (("target", target),) if sources else (("preview", preview_shape(target)), ("target", target))
-        length = WORDS + sum(target_shape(*source).cells for source in sources)
-        ids = torch.zeros(1, length, dtype=torch.int64).to("cuda:0")
-        places = torch.zeros(3, 1, length, dtype=torch.int64).to("cuda:0")
-        after = grid_positions(length, [shape for _, shape in grids]).to("cuda:0")
-        prompt = ARPrompt(ids, torch.ones_like(ids), places, after, grids)
+        prompt = prompt_of(size, sources)
         decoder = stage._decoder([prompt], prompt.new_tokens)
         decoder.step(torch.zeros(1, 1, dtype=torch.int64).to("cuda:0"), 0)
     return int(card.counts.peak)
@@ -77,11 +100,14 @@ def height_of_picture(card: Any, stage: Any, edit: TokenDump, painting: Painting
     return int(card.counts.peak)
 
 
-def load_tokens(folder: Path, layout: Layout, *, with_vision: bool) -> Any:
-    """Stage 1 of a checkpoint on the card, un-captured: a graph holds what it captured, and adds no height."""
+PLAIN = ModelChoice(compile=False)
+"""Un-captured: a graph of the pretended card holds all that it captured."""
+
+
+def load_tokens(folder: Path, layout: Layout, *, with_vision: bool, choice: ModelChoice = PLAIN) -> Any:
+    """Stage 1 of a checkpoint on the card."""
     from glmimg.ar.stage import ARStage
 
-    choice = ModelChoice(compile=False)
     return ARStage(
         Checkpoint("full", folder), on_the_card(), unwatched, choice=choice, layout=layout, with_vision=with_vision
     )

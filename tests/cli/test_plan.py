@@ -167,3 +167,47 @@ def test_a_plan_counts_source_pictures(glmimg: Run, tmp_path: Path) -> None:
 def test_a_source_size_that_is_none(glmimg: Run, size: str) -> None:
     outcome = glmimg("models", "plan", "--vram", "24GB", f"--source-size={size}")
     assert (outcome.status, "--source-size" in outcome.err) == (2, True)
+
+
+def test_exact_and_compressed_settings_stand_side_by_side(glmimg: Run) -> None:
+    outcome = glmimg("models", "plan", "--vram", "12GB", "--quantize", "auto")
+    assert outcome.status == 0
+    lines = outcome.out[outcome.out.index("--quantize") :].splitlines()
+    assert lines[0].split() == ["--quantize", "stage", "1", "stage", "2", "tokens", "picture", "memory", "changes"]
+    assert [line.split()[0] for line in lines[1:4]] == ["none", "ar=int8", "ar=int4"]
+    assert lines[1].split()[-1] == "nothing"
+    assert lines[-1].endswith("--quantize auto takes ar=int4.")
+
+
+def test_auto_compresses_nothing_that_fits(glmimg: Run, tiny: Path, tmp_path: Path) -> None:
+    plain = ("t2i", "a tree", "-m", tiny, "-s", "64x64", "--seed", "1", "--steps", "1", "--json", "--device", "cpu")
+    drawn = glmimg(*plain, "--quantize", "auto", "-o", tmp_path / "x.png")
+    assert drawn.status == 0, drawn.err
+    assert "--quantize auto takes none" in drawn.err
+    assert "quantize" not in drawn.out
+
+
+@pytest.mark.parametrize("flags", [[], ["--quantize", "auto"]])
+def test_slow_streaming_is_said_before_it_starts(
+    glmimg: Run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str]
+) -> None:
+    """Where exact weights have to be streamed: a note that names the flag, or with `auto` the flag is taken."""
+    from dataclasses import replace
+
+    from glmimg.engine.stages import CheckpointStages
+    from glmimg.runtime.compression import Way
+    from glmimg.runtime.layout import PLANS
+
+    pytest.importorskip("torchao")
+    exact = Way("none", True, 1e9, 1e9, 1.0, 2500.0, 200.0, "nothing", PLANS["stream"])
+    close = replace(exact, quantize="ar=int8", tokens_s=30.0, changes="tokens", plan=PLANS["stage"])
+    monkeypatch.setattr(CheckpointStages, "ways", lambda self, scope: [exact, close])
+    plain = ("t2i", "a tree", "-m", tiny, "-s", "64x64", "--seed", "1", "--steps", "1", "--json", "--device", "cpu")
+    drawn = glmimg(*plain, *flags, "-o", tmp_path / "x.png")
+    assert drawn.status == 0, drawn.err
+    if flags:
+        assert "--quantize auto takes ar=int8" in drawn.err
+        assert "quantize ar=int8" in drawn.out
+    else:
+        said = "layers are streamed, about 45 min 1 s a picture; --quantize ar=int8 takes about 3 min 51 s"
+        assert f"{said} and changes tokens" in drawn.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glmimg.errors import OutOfMemory, UsageError
+from glmimg.runtime.compression import FAR_SLOWER, WAYS, Way, compare, worth_taking
 from glmimg.runtime.estimate import Request, ar_need, dit_need
 from glmimg.runtime.known import known_checkpoint
 from glmimg.runtime.layout import PLANS, Layout
@@ -102,3 +103,38 @@ def test_sources_take_what_they_take() -> None:
     assert need.kv_cache == 2 * 30 * 2 * 4096 * 4096 * 2
     times = [estimate_times(Planner.of(known, each), PLANS["stage"], assume_speeds(24e9), 50) for each in (plain, edit)]
     assert times[1].picture > times[0].picture
+
+
+def compared(gigabytes: float) -> list[Way]:
+    known = known_checkpoint("zai-org/GLM-Image")
+    assert known is not None
+    return compare(known, planner().request, gigabytes * 1e9, assume_speeds(gigabytes * 1e9), 50)
+
+
+def test_compressing_is_worth_it_where_exact_weights_would_be_streamed() -> None:
+    assert worth_taking(compared(80)) is None
+    assert worth_taking(compared(24)) is None
+    small = worth_taking(compared(12))
+    assert small is not None
+    assert (small.quantize, small.changes) == ("ar=int4", "tokens")
+    smallest = worth_taking(compared(8))
+    assert smallest is not None
+    assert compared(8)[0].tokens_s > FAR_SLOWER * smallest.tokens_s
+
+
+def test_a_way_says_what_it_takes_and_changes() -> None:
+    ways = {way.quantize: way for way in compared(24)}
+    assert list(ways) == list(WAYS)
+    assert ways["none"].changes == "nothing"
+    assert ways["ar=int4,dit=int8"].changes == "tokens and pixels"
+    assert ways["ar=int4"].ar_peak < 0.4 * ways["none"].ar_peak
+    assert ways["ar=int4"].dit_peak == ways["none"].dit_peak
+    assert not any(way.fits for way in compared(2)), "a card of 2 GB holds nothing"
+
+
+def test_what_torchao_widens_at_every_token_is_slower_than_exact_weights() -> None:
+    """Counted on the pretended card: 2.5 and 10.5 times the bytes of bf16. See tests/card/test_compressed.py."""
+    ways = {way.quantize: way.tokens_s for way in compared(80)}
+    assert ways["none"] < ways["ar=int8"] < ways["fp8"]
+    assert ways["ar=int4"] <= ways["none"]
+    assert ways["ar=nf4"] > ways["ar=int4"], "it is no graph"
