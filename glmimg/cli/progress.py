@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from threading import Event as Signal
+from threading import Thread
 from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -39,7 +41,8 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
     """Draws the events it is called with.
 
     On a terminal, one line shows the current step and one all pictures. Elsewhere long steps report now and then how
-    far they are. Notes are always said, and at the end how many files there are, where, and how long it took.
+    far they are; a thread watches the clock for steps that report nothing themselves, such as loading and the VAE.
+    Notes are always printed, and at the end how many files there are, where, and how long it took.
     """
 
     def __init__(self, console: Console) -> None:
@@ -50,15 +53,20 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self.job = ""
         self.saved: list[Path] = []
         self.begun = self.step_begun = self.told = monotonic()
+        self.present = ""  # what is being done, and how far that is
+        self.left = Signal()
 
     def __enter__(self) -> ProgressLine:
         if self.progress is not None:
             self.progress.start()
+        elif not self.console.quiet:
+            Thread(target=self._watch_clock, name="progress", daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.left.set()
         if self.progress is not None:
             self.progress.stop()
         several = len({path.suffix for path in self.saved}) < len(self.saved)
@@ -75,7 +83,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
                 numbers = f"{number}" if at_once == 1 else f"{number}-{number + at_once - 1}"
                 self.job = f"{stage} {numbers}/{total}" if total > 1 else stage
                 self._show_whole(stage, number - 1, total)
-                self._forget()
+                self._forget(f"{self.job}: preparing")
             case TokensWritten():
                 self._step(f"{self.job}: {grid_being_written(event)}", event.total, event.count, speed(event))
             case PreviewWritten(dumps) if self.console.shows_pictures:
@@ -84,6 +92,8 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
                 self.console.picture(of_tokens(dumps))
             case StepDone(number, total):
                 self._step(f"{self.job}: denoising", total, number, f"step {number}")
+                if number == total:
+                    self._begin(f"{self.job}: painting the pixels")
             case Saved(path):
                 self.saved.append(path)
                 self._step(f"saved {printable(path)}", 1, 1)
@@ -108,16 +118,28 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self.progress.update(self.whole, description=f"{stage}, all", total=total, completed=done)
 
     def _tell(self, text: str, total: int | None, done: int) -> None:
-        now = monotonic()
         if done <= 1:
-            self.step_begun = now
-        patience = 0.0 if self.console.verbose else LONG_STEP
-        if total and done < total and now - self.step_begun >= patience and now - self.told >= INTERVAL:
-            self.told = now
-            self.console.note(f"{text} {done}/{total}, {duration(now - self.begun)} since the start")
+            self.step_begun = monotonic()
+        self.present = "" if total == done else f"{text} {done}/{total}" if total else text
+        self._look_at_clock()
 
-    def _forget(self) -> None:
-        self.step_begun = monotonic()
+    def _look_at_clock(self) -> None:
+        now, present = monotonic(), self.present
+        patience = 0.0 if self.console.verbose else LONG_STEP
+        if present and now - self.step_begun >= patience and now - self.told >= INTERVAL:
+            self.told = now
+            self.console.note(f"{present}, {duration(now - self.begun)} since the start")
+
+    def _watch_clock(self) -> None:
+        while not self.left.wait(INTERVAL / 10):
+            self._look_at_clock()
+
+    def _begin(self, present: str) -> None:
+        """Another step begins, which tells nothing until it is done."""
+        self.present, self.step_begun = present, monotonic()
+
+    def _forget(self, present: str = "") -> None:
+        self._begin(present)
         if self.progress is not None and self.task is not None:
             self.progress.remove_task(self.task)
             self.task = None
