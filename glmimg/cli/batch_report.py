@@ -9,6 +9,8 @@ from dataclasses import asdict
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from rich.filesize import decimal
+
 from glmimg.cli.console import Console
 from glmimg.engine.batch.progress import BatchEvent, JobMoved, Progress, estimate_batch
 from glmimg.engine.batch.survey import Survey
@@ -102,14 +104,14 @@ class BatchReport:
             return
         source = "as measured in this folder" if estimate.measured else "guessed from this machine's speed"
         stay = "both stages stay loaded" if needs.both_fit else "one stage is loaded at a time"
-        free = "" if estimate.disk_free is None else f" of {size_text(estimate.disk_free)} free"
+        free = "" if estimate.disk_free is None else f" of {decimal(estimate.disk_free)} free"
         rows = {
             "jobs": f"{fields['jobs']}, {recorded} of them done",
             "to draw": f"{counted(work.to_write, 'dump')}, {counted(work.to_do, 'picture')}",
             "time": f"about {duration(estimate.seconds)}, {source}",
-            "memory": f"about {size_text(needs.at_once)} of {size_text(needs.free)} free on {needs.device}; {stay}",
-            "": f"{size_text(needs.tokens)} for tokens, {size_text(needs.painter)} for pictures",
-            "disk": f"about {size_text(estimate.disk_bytes)}{free}",
+            "memory": f"about {decimal(needs.at_once)} of {decimal(int(needs.free))} free on {needs.device}; {stay}",
+            "": f"{decimal(int(needs.tokens))} for tokens, {decimal(int(needs.painter))} for pictures",
+            "disk": f"about {decimal(estimate.disk_bytes)}{free}",
         }
         for name, text in rows.items():
             self.console.result(f"{name:8} {text}", {})
@@ -163,14 +165,6 @@ def stop_on_signals(stop: Callable[[], None], console: Console) -> Iterator[None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def size_text(count: float) -> str:
-    """A human-readable number of bytes."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"
 
 
 def duration(seconds: float) -> str:

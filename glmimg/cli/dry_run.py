@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.filesize import decimal
+
 from glmimg.choice import Ideas, ModelChoice
-from glmimg.cli.batch_report import size_text
 from glmimg.cli.planning import seconds as time_text
 from glmimg.cli.run import Run
 from glmimg.engine.expect import expect
@@ -57,9 +58,9 @@ def show_plan(
     run.console.show(settings_table(jobs, settings))
     for name in names:
         run.console.result(f"writes   {name}", {})
-    stages = {half: f"{size_text(memory[half])} and {time_text(seconds[half])} for {WHAT[half]}" for half in halves}
+    stages = {half: f"{decimal(memory[half])} and {time_text(seconds[half])} for {WHAT[half]}" for half in halves}
     run.console.result(
-        f"takes    about {', '.join(stages.values())}; {size_text(needs.free)} free on {needs.device}", {}
+        f"takes    about {', '.join(stages.values())}; {decimal(int(needs.free))} free on {needs.device}", {}
     )
 
 
