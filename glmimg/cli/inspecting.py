@@ -9,20 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from glmimg.cli import inspect_view as view
 from glmimg.cli.console import Console
+from glmimg.cli.made import facts_table, made_fields, made_table
 from glmimg.cli.streams import DASH, spool_input
 from glmimg.errors import BadDump, BadImage, ModelError, UsageError
 from glmimg.files import MAX_BYTES, open_regular
+from glmimg.image_io import Provenance, read_provenance
+from glmimg.pictures import is_picture
 from glmimg.text import shell_words
+from glmimg.tokens.checks import Check, check_dump
+from glmimg.tokens.compare import compare_dumps
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import check_fits_model, check_has_grid, read_dump
+from glmimg.tokens.statistics import describe
 from glmimg.unfinished import Unfinished, is_unfinished, read_unfinished
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from glmimg.image_io import Provenance
-    from glmimg.tokens.checks import Check
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,6 @@ def look(path: Path, console: Console, drawing: Drawing, model: str | None) -> N
     raises: BadDump (exit 3) if it cannot be read, and after it was shown if a check failed
     """
     from glmimg.cli.showing import of_tokens
-    from glmimg.tokens.checks import check_dump
 
     if is_unfinished(path):
         show_unfinished(read_unfinished(path), path, console)
@@ -118,8 +121,6 @@ def show_unfinished(left: Unfinished, path: Path, console: Console) -> None:
         facts = left.model_dump(mode="json", include={"job", "done", "total", "seconds", "where", "fingerprint"})
         console.result("", {"unfinished": str(path), "stage": left.stage, **facts, "again": again})
         return
-    from glmimg.cli.made import facts_table
-
     what = "tokens are written" if left.dump is None else "denoising steps are done"
     facts = {
         "unfinished": f"{left.done} of {left.total} {what}",
@@ -135,9 +136,6 @@ def show_unfinished(left: Unfinished, path: Path, console: Console) -> None:
 
 def provenance_in(path: Path) -> Provenance | None:
     """How a picture was made, if it is one of ours."""
-    from glmimg.image_io import read_provenance
-    from glmimg.pictures import is_picture
-
     try:
         with open_regular(path, BadDump, "token dump") as file:
             return read_provenance(path) if is_picture(file.read(16)) else None
@@ -147,8 +145,6 @@ def provenance_in(path: Path) -> Provenance | None:
 
 def show_made(made: Provenance, path: Path, console: Console) -> None:
     """How a picture was made: as JSON, or for people."""
-    from glmimg.cli.made import made_fields, made_table
-
     if console.json:
         console.result("", made_fields(made, path))
     else:
@@ -159,10 +155,6 @@ def show(
     dump: TokenDump, path: Path, checks: Sequence[Check], console: Console, made: Provenance | None = None
 ) -> None:
     """Show a dump, its checks and statistics, and how the picture that carries it was made: as JSON or as text."""
-    from glmimg.cli import inspect_view as view
-    from glmimg.cli.made import made_fields
-    from glmimg.tokens.statistics import describe
-
     statistics = describe(dump)
     if console.json:
         picture = {} if made is None else {"made": made_fields(made, path)}
@@ -175,9 +167,6 @@ def show(
 
 def compare(one_path: Path, other_path: Path, console: Console, drawing: Drawing) -> bool:
     """Show where two dumps differ. Returns whether their tokens are equal."""
-    from glmimg.cli import inspect_view as view
-    from glmimg.tokens.compare import compare_dumps
-
     one, other = read_dump(one_path), read_dump(other_path)
     picture_path = drawing.path()
     comparison = compare_dumps(one, other)
@@ -195,10 +184,6 @@ def compare(one_path: Path, other_path: Path, console: Console, drawing: Drawing
 
 def list_dumps(paths: Sequence[Path], console: Console) -> None:
     """Show a table of many dumps. Files that are not dumps are named, and the exit status is then 3."""
-    from glmimg.cli import inspect_view as view
-    from glmimg.tokens.checks import check_dump
-    from glmimg.tokens.statistics import describe
-
     rows, refused = [], []
     for path in paths:
         try:
@@ -227,8 +212,6 @@ def tokens_digest(dump: TokenDump) -> str:
 
 def check_model(dump: TokenDump, path: Path, model: str | None) -> Check:
     """Whether the dump fits the model that is to decode it, if that model is known and on this machine."""
-    from glmimg.tokens.checks import Check
-
     if model is None:
         return Check("model", "unchecked", "use --model to check the codebook and the decoder's weights")
     from glmimg.engine.dumps import check_fingerprint
