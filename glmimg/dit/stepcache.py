@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -99,17 +99,10 @@ class BlockStack(nn.Module):
         super().__init__()
         self.transformer_blocks = nn.ModuleList(CachedBlock(block, layer) for layer, block in enumerate(blocks))
 
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor,
-        time: torch.Tensor,
-        rotary: Rotary,
-        branch: Branch,
-    ) -> State:
-        """[1, patches, width] and [1, glyph tokens, width], of the same shapes afterwards."""
+    def forward(self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor, *told: Any) -> State:
+        """As a block's, with what those are told besides."""
         for block in self.transformer_blocks:
-            hidden_states, encoder_hidden_states = block(hidden_states, encoder_hidden_states, time, rotary, branch)
+            hidden_states, encoder_hidden_states = block(hidden_states, encoder_hidden_states, *told)
         return hidden_states, encoder_hidden_states
 
 
