@@ -49,6 +49,7 @@ def runtime() -> Iterator[Path]:
 @pytest.fixture
 def common(tiny: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> list[str | Path]:
     """Options of every command that draws; a worker holds the model."""
+    monkeypatch.setattr(start, "ROOM_SECONDS", 60.0)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
     return ["-m", tiny, "-q", "--force"]
 
