@@ -27,7 +27,7 @@ class KnownCheckpoint(Checkpoint):
 
     @cached_property
     def source_bounds(self) -> SourceBounds:
-        """Which source pictures the AR half's processor leaves unscaled."""
+        """Sizes of source pictures that the AR model's processor leaves unscaled."""
         return SourceBounds.of_pixels(*_known()[self.id]["source_pixels"])
 
 

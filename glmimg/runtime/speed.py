@@ -133,9 +133,9 @@ def _token_seconds(planner: Planner, layout: Layout, speeds: Speeds) -> tuple[fl
     streaming = layer * _streamed(sizes.layers, layout) / speeds.files
     slowest = max(reading, launching, streaming)
     widened = ", widened each time" if weight > request.scalar else ""
-    why = {reading: f"reads every weight for every token{widened}", launching: "starts small kernels"}
+    why = {reading: f"reading every weight for every token{widened}", launching: "launching small kernels"}
     prefill = 2.0 * sizes.layer * sizes.layers * request.prompt_tokens / speeds.flops
-    return prefill + request.new_tokens * slowest, why.get(slowest, "layers come from files for every token")
+    return prefill + request.new_tokens * slowest, why.get(slowest, "reading layers from files for every token")
 
 
 def _picture_seconds(planner: Planner, layout: Layout, speeds: Speeds, steps: int) -> tuple[float, str]:
