@@ -21,13 +21,10 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.card.counts import SDPA, Counts
+from tests.card.counts import Counts
 from tests.card.driver import Indexed, lend_guard, stand_ins
 from tests.card.graph import Graph
-from tests.card.tensors import CardGenerator, HostGenerator, OnCard, Present, change, leaves
-
-INT4_PRODUCT = torch.ops.aten._weight_int4pack_mm.default
-"""Of a weight packed for tensor cores, whose shape alone torch cannot tell outside its own fake tensors."""
+from tests.card.tensors import SDPA, CardGenerator, HostGenerator, OnCard, Present, change, compute, leaves
 
 FUSED = {SDPA, torch.ops.aten.rms_norm.default}
 """Composite operations a card does in one kernel; others are taken apart."""
@@ -144,12 +141,7 @@ class Card(TorchDispatchMode):
             self.attention[asked_by(), torch.backends.cuda.cudnn_sdp_enabled()] += 1
         if heard and graph is not None:
             graph.look(func, inner_args, inner_kwargs)
-        if func is INT4_PRODUCT and not self._has_numbers:
-            out = inner_args[0].new_empty(*inner_args[0].shape[:-1], 8 * inner_args[1].shape[0])
-        else:
-            out = func(*inner_args, **inner_kwargs)
-        if func is SDPA and not self._has_numbers:  # laid out as the queries are, as the card's kernels give it
-            out = torch.empty_like(inner_args[0])
+        out = compute(func, inner_args, inner_kwargs)
         self.counts.note(func, inner_args, inner_kwargs, out)
         if heard and graph is not None:
             graph.note(func, inner_args, inner_kwargs, out)

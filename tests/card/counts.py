@@ -9,9 +9,7 @@ from typing import Any
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from tests.card.tensors import storage_key, tensors
-
-SDPA = torch.ops.aten.scaled_dot_product_attention.default
+from tests.card.tensors import SDPA, storage_key, tensors
 
 NOTHING = {
     "detach", "detach_", "alias", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from tests.card.tensors import Present, change, indexed, storage_key, tensors
+from tests.card.tensors import Present, change, compute, indexed, storage_key, tensors
 
 
 class Stream:
@@ -93,7 +93,7 @@ class Graph:
         for func, args, kwargs, out in self.steps:
             args, kwargs, out = change(_firm, (args, kwargs, out))
             Present.card.counts.note(func, args, kwargs, out, in_graph=True)
-            for old, new in zip(tensors(out), tensors(func(*args, **kwargs)), strict=True):
+            for old, new in zip(tensors(out), tensors(compute(func, args, kwargs)), strict=True):
                 if storage_key(old) != storage_key(new):
                     old.copy_(new)
 

@@ -8,6 +8,9 @@ from typing import Any, ClassVar
 import torch
 
 HostGenerator = torch.Generator
+SDPA = torch.ops.aten.scaled_dot_product_attention.default
+INT4_PRODUCT = torch.ops.aten._weight_int4pack_mm.default
+"""Of a weight that is packed for tensor cores, eight outputs a row."""
 
 
 class Present:
@@ -63,6 +66,16 @@ class CardGenerator(torch.Generator):
         """Made in `__new__`."""
 
     device = property(lambda self: self.place)  # type: ignore[assignment]
+
+
+def compute(func: Any, args: Any, kwargs: Any) -> Any:
+    """Run an operation on payloads; what torch cannot tell of shapes alone as a card's kernels give it."""
+    is_shape = any(each.is_meta for each in tensors((args, kwargs)))
+    if is_shape and func is INT4_PRODUCT:
+        return args[0].new_empty(*args[0].shape[:-1], 8 * args[1].shape[0])
+    if is_shape and func is SDPA:  # laid out as the queries are
+        return torch.empty_like(args[0])
+    return func(*args, **kwargs)
 
 
 def indexed(each: Any) -> Any:
