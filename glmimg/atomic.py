@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import hashlib
 import os
 import stat
 import tempfile
@@ -41,8 +42,11 @@ def clear_killed(path: Path) -> None:
 
 
 def _beginning(path: Path) -> str:
-    """Of the name of its temporary files."""
-    return f".{os.fsencode(path.name)[:NAME_BYTES].decode(errors='ignore')}."
+    """Of the name of its temporary files; of a long name a part and its digest, so that no two share it."""
+    name = os.fsencode(path.name)
+    if len(name) > NAME_BYTES:
+        name = name[: NAME_BYTES - 9] + b"~" + hashlib.sha256(name).hexdigest()[:8].encode()
+    return f".{name.decode(errors='ignore')}."
 
 
 def _put(path: Path, data: bytes, replace: bool) -> None:

@@ -27,7 +27,7 @@ from glmimg.cli.run import Run
 from glmimg.cli.sourcing import gather_sources
 from glmimg.engine.dispatcher import Client, Dispatcher, Finished
 from glmimg.engine.http.asking import KNOBS
-from glmimg.engine.http.wish import News, Wish
+from glmimg.engine.http.picture_request import News, PictureRequest
 from glmimg.engine.output_files import OutputFiles
 from glmimg.errors import GlmimgError, UsageError
 from glmimg.events import StepDone, TokensWritten
@@ -188,7 +188,7 @@ class Tools:
             def tell(news: News, number: int = number) -> None:
                 loop.call_soon_threadsafe(heard.put_nowait, (number, news))
 
-            Wish(job).submit(self.dispatcher, client, tell)
+            PictureRequest(job).submit(self.dispatcher, client, tell)
         pictures, shown = dict[int, Picture](), 0.0
         try:
             while len(pictures) < len(jobs):

@@ -19,7 +19,7 @@ class Layout:
     quantize:     how its stack of layers is compressed; not together with streaming
     taking_turns: its parts (glyph encoder, DiT, VAE) are on the device one after the other
     resident:     how many layers of the big stack stay there; None keeps all, others are streamed
-    vae_tiles:    the VAE paints square pieces; seams are blended, so pixels differ a little
+    vae_tiles:    the VAE paints square pieces; seams are blended; each piece is normalised by itself, so pixels differ
     loras:        adapters of this half; not together with streaming
     """
 

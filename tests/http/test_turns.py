@@ -12,7 +12,7 @@ import pytest
 
 from glmimg.engine.complete import complete
 from glmimg.engine.dispatcher import Client, Dispatcher, Finished, GivenUp, Ticket
-from glmimg.engine.http.wish import Drafted, News, Wish
+from glmimg.engine.http.picture_request import Drafted, News, PictureRequest
 from glmimg.engine.scope import Scope
 from glmimg.events import JobStarted, PreviewWritten, TokensWritten, Watch
 from glmimg.grid import GridShape
@@ -59,7 +59,7 @@ def held_up(dispatcher: Dispatcher) -> Iterator[None]:
 
 
 class Heard:
-    """The news of some wishes. most: of them that are waited for"""
+    """The news of some pictures. most: of them that are waited for"""
 
     def __init__(self, most: int) -> None:
         self.news: list[tuple[str, News]] = []
@@ -83,8 +83,8 @@ def test_clients_take_turns(tmp_path: Path, both: bool) -> None:
     dispatcher, a = dispatcher_of(stages, 2), Client()
     with held_up(dispatcher):
         for number in range(6):
-            Wish(stub_job(tmp_path, "a", number)).submit(dispatcher, a, heard.of(f"a{number}"))
-        Wish(stub_job(tmp_path, "b", 9)).submit(dispatcher, Client(), heard.of("b0"))
+            PictureRequest(stub_job(tmp_path, "a", number)).submit(dispatcher, a, heard.of(f"a{number}"))
+        PictureRequest(stub_job(tmp_path, "b", 9)).submit(dispatcher, Client(), heard.of("b0"))
     assert heard.all_done.wait(10)
     dispatcher.close()
     assert sorted(heard.order) == ["a0", "a1", "a2", "a3", "a4", "a5", "b0"]
@@ -100,8 +100,8 @@ def test_only_what_shares_goes_together_where_a_batch_rounds(tmp_path: Path, exa
     dispatcher = dispatcher_of(stages, 8)
     with held_up(dispatcher):
         for seed in range(1, 5):
-            wish = Wish(stub_job(tmp_path, seed=seed), paints=False, shares=seed > 2)
-            wish.submit(dispatcher, Client(), heard.of(str(seed)))
+            picture = PictureRequest(stub_job(tmp_path, seed=seed), paints=False, shares=seed > 2)
+            picture.submit(dispatcher, Client(), heard.of(str(seed)))
     assert heard.all_done.wait(10)
     dispatcher.close()
     started = [news.at_once for _, news in heard.news if isinstance(news, JobStarted)]
@@ -112,10 +112,10 @@ def test_who_leaves_is_not_drawn_for(tmp_path: Path) -> None:
     heard, stages = Heard(2), StubServed()
     dispatcher, gone = dispatcher_of(stages, 1), Client()
     with held_up(dispatcher):
-        Wish(stub_job(tmp_path, "a")).submit(dispatcher, Client(), heard.of("a"))
-        Wish(stub_job(tmp_path, "b")).submit(dispatcher, gone, heard.of("b"))
+        PictureRequest(stub_job(tmp_path, "a")).submit(dispatcher, Client(), heard.of("a"))
+        PictureRequest(stub_job(tmp_path, "b")).submit(dispatcher, gone, heard.of("b"))
         dispatcher.give_up(gone)
-    Wish(stub_job(tmp_path, "b", 1)).submit(dispatcher, gone, heard.of("after"))
+    PictureRequest(stub_job(tmp_path, "b", 1)).submit(dispatcher, gone, heard.of("after"))
     assert heard.all_done.wait(10)
     assert dispatcher.waiting == 0
     dispatcher.close()
@@ -131,7 +131,7 @@ def test_a_draft_is_shown_while_the_target_is_written(tmp_path: Path, both: bool
     heard, stages = Heard(2), TellingStages(both=both)
     dispatcher = dispatcher_of(stages, 2)
     for seed in (1, 2):
-        Wish(stub_job(tmp_path, seed=seed), drafts=True).submit(dispatcher, Client(), heard.of(str(seed)))
+        PictureRequest(stub_job(tmp_path, seed=seed), drafts=True).submit(dispatcher, Client(), heard.of(str(seed)))
     assert heard.all_done.wait(10)
     dispatcher.close()
     assert stages.loads[:2] == order

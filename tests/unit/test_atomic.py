@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from glmimg.atomic import write_atomically
+from glmimg.atomic import clear_killed, write_atomically
 from glmimg.errors import NameTaken, WriteError
 
 
@@ -81,3 +81,21 @@ def test_a_file_keeps_its_permissions(tmp_path: Path) -> None:
 def test_long_names_are_counted_in_bytes(tmp_path: Path, name: str) -> None:
     write_atomically(tmp_path / name, b"x")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_clearing_a_long_name_leaves_its_neighbours_work(tmp_path: Path) -> None:
+    first, second = (tmp_path / ("a long prompt " * 12 + end) for end in ("1.png", "2.png"))
+    begun: list[Path] = []
+
+    def note_part(path: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "fsync", lambda descriptor: begun.extend(tmp_path.glob(".*.part")))
+            write_atomically(path, b"x")
+
+    note_part(first)
+    part = begun[0]
+    part.write_bytes(b"being written")
+    clear_killed(second)
+    assert part.exists()
+    clear_killed(first)
+    assert not part.exists()

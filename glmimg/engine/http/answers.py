@@ -11,7 +11,7 @@ from typing import Any
 
 from glmimg.engine.dispatcher import Finished
 from glmimg.engine.http.asking import Asked
-from glmimg.engine.http.wish import Drafted, News
+from glmimg.engine.http.picture_request import Drafted, News
 from glmimg.errors import GlmimgError
 from glmimg.events import PreviewWritten, Saved, event_fields
 from glmimg.image_io import Picture

@@ -23,9 +23,9 @@ from glmimg.engine.http.answers import Shown, as_base64, as_event, encoded, enve
 from glmimg.engine.http.asking import Asked, read_asked, read_fields
 from glmimg.engine.http.guard import Guard
 from glmimg.engine.http.jobs import Jobs
+from glmimg.engine.http.picture_request import Drafted, News, PictureRequest
 from glmimg.engine.http.refusal import Refusal, answer_error, refusal_of
 from glmimg.engine.http.settings import Serving
-from glmimg.engine.http.wish import Drafted, News, Wish
 from glmimg.errors import GlmimgError
 from glmimg.events import unwatched
 from glmimg.image_io import Picture
@@ -109,12 +109,12 @@ class Server:
         sources = await run_in_threadpool(self.jobs.take, pictures)
         jobs = await run_in_threadpool(self.jobs.of, asked, fields, sources)
         drafts = asked.stream and asked.partial_images > 0
-        wishes = [Wish(job, drafts=drafts, shares=asked.share_batch) for job in jobs]
-        self._check_room(wishes)
+        requests = [PictureRequest(job, drafts=drafts, shares=asked.share_batch) for job in jobs]
+        self._check_room(requests)
         if asked.stream:
             kind = "image_edit" if is_edit else "image_generation"
-            return StreamingResponse(self._streamed(request, wishes, asked, kind), media_type="text/event-stream")
-        drawn = [result for result in await self._results(request, wishes) if isinstance(result, Picture)]
+            return StreamingResponse(self._streamed(request, requests, asked, kind), media_type="text/event-stream")
+        drawn = [result for result in await self._results(request, requests) if isinstance(result, Picture)]
         data = [await self._datum(request, picture, asked) for picture in drawn]
         return JSONResponse({**envelope(drawn[0], asked), "data": data})
 
@@ -124,7 +124,7 @@ class Server:
         asked = read_asked(fields, 1)
         sources = await run_in_threadpool(self.jobs.take, pictures)
         (job,) = await run_in_threadpool(self.jobs.of, asked, fields, sources)
-        (dump,) = await self._results(request, [Wish(job, paints=False, shares=asked.share_batch)])
+        (dump,) = await self._results(request, [PictureRequest(job, paints=False, shares=asked.share_batch)])
         assert isinstance(dump, TokenDump)
         return Response(dump.to_json(), media_type="application/json")
 
@@ -141,7 +141,7 @@ class Server:
             raw = await request.body()
         asked = read_asked({**fields, "prompt": "a dump"}, 1)
         dump, job = await run_in_threadpool(self.jobs.painting_of, raw, fields, pictures)
-        (picture,) = await self._results(request, [Wish(job, dump)])
+        (picture,) = await self._results(request, [PictureRequest(job, dump)])
         assert isinstance(picture, Picture)
         return Response(await run_in_threadpool(encoded, picture, asked), media_type=f"image/{asked.form.lower()}")
 
@@ -197,23 +197,25 @@ class Server:
         finally:
             self.listeners.discard(queue)
 
-    def _check_room(self, wishes: Sequence[Wish]) -> None:
+    def _check_room(self, requests: Sequence[PictureRequest]) -> None:
         waiting = self.dispatcher.waiting
-        if waiting + len(wishes) > self.serving.max_waiting:
+        if waiting + len(requests) > self.serving.max_waiting:
             raise Refusal(429, f"{waiting} pictures wait already; try again later", code="busy")
 
-    async def _news(self, request: Request, wishes: Sequence[Wish]) -> AsyncGenerator[tuple[int, News], None]:
-        """Submit wishes and yield what is heard of each, by its place, until all are finished.
+    async def _news(
+        self, request: Request, requests: Sequence[PictureRequest]
+    ) -> AsyncGenerator[tuple[int, News], None]:
+        """Submit requests and yield what is heard of each, by its place, until all are finished.
 
         raises: Refusal (504) once it takes too long, ClientDisconnect; what is unfinished is given up
         """
-        self._check_room(wishes)
-        loop, heard, left = asyncio.get_running_loop(), asyncio.Queue[tuple[int, News]](), set(range(len(wishes)))
+        self._check_room(requests)
+        loop, heard, left = asyncio.get_running_loop(), asyncio.Queue[tuple[int, News]](), set(range(len(requests)))
         client = Client()
         deadline, look = loop.time() + self.serving.max_seconds, loop.time() + LOOK_SECONDS
         name = request.headers.get("x-request-id", "")[:100] or secrets.token_hex(8)
-        for number, wish in enumerate(wishes):
-            wish.submit(self.dispatcher, client, _teller(loop, heard, number))
+        for number, each in enumerate(requests):
+            each.submit(self.dispatcher, client, _teller(loop, heard, number))
         try:
             while left:
                 try:
@@ -255,21 +257,23 @@ class Server:
                 with suppress(asyncio.QueueFull):
                     queue.put_nowait({"id": name, "picture": number + 1, **event})
 
-    async def _results(self, request: Request, wishes: Sequence[Wish]) -> list[object]:
-        """What came of every wish, in their order. Raises the error of the first that failed."""
+    async def _results(self, request: Request, requests: Sequence[PictureRequest]) -> list[object]:
+        """What came of every request, in their order. Raises the error of the first that failed."""
         results: dict[int, object] = {}
-        async with aclosing(self._news(request, wishes)) as news:
+        async with aclosing(self._news(request, requests)) as news:
             async for number, each in news:
                 if isinstance(each, Finished):
                     if isinstance(each.result, GlmimgError):
                         raise each.result
                     results[number] = each.result
-        return [results[number] for number in range(len(wishes))]
+        return [results[number] for number in range(len(requests))]
 
-    async def _streamed(self, request: Request, wishes: Sequence[Wish], asked: Asked, kind: str) -> AsyncIterator[str]:
+    async def _streamed(
+        self, request: Request, requests: Sequence[PictureRequest], asked: Asked, kind: str
+    ) -> AsyncIterator[str]:
         """Previews and pictures as events, each as it is ready."""
         try:
-            async with aclosing(self._news(request, wishes)) as news:
+            async with aclosing(self._news(request, requests)) as news:
                 async for _, each in news:
                     if isinstance(each, Drafted):
                         draft = as_base64(await run_in_threadpool(encode, each.image, "PNG", {}))

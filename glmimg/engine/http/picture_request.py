@@ -1,4 +1,4 @@
-"""A picture that a client wishes for: its tokens, a draft of it and itself are tickets of a dispatcher."""
+"""A picture that a client requests: its tokens, a draft of it and the picture itself are tickets of a dispatcher."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ News = Told | Drafted
 
 
 @dataclass(frozen=True)
-class Wish:
+class PictureRequest:
     """A picture that somebody waits for.
 
     dump:    its tokens, if they are there
