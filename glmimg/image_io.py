@@ -33,6 +33,7 @@ class Provenance(BaseModel):
     grid:    which grid of the dump was painted; a draft shows the preview of the job's picture
     changes: quantization, adapters and such of stage 2, as `ModelRef.changes` has those of stage 1
     choice:  how the model was loaded; None in pictures of the first edition
+    distrusted: ways that had failed their check on that machine, such as "ar graph"
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +49,7 @@ class Provenance(BaseModel):
     grid: Role = "target"
     changes: Annotated[list[str], FailFast()] = []
     choice: Annotated[ModelChoice | None, Field(exclude_if=lambda value: value is None)] = None
+    distrusted: Annotated[list[str], FailFast(), Field(exclude_if=lambda value: not value)] = []
 
     def parameters(self) -> str:
         """The widespread one-line form, as AUTOMATIC1111's web UI introduced it."""

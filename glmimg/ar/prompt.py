@@ -79,7 +79,7 @@ def build_prompt(
     """
     tokenizer = processor.tokenizer
     check_markers(text, (tokenizer.image_token, tokenizer.bos_token, tokenizer.eos_token))
-    inputs = _read(text, height_px, width_px, processor, sources).to(model.device)
+    inputs = read_inputs(text, height_px, width_px, processor, sources).to(model.device)
     target = target_shape(height_px, width_px)
     # An edit has the sources before its eyes and writes no preview.
     grids: Grids = (("target", target),) if sources else (("preview", preview_shape(target)), ("target", target))
@@ -105,7 +105,7 @@ def build_prompt(
     )
 
 
-def _read(text: str, height_px: int, width_px: int, processor: Any, sources: Sequence[PreparedSource]) -> Any:
+def read_inputs(text: str, height_px: int, width_px: int, processor: Any, sources: Sequence[PreparedSource]) -> Any:
     """Ids of the prompt, with a placeholder for each code of a source; patches and grids of the sources."""
     content = [*({"type": "image", "image": source.image} for source in sources), {"type": "text", "text": text}]
     chat = processor.apply_chat_template([[{"role": "user", "content": content}]], tokenize=False)

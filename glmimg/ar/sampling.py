@@ -72,10 +72,10 @@ class TokenSampler:
 
     def noise(self, like: torch.Tensor) -> torch.Tensor:
         """The random numbers of the next token: Exp(1) of the shape of `like`, [rows, vocabulary], float32."""
-        noise = torch.empty(like.shape, dtype=torch.float32, device=like.device)
+        noise = torch.empty(like.shape, dtype=torch.float32, device=self.generators[0].device)
         for row, generator in zip(noise, self.generators, strict=True):
             row.exponential_(1, generator=generator)
-        return noise
+        return noise.to(like.device)
 
     def split(self) -> list[TokenSampler]:
         """A sampler for each row by itself."""

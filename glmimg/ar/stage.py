@@ -32,7 +32,7 @@ from glmimg.runtime.layout import Layout
 from glmimg.runtime.load import Selection, load_module, load_part, quiet_libraries
 from glmimg.runtime.lora import put_on
 from glmimg.runtime.machine import release_memory
-from glmimg.runtime.weights import WeightFiles
+from glmimg.runtime.weights import weights_of
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import FROM_IMAGE, REDRAW, Reading, Redraw, TokenWork
 from glmimg.tokens.dump import Grid, ModelRef, Parent, SamplingRecord, Source, Stats, TokenDump
@@ -68,6 +68,7 @@ class ARStage:
         self.shelf = shelf or SourceShelf()
         self.encoder = SourceEncoder(self.model)
         self.static: StaticDecoder | None = None
+        self.draws_ahead = True  # else one by one, whatever a job says: the tokens are the same
         self.model_ref = ModelRef(
             id=checkpoint.id,
             revision=checkpoint.revision,
@@ -195,8 +196,9 @@ class ARStage:
     def _sampler(self, jobs: Sequence[Job], grids: Grids) -> TokenSampler:
         suppressed = self.checkpoint.generation_config.get("suppress_tokens", ())
         vocabulary = self.model.config.text_config.vision_vocab_size
+        law = jobs[0].sampling
         return TokenSampler(
-            jobs[0].sampling,
+            law if self.draws_ahead else law.model_copy(update={"ar_method": "sequential"}),
             [torch.Generator(self.model.device).manual_seed(job.sampling.seed) for job in jobs],
             self.checkpoint.codebook_size,
             [token for token in suppressed if token < vocabulary],
@@ -289,7 +291,7 @@ def _load(
         with_stack=("lm_head",),
     )
     model = load_module(GlmImageForConditionalGeneration, checkpoint, part, placement, selection)
-    files = WeightFiles(checkpoint, part)
+    files = weights_of(checkpoint, part, model)
     files.check(f"{embedding}.weight", model.model.language_model.embed_tokens.weight)
     table = files.map(f"{embedding}.weight")
     rows = model.config.text_config.vision_vocab_size

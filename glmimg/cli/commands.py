@@ -34,6 +34,7 @@ PANELS = {
     },
     "Machine": {
         "models": "Models on this machine: list, pull, rm, check, plan.",
+        "doctor": "Say whether this machine draws right, and how fast.",
         "worker": "Keep a model loaded between commands: start, status, stop.",
         "gallery": "Make a gallery page of a folder's pictures.",
         "serve": "Draw for other programs, over HTTP or MCP.",

@@ -99,16 +99,11 @@ class DiTStage:
         return latents
 
     def _prepare(self, dump: TokenDump, painting: Painting) -> tuple[torch.Tensor, Conditioning]:
-        """The noise that diffusers draws for this seed, and the conditioning of the DiT."""
-        parts, placement = self.parts, self.parts.placement
+        """The noise to start from, and the conditioning of the DiT."""
+        parts = self.parts
         glyphs = self._glyphs(dump.prompt)
         no_glyphs = self._glyphs(painting.negative) if painting.guidance > 1 else None
-        latents = torch.randn(
-            parts.latent_shape(dump.height, dump.width),
-            generator=torch.Generator(placement.device).manual_seed(painting.dit_seed),
-            device=placement.device,
-            dtype=placement.dtype,
-        )
+        latents = self.noise(dump, painting)
         encoded = self.sources.encode(dump.sources)
         sources = self.sources.read(dump.sources, encoded)
         dropped = painting.drop.cells if painting.drop else None
@@ -116,6 +111,12 @@ class DiTStage:
         return latents, prepare_conditioning(
             parts.transformer, dump.target, glyphs, no_glyphs, latents, size_px, sources, dropped
         )
+
+    def noise(self, dump: TokenDump, painting: Painting) -> torch.Tensor:
+        """The latents to start from, which diffusers draws for this seed."""
+        placement, shape = self.parts.placement, self.parts.latent_shape(dump.height, dump.width)
+        stream = torch.Generator(placement.device).manual_seed(painting.dit_seed)
+        return torch.randn(shape, generator=stream, device=placement.device, dtype=placement.dtype)
 
     def _runner(self, painting: Painting, steps: int, *, with_sources: bool) -> BlockRunner:
         """How the blocks are run for a picture of `steps` passes."""

@@ -13,7 +13,8 @@ from glmimg.errors import OutOfMemory, UsageError
 from glmimg.job import Painting
 from glmimg.runtime.checkpoint import BACKBONES, Checkpoint, Half
 from glmimg.runtime.configuration import IN_HALF_PRECISION
-from glmimg.runtime.device import Placement
+from glmimg.runtime.device import Placement, lacking
+from glmimg.runtime.distrust import distrusted
 from glmimg.runtime.estimate import Need, Request, ar_need, dit_need
 from glmimg.runtime.layout import PLANS, Layout
 from glmimg.runtime.lora import Lora, check_fits, find_loras
@@ -62,6 +63,31 @@ class HalfMemory:
     @cached_property
     def loras(self) -> tuple[Lora, ...]:
         return tuple(lora for lora in find_loras(self.choice.lora) if lora.half == self.half)
+
+    @cached_property
+    def distrusted(self) -> dict[str, str]:
+        """Ways of this half that failed their check on this machine, each with why."""
+        found = distrusted(self.placement.device)
+        return {path.split(" ", 1)[1]: why for path, why in found.items() if path.startswith(f"{self.half} ")}
+
+    @property
+    def trusted(self) -> ModelChoice:
+        """The choice, without a compiled or captured pass that failed its check."""
+        return self.choice.model_copy(update={"compile": False}) if self._pass in self.distrusted else self.choice
+
+    @property
+    def _pass(self) -> str:
+        """The fast pass this choice takes where it can be had."""
+        return {None: "graph", True: "compiled"}.get(self.choice.compile, "")
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a person should know before this half is loaded."""
+        stage, again = "stage 1" if self.half == "ar" else "stage 2", "glmimg doctor --forget trusts it again"
+        ways = {way: f"{stage} does without its {way} way" for way in (self._pass, "jacobi")}
+        wrong = [text for way, text in {**ways, self.way: f"--quantize {self.way}"}.items() if way in self.distrusted]
+        failed = [f"{text}, which failed its check on this machine; {again}" for text in wrong]
+        return [*filter(None, [lacking(self.choice, self.placement)]), *failed]
 
     def layout(self, request: Request) -> Layout:
         """The layout of this stage on the device for the largest picture of the run.

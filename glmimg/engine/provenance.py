@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
@@ -14,7 +15,13 @@ from glmimg.tokens.dump import TokenDump
 
 
 def provenance_of(
-    dump: TokenDump, painting: Painting, grid: Role, device: str, dtype: str, choice: ModelChoice
+    dump: TokenDump,
+    painting: Painting,
+    grid: Role,
+    device: str,
+    dtype: str,
+    choice: ModelChoice,
+    distrusted: Sequence[str] = (),
 ) -> Provenance:
     """The provenance of a picture painted from a grid of a dump, on a kind of device (`cuda`) in a precision."""
     beyond = [f"its tokens were changed ({dump.sampling.method})"] if dump.parents else []
@@ -29,6 +36,7 @@ def provenance_of(
         grid=grid,
         changes=choice.changes,
         choice=choice,
+        distrusted=list(distrusted),
     )
 
 

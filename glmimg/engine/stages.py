@@ -17,7 +17,7 @@ from glmimg.grid import Role
 from glmimg.image_io import Provenance
 from glmimg.job import Job, Painting
 from glmimg.runtime.checkpoint import HALVES, Checkpoint, Half
-from glmimg.runtime.device import check_names, device_for, lacking, place
+from glmimg.runtime.device import check_names, device_for, place
 from glmimg.runtime.estimate import Request
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import free_bytes
@@ -223,20 +223,19 @@ class CheckpointStages:
 
         self.checkpoint.check("ar")
         self._tell_what_is_lacking("ar", watch)
-        at, sources = self._memory["ar"].placement, bool(scope.sources)
-        return ARStage(
-            self.checkpoint, at, watch, shelf=self.shelf, choice=self.choice, layout=layout, with_vision=sources
-        )
+        memory, shelf, sources = self._memory["ar"], self.shelf, bool(scope.sources)
+        stage = ARStage(self.checkpoint, memory.placement, watch, shelf, memory.trusted, layout, with_vision=sources)
+        stage.draws_ahead = "jacobi" not in memory.distrusted
+        return stage
 
     def load_painter(self, layout: Layout, scope: Scope, watch: Watch) -> PaintStage:
         from glmimg.dit.stage import DiTStage
 
         self.checkpoint.check("dit")
         self._tell_what_is_lacking("dit", watch)
-        at, sources, compile_it = self._memory["dit"].placement, bool(scope.sources), bool(self.choice.compile)
-        return DiTStage.load(
-            self.checkpoint, at, watch, shelf=self.shelf, layout=layout, with_encoder=sources, compile=compile_it
-        )
+        memory, shelf, more = self._memory["dit"], self.shelf, {"with_encoder": bool(scope.sources)}
+        more["compile"] = bool(memory.trusted.compile)
+        return DiTStage.load(self.checkpoint, memory.placement, watch, shelf, layout, **more)
 
     @property
     def is_exact(self) -> bool:
@@ -268,8 +267,9 @@ class CheckpointStages:
         return replace(self, choice=self.choice.model_copy(update={"device": device}))
 
     def provenance(self, dump: TokenDump, painting: Painting, grid: Role) -> Provenance:
-        placement = self._memory["dit"].placement
-        return provenance_of(dump, painting, grid, placement.device.type, placement.recorded, self.choice)
+        memory, off = self._memory["dit"], [f"{half} {way}" for half in HALVES for way in self._memory[half].distrusted]
+        device, dtype = memory.placement.device.type, memory.placement.recorded
+        return provenance_of(dump, painting, grid, device, dtype, memory.trusted, off)
 
     def needs(self, scope: Scope) -> Needs:
         """What the stages take in memory and time. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""
@@ -304,10 +304,10 @@ class CheckpointStages:
         return [file for part in ("text_encoder", "transformer", "vae") for file in self.checkpoint.weight_files(part)]
 
     def _tell_what_is_lacking(self, half: Half, watch: Watch) -> None:
-        note = lacking(self.choice, self._memory[half].placement)
-        if note and note not in self._told:
-            self._told.add(note)
-            watch(Noted(note))
+        for note in self._memory[half].warnings:
+            if note not in self._told:
+                self._told.add(note)
+                watch(Noted(note))
 
     def _peak(self, half: Half, layout: Layout, scope: Scope) -> float:
         """Bytes a half takes; stage 1 holds the keys and values of a whole batch."""

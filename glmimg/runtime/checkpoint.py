@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from safetensors import SafetensorError, safe_open
 
@@ -81,6 +81,7 @@ class Checkpoint:
     id: str
     folder: Path
     revision: str | None = None
+    is_noise: ClassVar[bool] = False
 
     def config(self, part: str) -> dict[str, Any]:
         """The configuration of one part. Raises ModelUnfit (exit 4) if missing, or with a value that cannot be."""

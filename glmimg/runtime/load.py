@@ -16,7 +16,7 @@ from glmimg.runtime.device import Placement
 from glmimg.runtime.machine import is_out_of_memory, settle_imports
 from glmimg.runtime.quantize import NONE, fill_compressed
 from glmimg.runtime.stream import StreamedLayers, as_streamed, choose_streamed
-from glmimg.runtime.weights import WeightFiles, build_module, fill_module, leave_out
+from glmimg.runtime.weights import WeightFiles, build_module, fill_module, leave_out, weights_of
 from glmimg.text import excerpt
 
 Part = TypeVar("Part")
@@ -66,7 +66,7 @@ def load_module(
     with naming_part(checkpoint, name), torch.no_grad():
         if checkpoint.compressed_by(name) is None:
             module: Any = build_module(part_class, checkpoint, name, selection.skip)
-            files = WeightFiles(checkpoint, name)
+            files = weights_of(checkpoint, name, module)
             if all(
                 weight in files.places for weight, _ in module.named_parameters()
             ):  # else named as in an older version

@@ -27,6 +27,10 @@ TORCH_DTYPES = {
 """What a safetensors header calls a dtype, and what torch calls it."""
 
 
+NOISE, NOISY_ROWS = 0.02, 1 << 14
+"""Deviation of made-up weights, as of fresh ones, and how many rows of a table get some."""
+
+
 @dataclass(frozen=True)
 class Place:
     """The location of a tensor: `size` bytes of `file` from `start` on."""
@@ -88,6 +92,34 @@ class WeightFiles:
         """One tensor on the device; floating ones in the placement's dtype."""
         tensor = self.map(name)
         return tensor.to(placement.device, placement.dtype if tensor.is_floating_point() else tensor.dtype)
+
+
+class NoiseFiles(WeightFiles):
+    """Stands for the files of a part that has none: noise in the shapes of its module, made on the device."""
+
+    def __init__(self, checkpoint: Checkpoint, part: str, module: nn.Module) -> None:
+        self.checkpoint, self.part = checkpoint, part
+        shapes = {name: tuple(weight.shape) for name, weight in module.named_parameters()}
+        self.places = {name: Place(checkpoint.folder, 0, 0, "BF16", shape) for name, shape in shapes.items()}
+
+    def map(self, name: str) -> torch.Tensor:
+        """One tensor on the host. Memory is taken for its first rows alone: those of a table that are looked up."""
+        import torch
+
+        tensor = torch.zeros(self.places[name].shape, dtype=torch.bfloat16)
+        tensor[:NOISY_ROWS].normal_(0, NOISE)
+        return tensor
+
+    def read(self, name: str, placement: Placement) -> torch.Tensor:
+        import torch
+
+        tensor = torch.empty(self.places[name].shape, device=placement.device, dtype=placement.dtype)
+        return tensor.fill_(1) if "norm" in name else tensor.normal_(0, NOISE)
+
+
+def weights_of(checkpoint: Checkpoint, part: str, module: nn.Module) -> WeightFiles:
+    """The tensors of a part for its module, built before. Raises as `WeightFiles`."""
+    return NoiseFiles(checkpoint, part, module) if checkpoint.is_noise else WeightFiles(checkpoint, part)
 
 
 def build_module(part_class: Any, checkpoint: Checkpoint, part: str, skip: Iterable[str] = ()) -> nn.Module:

