@@ -119,7 +119,7 @@ class Model:
         if not any_model:
             check_fingerprint(dump, "the dump", self.checkpoint)
         given, _ = _given(dict(painting), file=layer_of(*dump.job_parts))
-        settings = complete_painting(given, dump.seed, dump.size)
+        settings = complete_painting(given, dump.seed, dump.size, dump.sources)
         check_extras([settings])
         self.shelf.find_all(dump, Path())
         return self._engine.paint(dump, settings)

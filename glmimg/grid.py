@@ -75,3 +75,8 @@ def check_size(height_px: int, width_px: int) -> None:
 def nearest_side(side_px: int) -> int:
     """The multiple of 32 nearest to a side in pixels, at least 32."""
     return max(CELL_PX, (side_px + CELL_PX // 2) // CELL_PX * CELL_PX)
+
+
+def is_same_shape(given: tuple[int, int], wanted: tuple[int, int]) -> bool:
+    """Whether a picture, scaled to another's width, has its height: within a cell and 6 %. Both (height, width)."""
+    return abs(given[0] * wanted[1] / given[1] - wanted[0]) < min(CELL_PX, wanted[0] / 16)

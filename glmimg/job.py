@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
 
 from glmimg.errors import SizeError, UsageError
-from glmimg.grid import CELL_PX, GridShape, check_size, nearest_side, target_shape
+from glmimg.grid import CELL_PX, GridShape, check_size, is_same_shape, nearest_side, target_shape
 from glmimg.knob import DRAW, FailFast, Knob, Settings
 from glmimg.prompts import MAX_PROMPT, check_negative
-from glmimg.stencil import DroppedCells
+from glmimg.stencil import MAX_FEATHER, DroppedCells, Stencil
 
 MAX_STEPS = 1000
 """More denoising steps than the timesteps of the model's training schedule make no sense."""
@@ -150,7 +150,7 @@ class Scene(Settings):
         Size,
         _read_by(parse_size),
         AfterValidator(_possible),
-        Knob("Size in pixels, multiples of 32; 16:9 gives about a megapixel.", DRAW, "WxH", "the model's", short="-s"),
+        Knob("In steps of 32 px; 16:9 is a megapixel.", DRAW, "WxH", "the model's", short="-s"),
     ]
     sources: Annotated[tuple[SourceRef, ...], FailFast()] = ()
     forms: Annotated[tuple[str, ...], FailFast(), Field(max_length=8)] = ()
@@ -189,6 +189,7 @@ class Painting(Settings):
     scheduler: euler is what the model was trained with; the others are of second order
     cache:     light or deep: how many passes are forecast; a number: residual threshold under which cache-dit reuses
                blocks of the step before; None computes all
+    mask:      what of an edit may change: the rest is its first source, put there when the picture is painted
     """
 
     dit_seed: Annotated[Seed, Knob("A separate seed for stage 2.", DRAW, "N", "--seed", rare=True)]
@@ -225,11 +226,31 @@ class Painting(Settings):
             rare=True,
         ),
     ] = None
+    mask: Annotated[
+        Stencil | None,
+        Field(exclude_if=lambda value: value is None),
+        Knob("Change only this part of the source; the model sees no mask.", DRAW, "BOX|MASK"),
+    ] = None
+    feather: Annotated[
+        int,
+        Field(ge=0, le=MAX_FEATHER, exclude_if=lambda value: not value),
+        Knob("Pixels within the mask's edge over which the source passes into the picture.", DRAW, "N", rare=True),
+    ] = 0
 
-    def check_drop(self, target: GridShape) -> None:
-        """Raises ValueError if the cells to drop are not those of the target grid."""
+    def check_fits(self, size: Size, sources: Sequence[SourceRef]) -> None:
+        """Raises ValueError if cells to drop or the mask are not of this size, or no source fits what is masked."""
+        target = size.cells
         if self.drop is not None and [len(row) for row in self.drop.cells] != [target.columns] * target.rows:
             raise ValueError(f"the cells to drop are not {target.rows}x{target.columns} (rows x columns)")
+        if self.mask is None:
+            return
+        if not sources:
+            raise ValueError("outside its mask a picture is its first source, and there is no source picture")
+        first = sources[0]
+        if not is_same_shape((first.height, first.width), size):
+            said = f"the first source is {first.width}x{first.height} as it is read, and the picture {size}"
+            raise ValueError(f"{said}: a picture of another shape keeps nothing of it")
+        self.mask.pixels(size)
 
     def conflict(self) -> UsageError | None:
         """A conflict among the settings, if there is one."""
@@ -243,7 +264,8 @@ class Painting(Settings):
     @property
     def draft(self) -> Painting:
         """How a preview is painted: fast, without guidance."""
-        return Painting(dit_seed=self.dit_seed, steps=min(self.steps, DRAFT_STEPS), guidance=1.0)
+        steps = min(self.steps, DRAFT_STEPS)
+        return Painting(dit_seed=self.dit_seed, steps=steps, guidance=1.0, mask=self.mask, feather=self.feather)
 
 
 class Job(BaseModel):
@@ -284,8 +306,8 @@ class Job(BaseModel):
         return {"scene": scene, "sampling": sampling, "painting": rest}
 
     @model_validator(mode="after")
-    def _drop_fits(self) -> Self:
-        self.painting.check_drop(self.scene.size.cells)
+    def _painting_fits(self) -> Self:
+        self.painting.check_fits(self.scene.size, self.scene.sources)
         return self
 
     def value(self, name: str) -> Any:

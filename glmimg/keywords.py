@@ -38,6 +38,8 @@ class PaintingKeywords(TypedDict, total=False):
     cache: Literal["light", "deep"] | float | None
     guidance_batch: bool
     drop: str | None
+    mask: str | None
+    feather: int
 
 
 class JobKeywords(TypedDict, total=False):
@@ -61,3 +63,5 @@ class JobKeywords(TypedDict, total=False):
     cache: Literal["light", "deep"] | float | None
     guidance_batch: bool
     drop: str | None
+    mask: str | None
+    feather: int

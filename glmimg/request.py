@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, WithJsonSchema, cre
 from glmimg.errors import UsageError
 from glmimg.job import Painting, Sampling, Scene, Size, random_seed
 from glmimg.knob import Declared, Settings, knobs
-from glmimg.stencil import DroppedCells
+from glmimg.stencil import DroppedCells, Stencil
 from glmimg.text import excerpt
 
 Layer = Mapping[str, Any]
@@ -55,8 +55,8 @@ def job_form(more: Mapping[str, Any]) -> type[Partial]:
 
 
 def _optional(declared: Declared) -> Any:
-    """The knob's type with its bounds, or None. Which cells to drop is text until the picture's size is known."""
-    annotation = str if declared.annotation == DroppedCells | None else declared.annotation
+    """The knob's type with its bounds, or None. A part of a picture is text until its size is known."""
+    annotation = str if declared.annotation in (DroppedCells | None, Stencil | None) else declared.annotation
     limits = (*declared.limits, *([WithJsonSchema({"type": "string"})] if annotation in WRITTEN_AS_TEXT else []))
     bounded = Annotated[annotation, *limits] if limits else annotation
     return bounded | None

@@ -10,7 +10,7 @@ import typer
 from glmimg.choice import ModelChoice, Output, Sources
 from glmimg.cli.completing import Completer, any_file, dumps, one_of
 from glmimg.cli.options import only, without
-from glmimg.job import Sampling
+from glmimg.job import Painting, Sampling
 from glmimg.knob import DRAW, MODEL
 
 FILES = only(Output, "out", "as_json", "events", "force", "quiet", "verbose")
@@ -26,6 +26,9 @@ MOVED_SOURCES = only(Sources, "source")
 NEW_SOURCES = without(Sources, "source")
 AGAIN = without(Sources, "image")
 """How a command gets its sources: named by the file it starts from, given as options, or prepared once more."""
+
+UNMASKED, REPAINTED = (without(Painting, "mask", "feather", rare=rare) for rare in (False, True))
+"""How a picture without sources is painted, and a dump as `redraw` leaves it, whose --mask is another."""
 
 ONE_AT_A_TIME = without(ModelChoice, "ar_batch")
 """The model of a command that draws no batches."""

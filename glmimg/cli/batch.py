@@ -27,7 +27,7 @@ MAX_NOTES = 10
 
 JobsFile = Annotated[
     str,
-    a.argument("JOBS", "JSON lines, CSV, or text with one prompt per line; a path, a URI, or - for standard input."),
+    a.argument("JOBS", "JSON lines, CSV, or text with one prompt per line; a path, a URI or -."),
 ]
 
 

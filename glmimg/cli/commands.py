@@ -53,7 +53,6 @@ MOVED = {
     "--candidates": ("t2i", "glmimg explore PROMPT -n 16"),
     "--pick": ("t2i", "glmimg explore PROMPT --pick 3,7"),
     "--redraw": ("tokens", "glmimg redraw DUMP --box x0,y0,x1,y1"),
-    "--mask": ("tokens", "glmimg redraw DUMP --mask PICTURE"),
     "--keep-from": ("tokens", "glmimg redraw DUMP --keep-from OTHER"),
     "--prompt": ("tokens", "glmimg redraw DUMP --prompt TEXT"),
     "--paste": ("tokens", "glmimg paste DUMP FROM"),

@@ -77,7 +77,7 @@ def variants(request: Request, dump: TokenDump, count: int) -> list[Painting]:
     from glmimg.job import MAX_SEED
     from glmimg.request import layer_of
 
-    first = complete_painting(request.job(file=layer_of(*dump.job_parts)), dump.seed, dump.size)
+    first = complete_painting(request.job(file=layer_of(*dump.job_parts)), dump.seed, dump.size, dump.sources)
     return [
         first.model_copy(update={"dit_seed": (first.dit_seed + offset) % (MAX_SEED + 1)}) for offset in range(count)
     ]

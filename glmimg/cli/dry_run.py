@@ -19,7 +19,7 @@ from glmimg.knob import knobs
 from glmimg.request import JOB, Layer
 from glmimg.runtime.checkpoint import HALVES, Half
 from glmimg.settings_file import plain
-from glmimg.stencil import DroppedCells
+from glmimg.stencil import DroppedCells, Stencil
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,7 +75,7 @@ def settings_of(run: Run, jobs: Sequence[Job], file: Layer | None) -> dict[str, 
         for each in knobs(model):
             said = [getattr(run.choice, each.name)] if model is ModelChoice else [job.value(each.name) for job in jobs]
             values = list(dict.fromkeys(said))
-            shown = [value.region if isinstance(value, DroppedCells) else plain(value) for value in values]
+            shown = [value.region if isinstance(value, DroppedCells | Stencil) else plain(value) for value in values]
             origin = origins.get(each.name) or unsaid.get(each.knob.default or "", "the default")
             found[each.name] = {"value": shown[0] if len(shown) == 1 else shown, "from": origin}
     found["model"]["value"] = run.checkpoint.id

@@ -5,10 +5,10 @@ from __future__ import annotations
 from glmimg.choice import Ideas, Keeping, ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, only, takes
-from glmimg.job import Painting, Sampling, Scene
+from glmimg.job import Sampling, Scene
 
 
-@takes(Scene, Sampling, Painting, only(Ideas, "literal"), a.NEW_SOURCES, ModelChoice, Keeping, a.BOTH)
+@takes(Scene, Sampling, a.UNMASKED, only(Ideas, "literal"), a.NEW_SOURCES, ModelChoice, Keeping, a.BOTH)
 def explore(request: Request, prompts: a.Prompts = None, count: a.Candidates = 16, pick: a.Pick = None) -> None:
     """Draw many previews of a prompt on one contact sheet, and finish the ones you pick.
 

@@ -31,6 +31,7 @@ def made_table(made: Provenance, path: Path) -> Table:
         **{name: value for name, value in job.items() if not isinstance(value, dict | list)},
         "before": "\n".join(job.get("forms", [])),
         **job["sampling"],
+        "mask": job.get("mask", {}).get("region"),
         "sources": ", ".join(source["path"] for source in job["sources"]),
         "model": made.model.id,
         "changes": ", ".join([*made.model.changes, *made.changes]),
@@ -53,7 +54,7 @@ def facts_table(facts: Mapping[str, Any]) -> Table:
 
 def command_line(made: Provenance, path: Path) -> str:
     """The command that reproduces the picture, from the picture itself if its job does not tell everything."""
-    if made.beyond or made.grid != "target":
+    if made.beyond or made.grid != "target" or made.job.painting.mask:
         return shell_words("glmimg", "replay", path)
     scene = made.job.scene
     images = [word for source in scene.sources for word in ("-i", source.path)]

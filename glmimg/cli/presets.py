@@ -100,7 +100,8 @@ def values_of(picture: Path) -> dict[str, Any]:
     defaults = {each.name: each.default for model in (Sampling, Painting) for each in knobs(model)}
     defaults |= load_preset("default").values
     said = {name: value for name, value in said.items() if value != defaults.get(name)}
-    return {name: value for name, value in said.items() if not name.endswith(("prompt", "forms", "seed", "drop"))}
+    left_out = ("prompt", "forms", "seed", "drop", "mask")
+    return {name: value for name, value in said.items() if not name.endswith(left_out)}
 
 
 def show_list(request: Request) -> None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 from glmimg.choice import Ideas, Keeping
 from glmimg.cli import arguments as a
-from glmimg.cli.options import Request, only, takes, without
-from glmimg.job import Painting
+from glmimg.cli.options import Request, only, takes
 
 if TYPE_CHECKING:
     from glmimg.job import Job
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     a.ONE_AT_A_TIME,
     Keeping,
     a.DUMPS,
-    without(Painting, rare=True),
+    a.REPAINTED,
 )
 def redraw(
     request: Request,

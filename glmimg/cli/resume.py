@@ -53,7 +53,7 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
     orders = []
     for path, dump in zip(dumps, begun, strict=True):
         check_same_ar_half(dump, path, run.checkpoint)
-        painting = complete_painting(request.job(file=layer_of(*dump.job_parts)), dump.seed, dump.size)
+        painting = complete_painting(request.job(file=layer_of(*dump.job_parts)), dump.seed, dump.size, dump.sources)
         orders.append(Order(dump.job(painting), begun=dump))
     write_orders(run, orders, layer_of(*begun[0].job_parts))
 
@@ -102,7 +102,7 @@ def _job(request: Request, path: Path, left: Unfinished) -> Job:
 
     job = left.job
     given = request.job(file=layer_of(job.scene, job.sampling, job.painting))
-    painting = complete_painting(given, job.sampling.seed, job.scene.size)
+    painting = complete_painting(given, job.sampling.seed, job.scene.size, job.scene.sources)
     if left.dump is not None and painting != job.painting:
         raise UsageError(
             f"{path} keeps the settings it was started with",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from glmimg.choice import Ideas, Keeping, ModelChoice, Output
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes, without
-from glmimg.job import Painting, Sampling, Scene
+from glmimg.job import Sampling, Scene
 
 
-@takes(Scene, Sampling, Painting, Ideas, ModelChoice, Keeping, without(Output, "embed_sources"))
+@takes(Scene, Sampling, a.UNMASKED, Ideas, ModelChoice, Keeping, without(Output, "embed_sources"))
 def t2i(request: Request, prompts: a.Prompts = None, prompt_file: a.PromptFile = None, count: a.Count = 1) -> None:
     """Draw a picture from a prompt.
 

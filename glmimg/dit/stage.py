@@ -21,6 +21,7 @@ from glmimg.runtime.device import Placement
 from glmimg.runtime.finite import FiniteCheck
 from glmimg.runtime.layout import Layout
 from glmimg.sources import SourceShelf
+from glmimg.sources.prepare import fit_picture
 from glmimg.tokens.dump import TokenDump
 from glmimg.unfinished import Part, Unfinished, kept
 
@@ -65,7 +66,12 @@ class DiTStage:
 
         part: where unfinished work is saved and resumed from; not with a step cache, which is not saved
         """
-        return decode_latents(self.parts.vae, self._denoise(dump, painting, watch, part))
+        image = decode_latents(self.parts.vae, self._denoise(dump, painting, watch, part))
+        if painting.mask is None:
+            return image
+        first = self.sources.shelf.get(dump.sources[0])
+        kept = fit_picture(first.image, dump.height, dump.width, None, first.ref.background)
+        return painting.mask.blend(image, kept, painting.feather)
 
     def _denoise(self, dump: TokenDump, painting: Painting, watch: Watch, part: Part | None) -> torch.Tensor:
         """From noise to the latents of a picture."""

@@ -22,7 +22,7 @@ from glmimg.prompts import check_markers, check_prompt
 from glmimg.request import Layer, merge
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.stencil import DroppedCells
-from glmimg.tokens.region import region_of
+from glmimg.tokens.region import region_of, stencil_of
 
 MARKERS = 2
 """Tokens around a source's codes: image start and image end."""
@@ -54,7 +54,7 @@ def complete(given: Layer, checkpoint: Checkpoint, sources: Sequence[SourceRef] 
             "Leave it out, or try --ar-window 16.",
         )
     scene = Scene(prompt=check_prompt(prompt), size=size, sources=tuple(sources), forms=given.get("forms", ()))
-    return Job(scene=scene, sampling=sampling, painting=complete_painting(given, seed, size))
+    return Job(scene=scene, sampling=sampling, painting=complete_painting(given, seed, size, sources))
 
 
 def complete_sampling(given: Layer, checkpoint: Checkpoint) -> Sampling:
@@ -64,16 +64,25 @@ def complete_sampling(given: Layer, checkpoint: Checkpoint) -> Sampling:
     return _fill(Sampling, merge(given, below, {"top_k": int(default["top_k"]) or None}))
 
 
-def complete_painting(given: Layer, seed: int, size: Size) -> Painting:
-    """How stage 2 paints a dump of this seed and size: as given, else as the preset `default` says.
+def complete_painting(given: Layer, seed: int, size: Size, sources: Sequence[SourceRef] = ()) -> Painting:
+    """How stage 2 paints a dump of this seed, size and sources: as given, else as the preset `default` says.
 
-    raises: UsageError (exit 2) for a box outside the picture, BadImage (exit 3) for an unfit mask
+    raises: UsageError (exit 2) for a box outside the picture, or a mask that these sources rule out;
+            BadImage (exit 3) for an unfit mask
     """
     values = merge(given, default_values(), {"dit_seed": seed})
     if isinstance(values.get("drop"), str):
         shape, region = target_shape(*size), region_of(values["drop"], size, target_shape(*size))
         values["drop"] = DroppedCells(region=region.text, cells=region.cells(shape))
-    return _fill(Painting, values)
+    if isinstance(values.get("mask"), str):
+        values["mask"] = stencil_of(values["mask"], size) if values["mask"] else None
+    painting = _fill(Painting, values)
+    try:
+        painting.check_fits(size, sources)
+    except ValueError as error:
+        hint = "Draw an edit of that shape: glmimg edit -i PICTURE --mask MASK. Or do without: --mask ''"
+        raise UsageError(str(error), hint if painting.mask else "") from error
+    return painting
 
 
 def _fill(model: type[Model], values: Layer) -> Model:

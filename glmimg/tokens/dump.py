@@ -219,7 +219,7 @@ class TokenDump(_Record):
             target = target_shape(self.height, self.width)
             shapes = {"target": target} if self.sources else {"target": target, "preview": preview_shape(target)}
         if self.painting is not None:
-            self.painting.check_drop(target)
+            self.painting.check_fits(self.size, self.sources)
         for grid in self.grids:
             if grid.shape != (needed := shapes[grid.role]):
                 raise ValueError(

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from glmimg.errors import BadImage, UsageError
-from glmimg.grid import CELL_PX, GridShape
+from glmimg.grid import CELL_PX, GridShape, is_same_shape, target_shape
 from glmimg.sources.colour import read_rgb
+from glmimg.stencil import Stencil
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -88,15 +89,17 @@ def box_region(text: str, size_px: tuple[int, int]) -> Region:
     return Region(text, pixels)
 
 
-def mask_region(path: Path, size_px: tuple[int, int], shape: GridShape) -> Region:
+def mask_region(path: Path, size_px: tuple[int, int], shape: GridShape, *, may_scale: bool = False) -> Region:
     """A region from a mask picture: its white pixels.
 
     size_px: (height, width) of the picture it is for, which is the mask's size too, or it is the target grid's `shape`
+    may_scale: whether it may also have another size of the picture's shape
     raises:  BadImage (exit 3): no picture, another size, or nothing white in it
     """
     height, width = size_px
     image = read_rgb(path, background="#000000")
-    if image.size not in ((width, height), (shape.columns, shape.rows)):
+    fits = may_scale and is_same_shape((image.height, image.width), size_px)
+    if not fits and image.size not in ((width, height), (shape.columns, shape.rows)):
         raise BadImage(
             path,
             f"this mask is {image.width}x{image.height} pixels, but the picture is {width}x{height}",
@@ -108,10 +111,20 @@ def mask_region(path: Path, size_px: tuple[int, int], shape: GridShape) -> Regio
     return Region(path.name, pixels)
 
 
-def region_of(text: str, size_px: tuple[int, int], shape: GridShape) -> Region:
-    """A region from a box `x0,y0,x1,y1` or else the name of a mask file. Raises as those two."""
+def region_of(text: str, size_px: tuple[int, int], shape: GridShape, *, may_scale: bool = False) -> Region:
+    """A region from a box `x0,y0,x1,y1` or else the name of a mask file. Arguments and errors as of those two."""
     is_box = text.count(",") == 3 and not os.path.exists(text)  # noqa: PTH110 (never raises)
-    return box_region(text, size_px) if is_box else mask_region(Path(text), size_px, shape)
+    return box_region(text, size_px) if is_box else mask_region(Path(text), size_px, shape, may_scale=may_scale)
+
+
+def stencil_of(text: str, size_px: tuple[int, int]) -> Stencil:
+    """What may change of a picture of (height, width), from a box or the name of a mask file, scaled to that size.
+
+    raises: as `region_of`, but takes a mask of any size in the picture's shape
+    """
+    height, width = size_px
+    pixels = region_of(text, size_px, target_shape(*size_px), may_scale=True).pixels.resize((width, height))
+    return Stencil.of(text, pixels)
 
 
 def parse_point(text: str) -> tuple[int, int]:

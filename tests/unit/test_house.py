@@ -65,7 +65,7 @@ MAX_PACKAGE_LINES = 24_800
 MAX_OWN_PARAMETERS = 7
 COMMON_WORDS = {
     *("prompt", "size", "seed", "steps", "temperature", "top_p", "top_k", "scheduler", "cache", "drop", "guidance"),
-    *("negative", "events"),
+    *("negative", "events", "mask"),
     *("model", "revision", "device", "dtype", "memory", "quantize", "lora", "compile"),
     *(
         "image",

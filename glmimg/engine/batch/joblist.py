@@ -36,7 +36,7 @@ from glmimg.text import slug
 
 STANDARD_INPUT = "-"
 
-PATHS = ("drop",)
+PATHS = ("drop", "mask")
 """Knobs that may name a file."""
 
 CONFLICTING = {"cache", "guidance_batch", "negative", "guidance"}

@@ -22,7 +22,7 @@ from glmimg.request import JOB, partial, what_is_wrong
 
 MOST_SOURCES = 16
 MOST_FIELDS = 100
-NO_KNOBS = {"size", "drop"}
+NO_KNOBS = {"size", "drop", "mask"}
 """Knobs of a job that a client does not say so: a size has more forms here, and a mask would be a file of ours."""
 
 KNOBS = {each.name for model in JOB for each in knobs(model)} - NO_KNOBS
