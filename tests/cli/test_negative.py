@@ -53,9 +53,9 @@ def test_every_way_paints_the_same(glmimg: Run, tiny: Path, tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("more", "reason", "hint"),
     [
-        (("--negative", "blurry, ugly"), "--negative blurry, ugly: it quotes no words", "say all else in the prompt"),
-        (("--negative", "''"), "it quotes no words", "Quote what is not to be written"),
-        (("--negative", "'SALE'", "--guidance", "1"), "without guidance no branch reads it", "Leave out one"),
+        (("--negative", "blurry, ugly"), "--negative blurry, ugly: it quotes no words", "say the rest in the prompt"),
+        (("--negative", "''"), "it quotes no words", "Quote the words to avoid"),
+        (("--negative", "'SALE'", "--guidance", "1"), "without guidance nothing reads it", "Leave one out"),
     ],
 )
 def test_what_cannot_be_is_refused(
