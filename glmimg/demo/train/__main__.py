@@ -59,7 +59,14 @@ def main() -> None:
     """Train, assemble, and say what came of it."""
     parser = argparse.ArgumentParser(prog="python -m glmimg.demo.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for training states and the finished model")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--from-shipped", action="store_true", help="begin with the weights inside glmimg, not anew")
+    options = parser.parse_args()
+    out: Path = options.out
+    if options.from_shipped and not (out / "ar.pt").exists():
+        from glmimg.demo import demo_path
+        from glmimg.demo.train.assemble import SHIPPED_STEPS, take_apart
+
+        take_apart(demo_path(), out, SHIPPED_STEPS)
     train_all(out)
     from glmimg.demo.train.assemble import assemble, trained_steps
 

@@ -1,22 +1,30 @@
-"""Put the trained parts together: a checkpoint folder in the diffusers layout of GLM-Image, weights in bfloat16."""
+"""Put the trained parts together: a checkpoint folder in the diffusers layout of GLM-Image, weights in bfloat16.
+
+And take one apart again, so that training can go on from the weights that are shipped.
+"""
 
 import json
 from pathlib import Path
 
 import torch
-from transformers import GlmImageForConditionalGeneration
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import GlmImageForConditionalGeneration, T5EncoderModel
 
 from glmimg.demo.train.ar_model import build_ar, generation_config
-from glmimg.demo.train.codebook import Codebook, load_codebook
+from glmimg.demo.train.codebook import Codebook, build_codebook, load_codebook
 from glmimg.demo.train.dit_data import Pool
 from glmimg.demo.train.dit_model import build_dit, build_glyph_encoder, build_scheduler
-from glmimg.demo.train.progress import load_state
+from glmimg.demo.train.progress import load_state, save_state
 from glmimg.demo.train.tokenizer import build_processor, save_tokenizers
 from glmimg.demo.train.vae import build_vae
 from glmimg.demo.train.vision import write_vision
 from glmimg.demo.train.world import save_world
 
 TEMPERATURE, TOP_P = 0.6, 0.9
+SHIPPED_STEPS = {"ar": 11850, "dit": 5000, "vae": 3200}
+"""How many steps each part of the shipped checkpoint was trained for."""
+
 MODEL_INDEX = {
     "_class_name": "GlmImagePipeline",
     "_diffusers_version": "0.37.0",
@@ -62,6 +70,24 @@ def assemble(out: Path, model: Path) -> int:
     save_world(model)
     _as_the_real_one(model / "processor")
     return sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
+
+
+def take_apart(model: Path, out: Path, steps: dict[str, int]) -> None:
+    """Write training states from a checkpoint folder: its weights, with fresh optimizers.
+
+    steps: how many each part has been trained for, which says where in its courses it goes on
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    build_codebook().save(out / "codebook.npz")
+
+    def weights(part: str) -> dict[str, Tensor]:
+        (file,) = (model / part).glob("*.safetensors")
+        return {name: tensor.float() for name, tensor in load_file(file).items()}
+
+    save_state(out / "ar.pt", model=weights("vision_language_encoder"), optimizers=None, step=steps["ar"])
+    save_state(out / "vae.pt", model=weights("vae"), optimizers=None, step=steps["vae"])
+    glyph = T5EncoderModel.from_pretrained(model / "text_encoder", dtype=torch.float32).state_dict()
+    save_state(out / "dit.pt", model=weights("transformer"), glyph=glyph, optimizers=None, step=steps["dit"])
 
 
 def _as_the_real_one(processor: Path) -> None:

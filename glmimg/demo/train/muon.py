@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrix updates are made orthogonal by a few Newton-Schulz rounds in bfloat16.
+"""Muon: momentum whose matrix updates are made orthogonal by a few Newton-Schulz rounds.
 
 For the matrices inside the layers only; embeddings, heads, norms and biases go to AdamW, as usual.
 """
@@ -8,11 +8,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from glmimg.demo.train.progress import matrix_dtype
+
 
 def orthogonal(update: Tensor, rounds: int = 5) -> Tensor:
     """A matrix with the singular vectors of `update` and singular values near 1 (quintic Newton-Schulz)."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = (update / (update.norm() + 1e-7)).bfloat16()
+    x = (update / (update.norm() + 1e-7)).to(matrix_dtype())
     turned = x.shape[0] > x.shape[1]
     if turned:
         x = x.T

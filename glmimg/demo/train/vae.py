@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from glmimg.demo.train.progress import Journal, load_state, rate_at, save_state, set_up_torch
+from glmimg.demo.train.progress import Journal, load_state, rate_at, restore, save_state, set_up_torch
 from glmimg.demo.train.sampling import random_scene
 from glmimg.demo.train.scene import CELL_PX, lay_out, paint
 
@@ -117,7 +117,7 @@ def train_vae(out: Path, steps: int = STEPS) -> None:
     state, first = load_state(out / "vae.pt"), 0
     if state:
         vae.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
+        restore([optimizer], state["optimizers"])
         first = state["step"]
     journal = Journal("vae", 50)
     rng = random.Random(f"vae {first}")
@@ -131,4 +131,4 @@ def train_vae(out: Path, steps: int = STEPS) -> None:
         optimizer.step()
         journal.tell(step + 1, loss=loss.item(), error255=error.item())
         if (step + 1) % 200 == 0 or step + 1 == steps:
-            save_state(out / "vae.pt", model=vae.state_dict(), optimizer=optimizer.state_dict(), step=step + 1)
+            save_state(out / "vae.pt", model=vae.state_dict(), optimizers=[optimizer.state_dict()], step=step + 1)
