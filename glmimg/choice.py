@@ -111,6 +111,12 @@ class Ideas(Settings):
         Several, Knob("Draw with each value: guidance=1,1.5,2; twice for a grid.", DRAW, "KNOB=..", env=False)
     ] = ()
     literal: Annotated[bool, Knob("Do not expand {a|b} and __name__ in prompts.", DRAW, rare=True)] = False
+    enhance: Annotated[bool, Knob("Have a language model rewrite the prompt first.", DRAW)] = False
+    enhance_url: Annotated[
+        str | None, Knob("Its endpoint, such as http://localhost:11434/v1.", DRAW, "URL", rare=True)
+    ] = None
+    enhance_model: Annotated[str | None, Knob("Its name there, such as qwen3:8b.", DRAW, "NAME", rare=True)] = None
+    enhance_key_file: Annotated[str | None, Knob("A file with the endpoint's key.", DRAW, "PATH", rare=True)] = None
     yes: Annotated[bool, Knob("Allow more than 200 pictures.", DRAW, env=False, rare=True)] = False
     sheet: Annotated[
         bool | None, Knob("Also write a contact sheet; --sweep does so by itself.", OUTPUT, negated=True, rare=True)

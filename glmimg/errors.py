@@ -129,6 +129,10 @@ class NotFinite(GlmimgError):
         )
 
 
+class EnhanceFailed(GlmimgError):
+    """A language model gave no prompt to draw (exit 1)."""
+
+
 class DeviceLost(GlmimgError):
     """The accelerator failed in a way that only a new process recovers from (exit 1)."""
 

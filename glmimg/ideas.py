@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise, product
 from typing import Any
@@ -30,7 +30,7 @@ class Idea:
     """One of the combinations a line expands to.
 
     prompt: the text to draw, before a template
-    forms:  the prompt before alternatives were chosen, if it had any
+    forms:  the prompt before alternatives were chosen, and before it was rewritten
     values: of the knobs that are swept
     """
 
@@ -38,16 +38,22 @@ class Idea:
     forms: tuple[str, ...]
     values: Mapping[str, Any]
 
+    @property
+    def said(self) -> str:
+        """The text as it was before it was rewritten."""
+        return self.forms[-1]
+
     def fill(self, stack: PresetStack) -> dict[str, Any]:
         """Its job settings: swept knobs, the prompt as the model gets it, and its earlier forms."""
         forms = tuple(dict.fromkeys((*self.forms, self.prompt, stack.fill(self.prompt))))
         return {**self.values, "prompt": forms[-1], "forms": forms[:-1]}
 
 
-def find_ideas(prompts: Sequence[str], asked: Ideas, count: int = 1) -> list[Idea]:
+def find_ideas(prompts: Sequence[str], asked: Ideas, count: int = 1, rewrite: Callable[[str], str] = str) -> list[Idea]:
     """Every combination, in the order written: prompts and their alternatives, then swept values.
 
-    count:  seeds of each
+    count:   seeds of each
+    rewrite: gives the prompt to draw, after alternatives and before a template
     raises: UsageError (exit 2), also for over 200 pictures without --yes; BadInput (exit 3) for a list of words
     """
     most, grid = MOST if asked.yes else ASKED, [dict(pairs) for pairs in product(*map(parse_sweep, asked.sweep))]
@@ -55,7 +61,9 @@ def find_ideas(prompts: Sequence[str], asked: Ideas, count: int = 1) -> list[Ide
     if len(found) * len(grid) > len(prompts) and len(found) * len(grid) * count > most:
         hint = "Draw fewer." if asked.yes else "Allow that with --yes, or turn off expansion with --literal."
         raise UsageError(f"that is more than {most} pictures", hint)
-    return [Idea(text, (prompt,), values) for prompt, text in found for values in grid]
+    return [
+        Idea(drawn, (prompt, text), values) for prompt, text in found for drawn in [rewrite(text)] for values in grid
+    ]
 
 
 def expand(prompt: str, most: int = MOST) -> list[str]:

@@ -36,6 +36,7 @@ PANELS = {
         "models": "Models on this machine: list, pull, rm, check, plan.",
         "doctor": "Say whether this machine draws right, and how fast.",
         "worker": "Keep a model loaded between commands: start, status, stop.",
+        "enhance": "Have a language model rewrite a prompt.",
         "gallery": "Make a gallery page of a folder's pictures.",
         "serve": "Draw for other programs, over HTTP or MCP.",
         "presets": "Presets: list, show, save. A bare NAME shows that preset.",

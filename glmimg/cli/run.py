@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,13 +124,28 @@ class Run:
         )
         if self.request.seeds and count > 1:
             raise UsageError(*BOTH_SEEDS)
-        asked = asked if prompts else asked.model_copy(update={"literal": True})
+        asked = asked if prompts else asked.model_copy(update={"literal": True, "enhance": False})
         texts = prompts or [given["prompt"]]
-        ideas = find_ideas(texts, asked, len(self.request.seeds) or count)
+        ideas = find_ideas(texts, asked, len(self.request.seeds) or count, self._rewrite(asked, edit=bool(sources)))
         if len(ideas) > len(texts):  # pictures to be compared share one seed
             given = {"seed": random_seed(), **given}
         said = [idea.fill(stack) if prompts else idea.values for idea in ideas]
         return [job for each in said for job in self._with_seeds({**given, **each}, count, sources)]
+
+    def _rewrite(self, asked: Ideas, *, edit: bool) -> Callable[[str], str]:
+        """What a language model makes of a prompt, shown as it comes; the prompt itself where none was asked for."""
+        if not asked.enhance:
+            return str
+        from glmimg.enhance import Rewriter
+
+        rewriter = Rewriter.of(asked, edit=edit, keep=not self.output.no_metadata)
+
+        def shown(prompt: str) -> str:
+            enhanced = rewriter(prompt)
+            self.console.note(f"enhanced: {enhanced}")
+            return enhanced
+
+        return shown
 
     def _with_seeds(self, given: dict[str, Any], count: int, sources: Sequence[SourceRef]) -> list[Job]:
         first = complete(given, self.checkpoint, sources)

@@ -22,6 +22,7 @@ from typing import IO
 from glmimg.choice import Ideas
 from glmimg.engine.batch.lines import BadLine, JobLine, problem_text, read_lines
 from glmimg.engine.complete import complete
+from glmimg.enhance import Rewriter
 from glmimg.errors import BadInput, BadJobs, GlmimgError
 from glmimg.files import local_path, open_regular
 from glmimg.ideas import find_ideas
@@ -192,8 +193,10 @@ class _Reader:
         if given.get("prompt") is None:
             raise ValueError("no prompt given")
         asked = defaults.ideas
-        asked = Ideas(sweep=(*line.sweep, *asked.sweep), literal=line.literal or asked.literal, yes=asked.yes)
-        ideas = find_ideas([check_prompt(given["prompt"])], asked, defaults.pictures)
+        more = {"sweep": (*line.sweep, *asked.sweep), "literal": line.literal or asked.literal}
+        asked = asked.model_copy(update={**more, "enhance": line.enhance or asked.enhance})
+        rewrite = Rewriter.of(asked, edit=bool(line.sources)) if asked.enhance else str
+        ideas = find_ideas([check_prompt(given["prompt"])], asked, defaults.pictures, rewrite)
         paths = [Path(self._path(path)) for path in line.sources]
         prepared = [self.shelf.take(path, self.checkpoint.source_bounds) for path in paths]
         self.notes |= {f"{each.ref.path}: {note}": None for each in prepared for note in each.notes}
@@ -201,8 +204,9 @@ class _Reader:
         jobs, names, seeded = list[Job](), list[str](), dict[str, bytes]()
         for idea in ideas:
             filled = {**given, **idea.fill(stack)}
-            digest = self._digest(line.name, {name: filled[name] for name in filled if name != "forms"}, sources)
-            source_of_seed = seeded.setdefault(idea.prompt, digest) if idea.values else digest  # one seed for a sweep
+            spoken = {**filled, "prompt": stack.fill(idea.said)} | ({"enhance": True} if asked.enhance else {})
+            digest = self._digest(line.name, {name: spoken[name] for name in spoken if name != "forms"}, sources)
+            source_of_seed = seeded.setdefault(idea.said, digest) if idea.values else digest  # one seed for a sweep
             filled.setdefault("seed", int.from_bytes(source_of_seed[-4:], "big") >> 1)
             first = complete(filled, self.checkpoint, sources)
             conflict = first.painting.conflict()
@@ -211,7 +215,7 @@ class _Reader:
             seeds = defaults.seeds or range(first.sampling.seed, first.sampling.seed + defaults.count)
             jobs += [first.again(seed=seed, dit_seed=filled.get("dit_seed")) for seed in seeds]
             if line.name is None:
-                words = slug(idea.prompt)
+                words = slug(idea.said)
                 made = [f"{words}-{digest.hex()[:digits]}" for digits in NAME_DIGITS]
                 names += self._claim(made, number, defaults.pictures)
         names = names or self._claim([str(line.name)], number, len(jobs))

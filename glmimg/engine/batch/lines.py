@@ -46,7 +46,7 @@ class JobLine:
     name:    of the two files, without extension; None makes one from the job
     presets: names or paths of presets, over those of the command line
     sources: paths of the pictures an edit starts from
-    sweep, literal: as of `Ideas`
+    sweep, literal, enhance: as of `Ideas`
     """
 
     given: dict[str, Any]
@@ -55,15 +55,16 @@ class JobLine:
     sources: tuple[str, ...] = ()
     sweep: tuple[str, ...] = ()
     literal: bool = False
+    enhance: bool = False
 
     @classmethod
     def of(cls, values: dict[str, Any], *, strict: bool = True) -> JobLine:
         """A line from its fields. Raises ValidationError, or UsageError for a size or window that cannot be."""
         given = line_form().model_validate(values, strict=strict).given()
-        name, literal = given.pop("name", None), given.pop("literal", False)
+        name, literal, enhance = (given.pop(field, None) for field in ("name", "literal", "enhance"))
         several = [given.pop(field, ()) for field in ("preset", "sources", "sweep")]
         presets, sources, sweep = ((each,) if isinstance(each, str) else tuple(each) for each in several)
-        return cls(given, name, presets, sources, sweep, literal)
+        return cls(given, name, presets, sources, sweep, bool(literal), bool(enhance))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def line_form() -> type[Partial]:
     """The fields a line may have."""
     name = Annotated[str, Field(min_length=1), AfterValidator(_file_name)]
     more: dict[str, Any] = {"name": name, "preset": str | list[str], "sources": list[str]}
-    more |= {"sweep": str | list[str], "literal": bool}
+    more |= {"sweep": str | list[str], "literal": bool, "enhance": bool}
     return job_form({field: (kind | None, None) for field, kind in more.items()})
 
 
