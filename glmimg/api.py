@@ -26,6 +26,7 @@ from glmimg.preset import PresetStack, load_stack
 from glmimg.request import JOB, Layer, check_values, layer_of, precedence, read_environment
 from glmimg.runtime.resolve import resolve
 from glmimg.sources import SourceShelf
+from glmimg.sources.web import source_file
 from glmimg.tokens.change import TokenWork
 from glmimg.tokens.dump import TokenDump
 from glmimg.tokens.dump_file import check_fits_model
@@ -156,7 +157,7 @@ class Model:
     def _file(self, source: Any) -> Path:
         """A source as a file; a PIL image is saved to a temporary file of this model."""
         if isinstance(source, str | Path):
-            return Path(source)
+            return source_file(str(source), may_fetch=True)
         self._folder = self._folder or TemporaryDirectory(prefix="glmimg-")
         path = Path(self._folder.name) / f"source-{time.monotonic_ns()}.png"
         source.save(path, format="PNG")

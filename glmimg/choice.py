@@ -92,13 +92,21 @@ class Sources(Settings):
     """Which source pictures a command reads, and how they are prepared."""
 
     image: Annotated[
-        Several, Knob("A source picture; repeatable, order matters.", SOURCES, "PATH", short="-i", env=False)
+        Several,
+        Knob(
+            "A source picture, a file or https address; repeatable, order matters.",
+            SOURCES,
+            "PATH",
+            short="-i",
+            env=False,
+        ),
     ] = ()
     fit: Annotated[Fit | None, Knob("How to fit a source longer than 4:1: pad or crop.", SOURCES, "WAY", "pad")] = None
     background: Annotated[
         str | None,
         Knob("Colour behind transparent pixels and in the padding.", SOURCES, "COLOUR", "white", rare=True),
     ] = None
+    fetch: Annotated[bool, Knob("Fetch sources from https addresses.", SOURCES, negated=True, rare=True)] = True
     source: Annotated[
         Several, Knob("New path of a source picture that has moved; repeatable.", SOURCES, "PATH", env=False, rare=True)
     ] = ()

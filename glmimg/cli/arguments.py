@@ -74,7 +74,7 @@ Count = Annotated[int, option("--count", "-n", metavar="N", text=PER_PROMPT, sho
 Vary = Annotated[int, option("--vary", metavar="N", text=PER_DUMP, show_default=False, callback=counted)]
 
 PictureFile = Annotated[Path, argument("PICTURE", "A picture of glmimg.", any_file)]
-AnyPicture = Annotated[Path, argument("PICTURE", "A picture file.", any_file)]
+AnyPicture = Annotated[str, argument("PICTURE", "A picture file, or an https address.", any_file)]
 DumpFile = Annotated[Path, argument("DUMP", "A token dump; - reads standard input.", dumps)]
 DumpFiles = Annotated[list[Path], argument("DUMP...", "Token dumps; - reads one from standard input.", dumps)]
 DumpFrom = Annotated[Path, argument("FROM", "The dump to copy from.", dumps)]

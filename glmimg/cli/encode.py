@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glmimg.choice import Keeping
+from glmimg.choice import Keeping, Sources
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, only, takes, without
 from glmimg.job import Painting, Sampling, Scene
@@ -24,23 +24,28 @@ def encode(request: Request, picture: a.AnyPicture, prompt: a.NewPrompt = None) 
     from glmimg.cli.run import Run
     from glmimg.engine.complete import complete_painting
     from glmimg.engine.scope import Scope
+    from glmimg.errors import UsageError
     from glmimg.grid import CELL_PX, nearest_side, preview_shape, target_shape
     from glmimg.job import Size
     from glmimg.sources.colour import read_rgb
+    from glmimg.sources.web import is_address, source_file
     from glmimg.tokens import change
 
     run, given = Run.open(request, only="ar"), request.job()
-    image = read_rgb(picture)
+    if is_address(picture) and run.output.out is None:
+        raise UsageError(f"{picture} lies in no folder that the dump could go into", "Say where it goes: -o PATH")
+    path = source_file(picture, may_fetch=request.settings(Sources).fetch)
+    image = read_rgb(path)
     height, width = given.get("size") or (image.height, image.width)
     size = Size(nearest_side(height), nearest_side(width))
     preview_shape(target_shape(*size))
     if image.size != (size.width, size.height):
         run.console.note(f"{picture}: scaled from {image.width}x{image.height} to {size}")
     seed = given.get("seed") or 0
-    parent = change.parent("picture", picture, size.height * size.width // CELL_PX**2)
+    parent = change.parent("picture", path, size.height * size.width // CELL_PX**2)
     painting = complete_painting(given, seed, size)
     reading = change.Reading(image, *size, prompt or "", seed, painting, parent)
-    out = run.output if run.output.out else run.output.model_copy(update={"out": str(dump_path_beside(picture))})
-    (path,) = place_dumps([NameFields(reading.prompt, seed, 1)], out)
+    out = run.output if run.output.out else run.output.model_copy(update={"out": str(dump_path_beside(path))})
+    (place,) = place_dumps([NameFields(reading.prompt, seed, 1)], out)
     with run.desk(Scope(*size, sources=(size,))) as desk:
-        report_dump(desk.encode(reading, path), path, run.console)
+        report_dump(desk.encode(reading, place), place, run.console)

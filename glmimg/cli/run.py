@@ -27,6 +27,7 @@ from glmimg.runtime.device import check_names
 from glmimg.runtime.lora import check_runs
 from glmimg.runtime.resolve import resolve
 from glmimg.sources import SourceShelf
+from glmimg.sources.web import is_address, source_file
 
 if TYPE_CHECKING:
     from glmimg.engine.orders import Desk
@@ -81,7 +82,8 @@ class Run:
         if choice.quantize == "auto":
             choice = _compressed(choice, checkpoint, given.get("size"), request)
         note_foreign_words(prompts or [], checkpoint.folder, request.console)
-        shelf = SourceShelf([Path(path) for path in request.settings(Sources).source])
+        moved = request.settings(Sources)
+        shelf = SourceShelf([source_file(path, may_fetch=moved.fetch) for path in moved.source])
         return cls(request, choice, output, keeping, checkpoint, shelf)
 
     @property
@@ -166,9 +168,10 @@ class Run:
             Engine(self.stages, scope, progress, keep_both=keep_both) as engine,
         ):
             output = self.output
-            piped = DASH in self.request.settings(Sources).image  # a source that lies nowhere
+            images = self.request.settings(Sources).image
+            nowhere = any(image == DASH or is_address(image) for image in images)  # on this machine
             yield Desk(
-                *(engine, self.shelf, not output.no_metadata, output.embed_sources or piped, files),
+                *(engine, self.shelf, not output.no_metadata, output.embed_sources or nowhere, files),
                 quality=output.image_quality,
             )
 

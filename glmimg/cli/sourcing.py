@@ -13,6 +13,7 @@ from glmimg.files import MAX_BYTES
 from glmimg.job import SourceRef
 from glmimg.sources import PreparedSource
 from glmimg.sources.colour import WHITE
+from glmimg.sources.web import local_file, source_file
 from glmimg.text import shell_words
 
 
@@ -24,7 +25,10 @@ def gather_sources(run: Run) -> list[SourceRef]:
     settings = run.request.settings(Sources)
     background = check_background(settings.background) or WHITE
     bounds = run.checkpoint.source_bounds if settings.image else None
-    paths = [spool_input(MAX_BYTES) if path == DASH else Path(path) for path in settings.image]
+    paths = [
+        spool_input(MAX_BYTES) if path == DASH else source_file(path, may_fetch=settings.fetch)
+        for path in settings.image
+    ]
     prepared = [run.shelf.take(path, bounds, settings.fit or "pad", background) for path in paths if bounds]
     return _noted(run, prepared)
 
@@ -41,7 +45,9 @@ def _take_again(run: Run, picture: Path, ref: SourceRef) -> PreparedSource:
     found = run.shelf.find(ref, picture, f"Give its new path: glmimg replay {shell_words(picture)} --source PATH")
     if bounds.admit(ref.height, ref.width) and settings.fit is None and background is None:
         return found
-    return run.shelf.take(Path(found.ref.path), bounds, settings.fit or ref.fit or "pad", background or ref.background)
+    return run.shelf.take(
+        local_file(found.ref.path), bounds, settings.fit or ref.fit or "pad", background or ref.background
+    )
 
 
 def _noted(run: Run, prepared: Sequence[PreparedSource]) -> list[SourceRef]:

@@ -15,6 +15,7 @@ from glmimg.grid import CELL_PX
 from glmimg.job import Fit, SourceRef
 from glmimg.pictures import OpenedPicture, open_picture
 from glmimg.sources.colour import WHITE, to_srgb
+from glmimg.sources.web import name_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -66,7 +67,9 @@ def prepare_source(path: Path, bounds: SourceBounds, fit: Fit = "pad", backgroun
     """
     opened = open_picture(path)
     height, width, used = choose_size(opened.image.height, opened.image.width, bounds, fit)
-    ref = SourceRef(path=str(path), sha256=opened.sha256, height=height, width=width, fit=used, background=background)
+    ref = SourceRef(
+        path=name_of(path), sha256=opened.sha256, height=height, width=width, fit=used, background=background
+    )
     return _render(opened, ref)
 
 
@@ -78,7 +81,7 @@ def prepare_again(path: Path, ref: SourceRef) -> PreparedSource:
     opened = open_picture(path)
     if opened.sha256 != ref.sha256:
         raise BadImage(path, "has changed since: it is not the picture that was used")
-    return _render(opened, ref.model_copy(update={"path": str(path)}))
+    return _render(opened, ref.model_copy(update={"path": name_of(path)}))
 
 
 def _render(opened: OpenedPicture, ref: SourceRef) -> PreparedSource:

@@ -17,6 +17,7 @@ from glmimg.job import Fit, SourceRef
 from glmimg.pictures import PNG, opened
 from glmimg.sources.colour import WHITE
 from glmimg.sources.prepare import PreparedSource, SourceBounds, prepare_again, prepare_source
+from glmimg.sources.web import is_address, local_file
 from glmimg.text import shell_words
 from glmimg.tokens.dump import Source, TokenDump
 
@@ -71,7 +72,7 @@ class SourceShelf:
         if key in self._shelf:
             self._shelf.move_to_end(key)
             return self._shelf[key]
-        path = self._found.get(key, Path(ref.path))
+        path = self._found.get(key, local_file(ref.path))
         return self._keep(prepare_again(path, ref), path)
 
     def find(self, ref: SourceRef, beside: Path, hint: str = "") -> PreparedSource:
@@ -83,6 +84,9 @@ class SourceShelf:
         if (key := identity(ref)) in self._shelf:
             return self._shelf[key]
         path = self._elsewhere.get(ref.sha256) or self._first_there(ref, beside)
+        if path is None and is_address(ref.path):
+            reason = f"is on the web, but {beside} was drawn from it, and no file makes glmimg fetch"
+            raise BadImage(ref.path, reason, hint.replace("PATH", shell_words(ref.path)))
         if path is None:
             raise BadImage(ref.path, f"no longer exists, but {beside} was drawn from it", hint)
         try:

@@ -10,6 +10,7 @@ from glmimg.errors import BadDump, UsageError
 from glmimg.files import hash_file
 from glmimg.grid import CELL_PX, Role
 from glmimg.job import Job, Painting
+from glmimg.sources.web import name_of
 from glmimg.tokens.dump import Grid, Parent, TokenDump
 from glmimg.tokens.region import Box, CellMask
 from glmimg.unfinished import Part
@@ -78,7 +79,7 @@ def parent(
     role: Literal["base", "kept", "pasted", "picture"], path: Path, cells: int, region: str | None = None
 ) -> Parent:
     """The record of a file tokens were taken from, as it is now."""
-    return Parent(role=role, path=str(path), sha256=hash_file(path), cells=cells, region=region)
+    return Parent(role=role, path=name_of(path), sha256=hash_file(path), cells=cells, region=region)
 
 
 def check_same_codes(one: TokenDump, other: TokenDump, path: Path) -> None:

@@ -33,6 +33,7 @@ from glmimg.request import Layer, precedence
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.settings_file import plain as plain_value
 from glmimg.sources import SourceShelf
+from glmimg.sources.web import source_file
 from glmimg.text import slug
 
 STANDARD_INPUT = "-"
@@ -104,6 +105,7 @@ class Defaults:
     count:   pictures a line, seeds seed, seed + 1, ...; or seeds, a list of them
     ending:  of the pictures
     ideas:   what each line stands for
+    fetch:   whether sources are fetched from https addresses
     """
 
     flags: Layer = field(default_factory=dict)
@@ -114,6 +116,7 @@ class Defaults:
     ending: str = "png"
     seeds: tuple[int, ...] = ()
     ideas: Ideas = field(default_factory=Ideas)
+    fetch: bool = True
 
     @property
     def pictures(self) -> int:
@@ -197,7 +200,7 @@ class _Reader:
         asked = asked.model_copy(update={**more, "enhance": line.enhance or asked.enhance})
         rewrite = Rewriter.of(asked, edit=bool(line.sources)) if asked.enhance else str
         ideas = find_ideas([check_prompt(given["prompt"])], asked, defaults.pictures, rewrite)
-        paths = [Path(self._path(path)) for path in line.sources]
+        paths = [source_file(self._path(path), may_fetch=defaults.fetch) for path in line.sources]
         prepared = [self.shelf.take(path, self.checkpoint.source_bounds) for path in paths]
         self.notes |= {f"{each.ref.path}: {note}": None for each in prepared for note in each.notes}
         sources = [each.ref for each in prepared]
