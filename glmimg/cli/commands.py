@@ -75,6 +75,7 @@ GUESSED = {
     **dict.fromkeys(("--guidance-scale", "--cfg-scale", "--cfg"), "--guidance X"),
     "--batch-size": "--count N (-n); glmimg batch draws lists",
     "--input": "--image PATH (-i)",
+    "--mask": "glmimg edit PROMPT -i PICTURE --mask MASK",
 }
 """Options of similar programs, and what they are called here."""
 

@@ -7,15 +7,20 @@ import http.client
 import io
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from PIL import Image
 
 import glmimg as package
@@ -177,6 +182,38 @@ def test_a_name_is_resolved_once_and_its_address_is_what_is_connected_to(monkeyp
             web.download(f"https://{HOST}/a.png")
         assert reason in refused.value.message
     assert (len(resolved), connected) == (3, [("1.1.1.1", 443)])
+
+
+def certificate(folder: Path, name: str) -> ssl.SSLContext:
+    """A server's side of TLS, for a name; what makes it trusted lies in `folder`."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    made = x509.CertificateBuilder(subject, subject, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+    made = made.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "trusted.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    (folder / "both.pem").write_bytes(private + (folder / "trusted.pem").read_bytes())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "both.pem")
+    return context
+
+
+def test_the_other_end_has_to_be_who_it_says(site: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program's own way in, over TLS, to a server here that passes for a public one."""
+    site.socket = certificate(tmp_path, HOST).wrap_socket(site.socket, server_side=True)
+    here = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", site.server_port))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [here])
+    monkeypatch.setattr(web, "is_public", lambda _: True)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
+    assert web.download(f"https://{HOST}/a.png") == png()
+    with pytest.raises(BadImage, match="CERTIFICATE_VERIFY_FAILED"):
+        web.download("https://another.example/a.png")
+    monkeypatch.delenv("SSL_CERT_FILE")
+    with pytest.raises(BadImage, match="CERTIFICATE_VERIFY_FAILED"):
+        web.download(f"https://{HOST}/a.png")
+    assert site.asked == ["/a.png"]
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "2130706433", "0x7f.1", "127.1"])
