@@ -176,6 +176,7 @@ class Rewriter:
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
                 raise late from error
+            reason = getattr(reason, "strerror", None) or reason
             raise self._failed(f"cannot be reached: {reason}", "Is it running, and is enhance_url right?") from error
         if len(raw) > MAX_BYTES:
             raise self._failed(f"answered with over {MAX_BYTES >> 20} MiB", "Is this a chat endpoint?")

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from glmimg.choice import Ideas, Keeping, ModelChoice, Sources
+from glmimg.choice import Ideas, Keeping, ModelChoice, Output, Sources
 from glmimg.cli import arguments as a
 from glmimg.cli.options import BOTH_SEEDS, Request, takes, without
 from glmimg.engine.batch.settings import Cluster, Schedule
@@ -113,8 +113,8 @@ def defaults(request: Request, count: int) -> Defaults:
     if request.seeds and count > 1:
         raise UsageError(*BOTH_SEEDS)
     asked = request.settings(Ideas)
-    fetch = request.settings(Sources).fetch
-    return Defaults(flags, environment, request.presets, config, count, ending, request.seeds, asked, fetch)
+    fetch, keep = request.settings(Sources).fetch, not request.settings(Output).no_metadata
+    return Defaults(flags, environment, request.presets, config, count, ending, request.seeds, asked, fetch, keep)
 
 
 def batch_engine(run: Run, ledger: Ledger, options: BatchOptions, report: Any) -> BatchEngine:

@@ -130,11 +130,23 @@ def test_edits_and_job_lines(
     Path("jobs.jsonl").write_text("\n".join(map(json.dumps, lines)))
     chat.answers = [says("A fox in a wood.")]
     for _ in range(2):
-        assert glmimg("batch", "jobs.jsonl", "-o", "out", "-m", tiny, "--steps", "1").status == 0
+        done = glmimg("batch", "jobs.jsonl", "-o", "out", "-m", tiny, "--steps", "1")
+        assert done.status == 0, done.err
+        assert "line 1: enhanced: A fox in a wood." in done.err
     assert len(chat.asked) == 2, "what a line became is remembered when the batch is gone on with"
     jobs = [read_provenance(path).job.scene for path in sorted(Path("out").glob("*.png"))]
     assert sorted((scene.prompt, scene.forms) for scene in jobs) == [("A fox in a wood.", ("a fox",)), ("a fox", ())]
     assert all(path.name.startswith("a-fox-") for path in Path("out").glob("*.png")), "named by what was said"
+
+
+def test_nothing_is_kept_where_a_picture_tells_nothing(glmimg: Run, chat: Any, tmp_path: Path, own_home: Path) -> None:
+    chat.answers = [says("A fox in a wood.")]
+    (tmp_path / "jobs.jsonl").write_text('{"prompt": "a fox", "enhance": true, "size": "64x64"}')
+    private = ("-m", "demo", "--no-metadata", "--dry-run", "-o")
+    assert glmimg("t2i", "a fox", "--enhance", *private, tmp_path / "x.png").status == 0
+    assert glmimg("batch", tmp_path / "jobs.jsonl", *private, tmp_path / "out").status == 0
+    assert len(chat.asked) == 2
+    assert not list(own_home.rglob("*.json"))
 
 
 def test_changed_quotes_are_asked_about_once_more(glmimg: Run, chat: Any) -> None:

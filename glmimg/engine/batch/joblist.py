@@ -106,6 +106,7 @@ class Defaults:
     ending:  of the pictures
     ideas:   what each line stands for
     fetch:   whether sources are fetched from https addresses
+    keep:    whether rewritten prompts are kept on this machine
     """
 
     flags: Layer = field(default_factory=dict)
@@ -117,6 +118,7 @@ class Defaults:
     seeds: tuple[int, ...] = ()
     ideas: Ideas = field(default_factory=Ideas)
     fetch: bool = True
+    keep: bool = True
 
     @property
     def pictures(self) -> int:
@@ -198,7 +200,7 @@ class _Reader:
         asked = defaults.ideas
         more = {"sweep": (*line.sweep, *asked.sweep), "literal": line.literal or asked.literal}
         asked = asked.model_copy(update={**more, "enhance": line.enhance or asked.enhance})
-        rewrite = Rewriter.of(asked, edit=bool(line.sources)) if asked.enhance else str
+        rewrite = Rewriter.of(asked, edit=bool(line.sources), keep=defaults.keep) if asked.enhance else str
         ideas = find_ideas([check_prompt(given["prompt"])], asked, defaults.pictures, rewrite)
         paths = [source_file(self._path(path), may_fetch=defaults.fetch) for path in line.sources]
         prepared = [self.shelf.take(path, self.checkpoint.source_bounds) for path in paths]
@@ -206,6 +208,7 @@ class _Reader:
         sources = [each.ref for each in prepared]
         jobs, names, seeded = list[Job](), list[str](), dict[str, bytes]()
         for idea in ideas:
+            self.notes |= {f"line {number}: enhanced: {idea.prompt}": None} if asked.enhance else {}
             filled = {**given, **idea.fill(stack)}
             spoken = {**filled, "prompt": stack.fill(idea.said)} | ({"enhance": True} if asked.enhance else {})
             digest = self._digest(line.name, {name: spoken[name] for name in spoken if name != "forms"}, sources)
