@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from glmimg.job import Size
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.layout import Layout
 from glmimg.tokens.dump_file import read_dump
@@ -30,7 +31,7 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], l
 
     monkeypatch.setattr(checks, "resolve", lambda name: Checkpoint("tiny", tiny))
     monkeypatch.setattr(checks, "_layouts", lambda: iter([("streamed", Layout(resident=0))]))
-    monkeypatch.setattr(checks, "CASE", checks.CASE | {"size": (64, 64), "steps": 2})
+    monkeypatch.setattr(checks, "CASE", checks.CASE | {"size": Size(64, 64), "steps": 2})
     monkeypatch.setitem(checks.BOUNDS["dit"], checks.HALF, 2.0)  # noise rounds farther than the demo
     monkeypatch.setattr(machine, "MADE", machine.PIECE)
     for module in (visit, sys.modules["glmimg.runtime.proposal"]):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from glmimg.job import Size
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.known import KnownCheckpoint
 from glmimg.runtime.layout import Layout
@@ -54,7 +55,7 @@ def on_tiny(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
     monkeypatch.setattr(checks, "resolve", lambda name: Checkpoint("tiny", tiny))
     ways = [("streamed", Layout(resident=0)), ("int8", Layout(quantize="int8"))]
     monkeypatch.setattr(checks, "_layouts", lambda: iter(ways))
-    monkeypatch.setattr(checks, "CASE", checks.CASE | {"size": (64, 64), "steps": 1})
+    monkeypatch.setattr(checks, "CASE", checks.CASE | {"size": Size(64, 64), "steps": 1})
     monkeypatch.setattr(machine, "MADE", machine.PIECE)
 
 
@@ -96,6 +97,52 @@ def test_model_and_full_size_exclude_each_other(glmimg: Program) -> None:
     done = glmimg("doctor", "--full-size", "-m", "demo")
     assert done.status == 2
     assert "do not go together" in done.err
+
+
+def test_a_device_that_no_longer_answers_ends_the_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some faults of a card leave a process nothing but errors: what comes after them is nobody's fault."""
+    import torch
+
+    from glmimg.engine.doctor.checks import Checks
+    from glmimg.engine.doctor.verdict import failed_ways, judge
+    from glmimg.runtime.device import Placement
+
+    def fault() -> float:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(
+        Checks, "_tokens", lambda self: iter([("jacobi", lambda: 0.0), ("graph", fault), ("int8", fault)])
+    )
+    monkeypatch.setattr(Checks, "_answers", lambda self: False)
+    examined = Checks(Placement(torch.device("cpu"), torch.float32), compiled=False)
+    found = list(examined.run())
+    assert [(check.way, check.state) for check in found] == [
+        ("jacobi", "right"),
+        ("graph", "failed"),
+        ("plain", "failed"),
+    ]
+    assert examined.is_lost
+    assert list(failed_ways(found)[0]) == ["ar graph"]
+    verdict = judge(found, [], {"setting": ""})
+    assert verdict.word == "wrong"
+    assert "the device no longer answers after graph" in verdict.text
+
+
+def test_times_of_a_plan_that_streams_are_not_better_than_its_files() -> None:
+    from glmimg.engine.doctor.timings import Timing, Work
+    from glmimg.engine.doctor.verdict import reasons, with_measured
+
+    timings = [Timing("ar", "default", 0.01, 1e12, 0.9), Timing("dit", "default", 0.2, 5e14, 0.3)]
+    plan = {"setting": "--memory stage", "tokens_s": 30.0, "picture_s": 20.0, "why": ""}
+    whole = Work(token_bytes=1e10, tokens=1000, step_flops=1e14)
+    timed = with_measured(plan, timings, whole, steps=50)
+    assert (timed["tokens_s"], timed["picture_s"]) == (10.0, 10.0)
+    streamed = with_measured({**plan, "setting": "--memory stream"}, timings, whole, steps=50)
+    assert (streamed["tokens_s"], streamed["picture_s"]) == (30.0, 20.0)
+    assert reasons(timings, timed) == []
+    assert reasons(timings, {**timed, "picture_s": 11.0}) == [
+        "stage 2 reaches 30% of the speed this device has in multiplying matrices"
+    ]
 
 
 def test_nothing_to_forget(glmimg: Program) -> None:

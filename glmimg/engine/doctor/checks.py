@@ -84,15 +84,18 @@ class Checks:
         self.checkpoint, self.placement, self.compiled = resolve(DEMO), placement, compiled
         self.job = complete(CASE, self.checkpoint)
         self.on_host = Placement(torch.device("cpu"), torch.float32)
+        self.is_lost = False  # whether the device answers no longer
         self.in_fp32 = replace(placement, dtype=torch.float32)
 
     def run(self) -> Iterator[Check]:
-        """Each check when it is done. The last one has failed where the device answers no longer."""
+        """Each check when it is done. Where the device answers no longer, that is the last one."""
         for half, trials in zip(HALVES, (self._tokens(), self._pictures()), strict=True):
             try:
                 for way, find in trials:
                     yield (check := self._judge(half, way, find))
                     if check.state == "failed" and not self._answers():
+                        self.is_lost = True
+                        yield Check(half, "plain", "failed", note=f"the device no longer answers after {way}")
                         return
             except Exception as error:
                 yield Check(half, "plain", "failed", note=reason(error))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from glmimg.choice import ModelChoice
 from glmimg.engine.doctor.checks import Checks
 from glmimg.engine.doctor.machine import facts_of
 from glmimg.engine.doctor.timings import Timings, Work
-from glmimg.engine.doctor.verdict import failed_ways, fields_of, judge, with_measured
+from glmimg.engine.doctor.verdict import failed_ways, judge, with_measured
 from glmimg.errors import WriteError
 from glmimg.runtime.checkpoint import Checkpoint, Half
 from glmimg.runtime.device import Placement, place
@@ -35,6 +35,7 @@ HOST_SIDE = 256
 HOST_DEPTHS: dict[Half, int] = {"ar": 2, "dit": 1}
 """What is timed of the real shapes on a processor, where a whole step would take minutes."""
 
+LOST = "The device no longer answers."
 Report = dict[str, Any]
 Tell = Callable[[str, Any], None]
 """Told each finding by the name of its kind."""
@@ -62,25 +63,25 @@ class Visit:
         speeds = measure_speeds(placement)
         report["facts"] |= {"copy_bytes_a_second": speeds.memory, "product_flops": speeds.flops}
         tell("facts", report["facts"])
-        checks = []
-        for check in Checks(placement, compiled=self.compiled).run():
+        checks, examined = [], Checks(placement, compiled=self.compiled)
+        for check in examined.run():
             checks.append(check)
             tell("check", check)
         report["distrusted"], report["note"] = self._remembered(placement, *failed_ways(checks))
         timings, depths = [], dict[Half, int]()
         whole = known_checkpoint(DEFAULT_MODEL)
         assert whole is not None
-        if self.named is not None or self.full_size:
+        if (self.named is not None or self.full_size) and not examined.is_lost:
             with self._timed_model(placement, whole, depths) as (checkpoint, side):
                 for timing in Timings(checkpoint, self.choice, speeds, side, compiled=self.compiled).run():
                     timings.append(timing)
                     tell("timing", timing)
-        plan = self._plan(self.named or whole)
-        if self.full_size:
+        plan = {"setting": "", "advice": LOST} if examined.is_lost else self._plan(self.named or whole)
+        if timings:
             request = Request(SIDE, SIDE, placement.precision, on_host=placement.device.type == "cpu")
-            plan = with_measured(plan, timings, Work.of(Planner.of(whole, request)), STEPS)
+            plan = with_measured(plan, timings, Work.of(Planner.of(self.named or whole, request)), STEPS)
         verdict = judge(checks, timings, plan)
-        report |= {"checks": [*map(fields_of, checks)], "timings": [*map(fields_of, timings)], "layers_timed": depths}
+        report |= {"checks": [*map(asdict, checks)], "timings": [*map(asdict, timings)], "layers_timed": depths}
         report |= {"plan": plan, "verdict": verdict.word, "text": verdict.text}
         tell("verdict", report)
         return report
