@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from glmimg.job import Size
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.layout import Layout
-from glmimg.tokens.dump_file import read_dump
 from tests.card.conftest import OnTheCard
-from tests.jobs import make_painting
+from tests.dumps import dump
 
 Doctor = Callable[..., tuple[int, str, str]]
 
@@ -31,6 +31,7 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], l
 
     monkeypatch.setattr(checks, "resolve", lambda name: Checkpoint("tiny", tiny))
     monkeypatch.setattr(checks, "_layouts", lambda: iter([("streamed", Layout(resident=0))]))
+    monkeypatch.setattr(checks, "TOLD", 24)
     monkeypatch.setattr(checks, "CASE", checks.CASE | {"size": Size(64, 64), "steps": 2})
     monkeypatch.setitem(checks.BOUNDS["dit"], checks.HALF, 2.0)  # noise rounds farther than the demo
     monkeypatch.setattr(machine, "MADE", machine.PIECE)
@@ -49,16 +50,20 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], l
 
 
 @pytest.fixture
-def stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Graphs that give the same answer whatever is put in, as a capture on the wrong stream does."""
+def stale(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is captured from now on: graphs that give the same answer whatever is put in, as a capture on the wrong stream does."""
     from glmimg.ar import static_decoder
 
+    captured: list[Any] = []
+
     def capture(forward: Callable[[], torch.Tensor], device: Any, warm_ups: int = 3) -> Callable[[], torch.Tensor]:
+        captured.append(device)
         for _ in range(warm_ups):
             said = forward()
         return lambda: said
 
     monkeypatch.setattr(static_decoder, "capture", capture)
+    return captured
 
 
 def by_way(report: dict[str, Any]) -> dict[str, str]:
@@ -80,7 +85,7 @@ def test_every_way_is_right(doctor: Doctor) -> None:
 
 
 def test_a_stale_graph_is_found_and_not_taken_again(
-    doctor: Doctor, stale: None, on_card: OnTheCard, tiny: Path, tmp_path: Path
+    doctor: Doctor, stale: list[Any], on_card: OnTheCard, tiny: Path, tmp_path: Path
 ) -> None:
     from glmimg.choice import ModelChoice
     from glmimg.engine.stages import CheckpointStages, Scope
@@ -92,8 +97,11 @@ def test_a_stale_graph_is_found_and_not_taken_again(
     assert status == 0
     assert "✗ stage 1  graph     wrong" in out
     assert "off       ar graph: wrong" in out
-    picture = ("t2i", "x", "-m", tiny, "-s", "64x64", "--steps", "1", "-o", tmp_path / "a.png")
-    assert on_card(*picture).events["graph replay"] == 0
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "source.png")
+    edit = ("edit", "x", "-i", tmp_path / "source.png", "-m", tiny, "-s", "32x64", "--steps", "1")
+    stale.clear()
+    on_card(*edit, "-o", tmp_path / "a.png")
+    assert not stale
     assert read_provenance(tmp_path / "a.png").distrusted == ["ar graph"]
     heard: list[Event] = []
     with Card():
@@ -104,33 +112,33 @@ def test_a_stale_graph_is_found_and_not_taken_again(
     assert note.startswith("stage 1 does without its graph way, which failed its check on this machine")
     status, out, _ = doctor("--forget")
     assert (status, out) == (0, "trusted again: ar graph\n")
-    with Card():
-        assert (
-            CheckpointStages(Checkpoint("tiny", tiny), ModelChoice(device="cuda"))
-            .provenance(read_dump(tmp_path / "a.tokens.json"), make_painting(1, 1, 1.0), "target")
-            .distrusted
-            == []
-        )
+    on_card(*edit, "-o", tmp_path / "b.png")
+    assert len(stale) == 1
+    assert read_provenance(tmp_path / "b.png").distrusted == []
 
 
 def test_a_wrong_device_and_a_way_that_raises(doctor: Doctor, monkeypatch: pytest.MonkeyPatch) -> None:
     from glmimg.dit import vae
+    from glmimg.engine.doctor.checks import Checks, Trial
 
     decode = vae.decode_latents
 
     def decode_badly(module: Any, latents: torch.Tensor) -> Any:
         return decode(module, latents * 2 if latents.device.type == "cuda" else latents)
 
-    def capture(*given: Any, **more: Any) -> Any:
+    def capture() -> float:
         raise RuntimeError("CUDA error: invalid argument\nand more")
 
+    def tokens(self: Any) -> Iterator[Trial]:
+        self.dump = dump([[1, 2], [3, 4]])
+        yield "graph", capture
+
     monkeypatch.setattr("glmimg.dit.stage.decode_latents", decode_badly)
-    monkeypatch.setattr("glmimg.ar.static_decoder.capture", capture)
+    monkeypatch.setattr(Checks, "_tokens", tokens)
     status, out, err = doctor("--json")
     report = json.loads(out)
-    states = by_way(report)
     assert status == 1
     assert "error: wrong: pictures drawn here cannot be trusted. stage 2, device: wrong" in err
-    assert states["ar device"] == "right"
-    assert (states["dit device"], states["ar graph"]) == ("wrong", "failed")
-    assert report["distrusted"]["ar graph"] == "failed: RuntimeError: CUDA error: invalid argument"
+    states = by_way(report)
+    assert (states["ar graph"], states["dit host"], states["dit device"]) == ("failed", "right", "wrong")
+    assert report["distrusted"] == {"ar graph": "failed: RuntimeError: CUDA error: invalid argument"}
