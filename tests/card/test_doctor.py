@@ -51,7 +51,7 @@ def doctor(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], l
 
 @pytest.fixture
 def stale(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What is captured from now on: graphs that give the same answer whatever is put in, as a capture on the wrong stream does."""
+    """What is captured from now on: graphs that answer the same whatever is put in, as one on the wrong stream does."""
     from glmimg.ar import static_decoder
 
     captured: list[Any] = []
