@@ -309,6 +309,8 @@ class Checkpoint:
             with safe_open(file, "np"):  # holds the header against the file
                 pass
         except SafetensorError as error:
+            if _first_bytes(file, len(_POINTER)) == _POINTER:
+                raise self.pointer(file) from error
             raise self.unfit(f"{name} is damaged: {excerpt(str(error))}") from error
         except OSError as error:
             raise self.unfit(f"{name} cannot be read: {error.strerror or excerpt(str(error))}") from error

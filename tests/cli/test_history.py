@@ -52,7 +52,7 @@ def test_what_is_drawn_is_kept_and_replayed(glmimg: Glmimg, draw: Glmimg, tmp_pa
     assert (tmp_path / "b.png").read_bytes() == (tmp_path / "8.png").read_bytes()
     for name, says in (
         ("@2", "@2.1 to @2.2"),
-        ("@3", "no picture"),
+        ("@3", "no known picture"),
         ("@9", "no entry 9"),
         ("@2.3", "2 pictures"),
         ("@x", "@3"),

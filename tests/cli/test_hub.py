@@ -149,7 +149,7 @@ def test_what_was_pulled_in_part_is_told_from_what_is_not_there(machine: Machine
     done = machine.run("tokens", "x", "-m", HALF, *SIZE)
     assert done.returncode == 4
     assert f"{HALF} is only partly on this machine" in done.stderr
-    assert f"Fetch the rest: glmimg models pull {HALF}" in done.stderr
+    assert f"Download the rest: glmimg models pull {HALF}" in done.stderr
 
 
 @pytest.mark.parametrize("adapter", [f"{STYLE}:0.5", f"{SEVERAL}:second.safetensors:0.5"])

@@ -113,7 +113,7 @@ def test_pictures_carry_their_dump_in_every_format(model: package.Model, tmp_pat
         picture.save(tmp_path / name, quality=80)
         again = model.paint(package.read_dump(tmp_path / name))
         assert np.array_equal(pixels(again), pixels(picture)), name
-    with pytest.raises(package.GlmimgError, match=r"not written as \.gif"):
+    with pytest.raises(package.GlmimgError, match=r"cannot be written as \.gif"):
         picture.save(tmp_path / "a.gif")
 
 

@@ -135,7 +135,7 @@ def test_out_of_memory_says_by_how_much_and_what_would_do(
 
     monkeypatch.setattr(DiTStage, "paint", fails)
     engine = make_desk(Checkpoint("tiny", tiny), ModelChoice(memory="stage"))
-    with pytest.raises(OutOfMemory, match=r"stage 2 takes about 0\.\d GB, and \d+\.\d GB are free") as failure:
+    with pytest.raises(OutOfMemory, match=r"stage 2 needs about 0\.\d GB, but \d+\.\d GB are free") as failure:
         list(engine.draw([Order(job(), dump_path=tmp_path / "x.tokens.json")]))
     assert "--memory offload" in failure.value.hint
     assert f"glmimg decode {tmp_path / 'x.tokens.json'}" in failure.value.hint

@@ -117,5 +117,6 @@ def test_the_estimate_counts_both_rows(tiny: Path) -> None:
     sizes = dit_sizes(Checkpoint("tiny", tiny))
     request = Request(2048, 2048, "fp32", on_host=True)
     apart = denoising_bytes(sizes, request)
-    assert denoising_bytes(sizes, replace(request, one_batch=True)) == 2 * apart
-    assert denoising_bytes(sizes, replace(request, one_batch=True, guided=False)) == apart
+    assert apart < denoising_bytes(sizes, replace(request, one_batch=True)) < 2 * apart
+    unguided = replace(request, guided=False)
+    assert denoising_bytes(sizes, replace(unguided, one_batch=True)) == denoising_bytes(sizes, unguided)

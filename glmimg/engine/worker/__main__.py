@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -13,6 +14,7 @@ from glmimg.engine.dispatcher import Dispatcher
 from glmimg.engine.stages import CheckpointStages
 from glmimg.engine.worker.app import Worker
 from glmimg.engine.worker.start import Errand, make_room
+from glmimg.errors import GlmimgError
 from glmimg.runtime.device import place
 from glmimg.runtime.resolve import resolve
 from glmimg.sources import SourceShelf
@@ -25,7 +27,8 @@ def main() -> None:
     """Serve until nothing was asked for long enough, or somebody says stop."""
     errand = Errand.model_validate_json(sys.argv[1])
     stages = CheckpointStages(resolve(errand.choice.model, errand.choice.revision), errand.choice, SourceShelf())
-    make_room(stages)
+    with suppress(GlmimgError):  # what is wrong with the model is told to the job that meets it
+        make_room(stages)
     placement = place(errand.choice, "dit")
     dispatcher = Dispatcher(stages, errand.choice.rows)
     server: uvicorn.Server
