@@ -66,7 +66,8 @@ class DiTStage:
 
         part: where unfinished work is saved and resumed from; not with a step cache, which is not saved
         """
-        image = decode_latents(self.parts.vae, self._denoise(dump, painting, watch, part))
+        latents = self._denoise(dump, painting, watch, part)
+        image = decode_latents(self.parts.vae, latents)  # asked for last: where parts take turns, the DiT goes first
         if painting.mask is None:
             return image
         first = self.sources.shelf.get(dump.sources[0])

@@ -43,7 +43,7 @@ def build_full_size(folder: Path, small: Path, depth: int | None = None) -> Path
     assert known is not None
     ar, dit, vae, glyphs = map(known.config, ("vision_language_encoder", "transformer", "vae", "text_encoder"))
     if depth is not None:
-        ar["text_config"] |= {"num_hidden_layers": depth}
+        ar["text_config"] = ar["text_config"] | {"num_hidden_layers": depth}
         dit |= {"num_layers": depth}
     borrowed = json.loads((small / "vision_language_encoder" / "config.json").read_text())
     ar |= {name: borrowed[name] for name in IMAGE_TOKENS} | {"text_config": ar["text_config"] | MORE_OF_TEXT}
