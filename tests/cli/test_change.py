@@ -90,7 +90,7 @@ WRONG = {
     "two bases": (2, "unexpected extra", ["redraw", "--box", "0,0,32,32", "X", "X"]),
     "parent of another size": (3, "differ in shape", ["redraw", "--box", "0,0,32,32", "--keep-from", "WIDE", "X"]),
     "parent of another model": (3, "mix dumps", ["redraw", "--box", "0,0,32,32", "--keep-from", "OTHER", "X"]),
-    "paste beyond the edge": (2, "over the edge", ["paste", "X", "X", "--box", "0,0,64,64", "--at", "32,0"]),
+    "paste over the edge": (2, "beyond the edge", ["paste", "X", "X", "--box", "0,0,64,64", "--at", "32,0"]),
     "paste from nothing": (3, "cannot be read", ["paste", "X", "NONE"]),
     "paste of another model": (3, "mix dumps", ["paste", "X", "OTHER"]),
     "both": (2, "both", ["redraw", "--box", "0,0,32,32", "--mask", "SMALL", "X"]),
