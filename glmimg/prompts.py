@@ -33,6 +33,8 @@ def check_markers(prompt: str, markers: Iterable[str]) -> None:
 
 def check_negative(text: str) -> str:
     """A text that quotes what is not to be written, or nothing. Raises what pydantic collects."""
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError("it is not text: broken UTF-8 in it")
     if text and not "".join(quoted_texts(text)).strip():
         raise PydanticCustomError(
             "no_words",

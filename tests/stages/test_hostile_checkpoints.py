@@ -21,6 +21,7 @@ from glmimg.choice import ModelChoice
 from glmimg.engine.complete import complete
 from glmimg.engine.orders import Order
 from glmimg.errors import ModelError, NotFinite
+from glmimg.job import Size
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.health import find_faults
 from tests.jobs import make_desk
@@ -122,7 +123,7 @@ def copied(tiny: Path, folder: Path) -> Path:
 def draw_with(folder: Path) -> None:
     """A picture of one step, as the command line draws it."""
     checkpoint = Checkpoint("hostile", folder)
-    job = complete({"prompt": "a tree 'x'", "size": (64, 64), "seed": 1, "steps": 1}, checkpoint)
+    job = complete({"prompt": "a tree 'x'", "size": Size(64, 64), "seed": 1, "steps": 1}, checkpoint)
     list(make_desk(checkpoint, ModelChoice(device="cpu"), size=(64, 64)).draw([Order(job)]))
 
 
