@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from glmimg.errors import BadInput, UsageError
 from glmimg.home import beside
@@ -50,7 +51,7 @@ def remember(files: Mapping[Path, int | None], seconds: float, *, private: bool 
     entry = Entry(time=datetime.now().astimezone(), files=found, seconds=round(seconds, 1), **said)
     path = beside(NAME)
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = entry.model_dump_json(ensure_ascii=True) + "\n"
+    line = json.dumps({**entry.model_dump(), "time": entry.time.isoformat()}) + "\n"
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
         os.write(handle, line.encode())  # in one write, so that two commands do not mix their lines
@@ -66,8 +67,9 @@ def read_history() -> Iterator[tuple[int, Entry]]:
     with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             try:
-                yield number, Entry.model_validate_json(line)
-            except ValidationError:
+                # Not pydantic's own JSON, which has no lone surrogates, as in a file name that is not UTF-8.
+                yield number, Entry.model_validate(json.loads(line))
+            except (ValueError, RecursionError):
                 continue
 
 

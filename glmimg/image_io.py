@@ -12,7 +12,7 @@ from glmimg.atomic import write_atomically
 from glmimg.choice import ModelChoice
 from glmimg.errors import BadImage
 from glmimg.grid import Role
-from glmimg.job import Job
+from glmimg.job import Job, Name
 from glmimg.knob import FailFast
 from glmimg.metadata import NO_METADATA, PARAMETERS, PROVENANCE, QUALITY, TOKENS, encode, format_of, read_texts
 from glmimg.request import problem_of
@@ -42,14 +42,14 @@ class Provenance(BaseModel):
     format: Literal["glmimg.making"] = "glmimg.making"
     job: Job
     model: ModelRef
-    device: str
-    dtype: str
-    versions: Annotated[dict[str, str], Field(max_length=100)]
-    beyond: str = ""
+    device: Name
+    dtype: Name
+    versions: Annotated[dict[Name, Name], Field(max_length=100)]
+    beyond: Name = ""
     grid: Role = "target"
-    changes: Annotated[list[str], FailFast()] = []
+    changes: Annotated[list[Name], FailFast()] = []
     choice: Annotated[ModelChoice | None, Field(exclude_if=lambda value: value is None)] = None
-    distrusted: Annotated[list[str], FailFast(), Field(exclude_if=lambda value: not value)] = []
+    distrusted: Annotated[list[Name], FailFast(), Field(exclude_if=lambda value: not value)] = []
 
     def parameters(self) -> str:
         """The widespread one-line form, as AUTOMATIC1111's web UI introduced it."""

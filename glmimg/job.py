@@ -108,6 +108,9 @@ AS_TEXT = BeforeValidator(lambda value: value)
 """For numbers that may be a list or a range on the command line, which is expanded beforehand."""
 
 Name = Annotated[str, Field(max_length=4096)]
+Prompt = Annotated[str, Field(max_length=1 << 17)]
+"""A prompt in a file of ours, or an earlier form of it; with a bound, pydantic also refuses lone surrogates."""
+
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Side = Annotated[int, Field(ge=CELL_PX, le=1 << 16, multiple_of=CELL_PX)]
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
@@ -145,7 +148,7 @@ class Scene(Settings):
     forms:   earlier forms of the prompt, as first written; empty if it is as it was written
     """
 
-    prompt: str
+    prompt: Prompt
     size: Annotated[
         Size,
         _read_by(parse_size),
@@ -153,7 +156,7 @@ class Scene(Settings):
         Knob("In steps of 32 px; 16:9 is a megapixel.", DRAW, "WxH", "the model's", short="-s"),
     ]
     sources: Annotated[tuple[SourceRef, ...], FailFast()] = ()
-    forms: Annotated[tuple[str, ...], FailFast(), Field(max_length=8)] = ()
+    forms: Annotated[tuple[Prompt, ...], FailFast(), Field(max_length=8)] = ()
 
 
 class Sampling(Settings):

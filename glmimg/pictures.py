@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 from glmimg.errors import BadImage
 from glmimg.files import hash_file, open_regular
+from glmimg.text import how_to_install
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -125,7 +126,7 @@ def _heic(path: Path | str) -> str:
     try:
         from pillow_heif import register_heif_opener
     except ImportError as error:
-        raise BadImage(path, "is a HEIC picture, which needs pillow-heif", "pip install 'glmimg[heic]'") from error
+        raise BadImage(path, "is a HEIC picture, which needs pillow-heif", how_to_install("heic")) from error
     register_heif_opener()
     return "HEIF"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pydantic_core import PydanticCustomError
 
 from glmimg.errors import UsageError
-from glmimg.text import excerpt, quoted_texts
+from glmimg.text import excerpt, is_text, quoted_texts
 
 MAX_PROMPT = 20_000
 """Characters; the model's context is much shorter."""
@@ -19,7 +19,7 @@ def check_prompt(prompt: str) -> str:
         raise UsageError("the prompt is empty", "Say what to draw, for example: glmimg t2i 'a red circle'.")
     if len(prompt) > MAX_PROMPT:
         raise UsageError(f"the prompt has {len(prompt)} characters, more than {MAX_PROMPT}", "Shorten it.")
-    if "\0" in prompt or any("\ud800" <= char <= "\udfff" for char in prompt):
+    if not is_text(prompt):
         raise UsageError("the prompt is not text (NUL or broken UTF-8 in it)", "Pass the prompt as UTF-8.")
     return prompt
 
@@ -33,8 +33,8 @@ def check_markers(prompt: str, markers: Iterable[str]) -> None:
 
 def check_negative(text: str) -> str:
     """A text that quotes what is not to be written, or nothing. Raises what pydantic collects."""
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError("it is not text: broken UTF-8 in it")
+    if not is_text(text):
+        raise ValueError("it is not text (NUL or broken UTF-8 in it)")
     if text and not "".join(quoted_texts(text)).strip():
         raise PydanticCustomError(
             "no_words",

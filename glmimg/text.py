@@ -49,6 +49,16 @@ def quoted_texts(prompt: str) -> list[str]:
     return [text for pattern in QUOTES for text in re.findall(pattern, prompt)]
 
 
+def is_text(text: str) -> bool:
+    """Whether UTF-8 can hold it, and a program's argument: no lone surrogates and no NUL."""
+    return not any(char == "\0" or "\ud800" <= char <= "\udfff" for char in text)
+
+
+def how_to_install(extra: str) -> str:
+    """The hint for a missing extra. glmimg is on no package index, so its checkout is what pip installs."""
+    return f"Install it, in the checkout: pip install -c constraints.txt '.[{extra}]'"
+
+
 def counted(number: int, noun: str) -> str:
     """How many of something, such as `1 job` or `2 jobs`."""
     return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -62,7 +62,7 @@ def note_slowness(run: Run, scope: Scope) -> None:
         return
     exact, close = found
     library = lacks(close.quantize)
-    needs = f" (needs pip install 'glmimg[{library}]')" if library else ""
+    needs = f" (needs the extra {library})" if library else ""
     run.console.note(
         f"layers are streamed, about {duration(exact.seconds)} a picture; --quantize {close.quantize}{needs} takes "
         f"about {duration(close.seconds)} and changes {close.changes}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from glmimg.choice import ModelChoice, Output
 from glmimg.cli.options import Request, only, takes
 from glmimg.engine.http.settings import Serving
+from glmimg.text import how_to_install
 
 if TYPE_CHECKING:
     from glmimg.cli.console import Console
@@ -76,7 +77,7 @@ def check_mcp() -> None:
     from glmimg.errors import UsageError
 
     if find_spec("mcp") is None:
-        hint = "Install it, in the checkout: pip install -c constraints.txt '.[mcp]'"
+        hint = how_to_install("mcp")
         raise UsageError("glmimg serve --mcp needs the extra mcp, which is not installed", hint)
 
 

@@ -22,7 +22,7 @@ from glmimg.runtime.machine import free_bytes
 from glmimg.runtime.plan import fit_ar, fit_dit, smaller_ar, smaller_dit
 from glmimg.runtime.quantize import NONE, check_device, check_installed, parse_quantize
 from glmimg.runtime.sizes import ar_sizes, dit_sizes
-from glmimg.text import counted
+from glmimg.text import counted, how_to_install
 
 AHEAD_SHARE = 0.6
 """Share of the free host memory that files of the second stage may fill while the first one works."""
@@ -181,5 +181,5 @@ def check_extras(paintings: Iterable[Painting]) -> None:
         if (conflict := painting.conflict()) is not None:
             raise conflict
         if isinstance(painting.cache, float) and find_spec("cache_dit") is None:
-            hint = "Use --cache light or deep, which need no extra, or: pip install 'glmimg[cache]'"
+            hint = f"Use --cache light or deep, which need no extra. {how_to_install('cache')}"
             raise UsageError(f"--cache {painting.cache} needs cache-dit, which is not installed", hint)

@@ -18,7 +18,7 @@ from glmimg.runtime.checkpoint import BACKBONES, PARTS, Checkpoint, Half
 from glmimg.runtime.device import Placement
 from glmimg.runtime.resolve import find_path, is_hub_id
 from glmimg.runtime.weights import build_module, put_parameter
-from glmimg.text import printable, shell_words
+from glmimg.text import how_to_install, printable, shell_words
 
 ENDING = ".safetensors"
 
@@ -47,7 +47,7 @@ def find_loras(spec: Sequence[str]) -> list[Lora]:
             BadInput (exit 3) for a missing file, or one that is not an adapter
     """
     if spec and find_spec("peft") is None:
-        raise UsageError("--lora needs peft, which is not installed", "Install it: pip install 'glmimg[lora]'")
+        raise UsageError("--lora needs peft, which is not installed", how_to_install("lora"))
     return [_find(each) for each in spec]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from glmimg.errors import ModelMissing, UsageError
 from glmimg.runtime.checkpoint import FILE_PATTERNS, Checkpoint
-from glmimg.text import excerpt, shell_words
+from glmimg.text import excerpt, how_to_install, shell_words
 
 if TYPE_CHECKING:
     from modelscope_hub import HubApi
@@ -60,6 +60,6 @@ def _client() -> HubApi:
     try:
         from modelscope_hub import HubApi
     except ImportError as error:
-        raise UsageError("ModelScope's client is not installed", "pip install 'glmimg[modelscope]'") from error
+        raise UsageError("ModelScope's client is not installed", how_to_install("modelscope")) from error
     logging.getLogger("modelscope_hub").setLevel(logging.CRITICAL)  # what it would print is raised too
     return HubApi()

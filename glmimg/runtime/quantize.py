@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from glmimg.errors import UsageError
 from glmimg.runtime.device import Placement
 from glmimg.runtime.weights import WeightFiles, put_parameter, read_like
+from glmimg.text import how_to_install
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,7 +58,7 @@ def check_installed(text: str) -> None:
     if library := lacks(text):
         raise UsageError(
             f"--quantize {text} needs {library}, which is not installed",
-            f"Install it: pip install 'glmimg[{library}]'",
+            how_to_install(library),
         )
 
 

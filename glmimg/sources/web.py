@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import http.client
 import ipaddress
+import os
 import socket
 import ssl
 import threading
@@ -62,8 +63,8 @@ def local_file(named: str) -> Path:
 
 
 def name_of(path: Path) -> str:
-    """What a file was named as: the address it was fetched from, or its path."""
-    return _names.get(path) or str(path)
+    r"""What a file was named as: the address it was fetched from, or its path, with `\xff` for what is not UTF-8."""
+    return _names.get(path) or os.fsencode(path).decode(errors="backslashreplace")
 
 
 def fetch(address: str) -> Path:

@@ -19,6 +19,7 @@ from glmimg.job import (
     Method,
     Name,
     Painting,
+    Prompt,
     Sampling,
     Scene,
     Seed,
@@ -38,7 +39,6 @@ ROW = r"\[\n[-+.\deE,\s]+\]"
 """A list of numbers in indented JSON."""
 
 Cells = Annotated[int, Field(ge=1, le=1 << 16)]
-Prompt = Annotated[str, Field(max_length=1 << 17)]
 Base64 = Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]*={0,2}$")]
 
 Ids = Annotated[list[Annotated[int, Field(ge=0, lt=1 << 31)]], FailFast()]
@@ -196,7 +196,7 @@ class TokenDump(_Record):
     format: Literal["glmimg.tokens"] = "glmimg.tokens"
     version: Literal[1, 2] = 2
     prompt: Prompt
-    forms: Annotated[list[str], FailFast(), Field(max_length=8, exclude_if=_is_unsaid)] = []
+    forms: Annotated[list[Prompt], FailFast(), Field(max_length=8, exclude_if=_is_unsaid)] = []
     height: Side
     width: Side
     seed: Seed

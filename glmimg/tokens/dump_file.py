@@ -63,7 +63,7 @@ def parse_dump(raw: bytes, name: Path | str) -> TokenDump:
         raise BadDump(
             name,
             f"is of version {excerpt(str(version), 20)}, but this glmimg reads versions up to {VERSION}",
-            "Update glmimg: pip install --upgrade glmimg",
+            "Update glmimg: git pull, in the checkout.",
         )
     try:
         return TokenDump.model_validate(document)

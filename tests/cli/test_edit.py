@@ -77,6 +77,22 @@ def test_the_dump_names_each_source(glmimg: Run, tiny: Path, two: tuple[str, str
     assert read_provenance(Path("x.png")).job.scene.sources == tuple(source.ref for source in dump.sources)
 
 
+def test_a_name_that_is_not_utf8(glmimg: Run, tiny: Path, tmp_path: Path, two: tuple[str, str]) -> None:
+    named, out, again = tmp_path / "a\udcff.png", tmp_path / "out\udcff.png", tmp_path / "again.png"
+    named.write_bytes(Path(two[0]).read_bytes())
+    drawing = ("-m", tiny, "--steps", "2", "-q")
+    assert glmimg("edit", "make it blue", "-i", named, "-o", out, *drawing).status == 0
+    dump = tmp_path / "out\udcff.tokens.json"
+    assert (
+        glmimg("redraw", dump, "--box", "0,0,32,32", "--source", named, "-o", tmp_path / "b.json", *drawing).status == 0
+    )
+    lost = glmimg("replay", out, "-o", again, "-q")
+    assert lost.status == 3
+    assert "a\\xff.png" in lost.err
+    assert glmimg("replay", out, "-o", again, "-q", "--source", named).status == 0
+    assert again.read_bytes() == out.read_bytes()
+
+
 def test_moved_and_changed_sources_are_named(glmimg: Run, tiny: Path, two: tuple[str, str]) -> None:
     edit(glmimg, tiny, "-i", "a.png", "-i", "b.jpg", "-o", "x.png")
     before = pixels("x.png")

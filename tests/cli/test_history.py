@@ -91,6 +91,14 @@ def test_a_damaged_history_is_passed_over(glmimg: Glmimg, draw: Glmimg, tmp_path
     assert [each["number"] for each in shown(glmimg)] == [4]
 
 
+def test_a_file_name_that_is_not_utf8_is_found_again(glmimg: Glmimg, draw: Glmimg, tmp_path: Path) -> None:
+    name, again = tmp_path / "a\udcff.png", tmp_path / "again.png"
+    assert draw("t2i", "a cat", "--seed", "3", "-o", name).status == 0
+    assert glmimg("replay", "@1", "-o", again, "-q").status == 0
+    assert again.read_bytes() == name.read_bytes()
+    assert glmimg("history", "--json").status == 0
+
+
 def test_a_home_that_cannot_be_written_stops_nothing(
     draw: Glmimg, glmimg: Glmimg, tiny: Path, tmp_path: Path, own_home: Path
 ) -> None:

@@ -82,7 +82,7 @@ def test_a_missing_extra_is_named(
     monkeypatch.setattr(quantize, "find_spec", lambda name: None)
     outcome = glmimg("t2i", "a tree", "--model", tiny, "-o", tmp_path / "x.png", *options)
     assert outcome.status == 2
-    assert f"pip install 'glmimg[{extra}]'" in outcome.err
+    assert f"'.[{extra}]'" in outcome.err
     assert not list(tmp_path.iterdir())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from glmimg.cli.commands import PANELS
 from tests.docs.console import DURATION, matches, same, steps
 from tests.generate import commands
 
@@ -16,6 +17,13 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 250
+
+
+def test_the_readme_lists_every_command() -> None:
+    page = (ROOT / "README.md").read_text()
+    for panel, names in PANELS.items():
+        (line,) = re.findall(rf"^{panel} +(.*)$", page, re.MULTILINE)
+        assert line.split() == list(names)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

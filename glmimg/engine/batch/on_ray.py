@@ -29,7 +29,7 @@ from glmimg.engine.scope import Scope
 from glmimg.engine.stages import Stages
 from glmimg.errors import ClusterUnavailable, GlmimgError, UsageError
 from glmimg.runtime.checkpoint import Half
-from glmimg.text import counted
+from glmimg.text import counted, how_to_install
 
 ANSWER_SECONDS = 5
 """How long a cluster may take to answer at all."""
@@ -112,7 +112,7 @@ def connect(cluster: Cluster) -> None:
         import ray
         import ray.data
     except ImportError as error:
-        raise ClusterUnavailable("Ray is not installed", "Install it: pip install 'glmimg[ray]'") from error
+        raise ClusterUnavailable("Ray is not installed", how_to_install("ray")) from error
     here = {} if cluster.address else HERE
     try:
         ray.init(address=cluster.address, log_to_driver=False, logging_level="error", ignore_reinit_error=True, **here)

@@ -20,7 +20,7 @@ from glmimg.engine.worker.place import end_of_log, folder, identity_of, is_dead,
 from glmimg.engine.worker.stages import WorkerStages
 from glmimg.errors import UsageError, WorkerUnavailable
 from glmimg.runtime.device import place
-from glmimg.text import excerpt
+from glmimg.text import excerpt, how_to_install
 
 START_SECONDS = 120.0
 POLL_SECONDS = 0.05
@@ -68,7 +68,7 @@ def check_keeping(keeping: Keeping) -> None:
 def check_extra(what: str) -> None:
     """Raises UsageError (exit 2) without the libraries that a worker and a server need."""
     if missing := missing_extra():
-        hint = "Install it, in the checkout: pip install -c constraints.txt '.[serve]'"
+        hint = how_to_install("serve")
         raise UsageError(f"{what} needs the extra serve: {', '.join(missing)} not installed", hint)
 
 
