@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -75,7 +76,42 @@ def compute(func: Any, args: Any, kwargs: Any) -> Any:
         return args[0].new_empty(*args[0].shape[:-1], 8 * args[1].shape[0])
     if is_shape and func is SDPA:  # laid out as the queries are
         return torch.empty_like(args[0])
+    if is_shape and makes_one_tensor(func):
+        return shaped_as_before(func, args, kwargs)
     return func(*args, **kwargs)
+
+
+_made: dict[Any, tuple[torch.Size, tuple[int, ...], torch.dtype]] = {}
+"""Shape, strides and type of what operations made of arguments of given shapes: torch takes its time to find them."""
+
+
+@cache
+def makes_one_tensor(func: Any) -> bool:
+    """Whether an operation makes a new tensor, no view and in no other's place."""
+    results = func._schema.returns
+    return len(results) == 1 and str(results[0].type) == "Tensor" and results[0].alias_info is None and not func.is_view
+
+
+def shaped_as_before(func: Any, args: Any, kwargs: Any) -> torch.Tensor:
+    """What an operation makes of shapes, computed once for equal ones."""
+    key = func, _signature(args), _signature(kwargs)
+    if key not in _made:
+        out = func(*args, **kwargs)
+        _made[key] = out.shape, out.stride(), out.dtype
+        return out
+    shape, stride, dtype = _made[key]
+    return torch.empty_strided(shape, stride, dtype=dtype, device="meta")
+
+
+def _signature(tree: Any) -> Any:
+    """Something hashable that is equal where an operation makes the same of it."""
+    if isinstance(tree, tuple | list):
+        return tuple([_signature(each) for each in tree])
+    if isinstance(tree, dict):
+        return tuple([(name, _signature(each)) for name, each in tree.items()])
+    if isinstance(tree, torch.Tensor):
+        return tree.shape, tree.stride(), tree.dtype, tree.is_meta, tree.is_inference()
+    return type(tree), tree if tree.__hash__ is not None else id(tree)
 
 
 def indexed(each: Any) -> Any:
