@@ -338,6 +338,7 @@ def test_a_busy_worker_keeps_its_socket(
     path = place.folder() / f"{start._identity(stages)}.sock"
     monkeypatch.setattr("glmimg.engine.worker.link.ANSWER_SECONDS", 0.1)
     monkeypatch.setattr(start, "START_SECONDS", 0.5)
+    monkeypatch.setattr(start, "ROOM_SECONDS", 0.1)
     with socket.socket(socket.AF_UNIX) as busy:
         busy.bind(str(path))
         busy.listen()
