@@ -1,7 +1,8 @@
 """Streaming: layers that are on the device only while they compute.
 
 Some layers of a stack stay, the others are read from the checkpoint when their turn comes, each in the background
-while the one before it computes. With enough host memory, the system's file cache reads the disk only once. Results
+while the one before it computes. With enough host memory, the system's file cache reads the disk only once. A card
+fetches them from page-locked memory, at the full speed of its bus; where the host has plenty, they stay there. Results
 are the same bit for bit.
 """
 
@@ -13,6 +14,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from glmimg.runtime.device import Placement
+from glmimg.runtime.machine import free_host_bytes
 from glmimg.runtime.weights import WeightFiles, put_parameter, read_like
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ Weights = dict[str, "torch.Tensor"]
 
 WINDOW = 2
 """Streamed layers in memory at one time: the one that computes and the one being read."""
+
+KEPT_SHARE = 0.5
+"""Of the host's free memory, how much layers may take that stay page-locked."""
+
+ALIGNMENT = 512
+"""Bytes, of the place of a tensor within the room of its layer."""
 
 
 def choose_streamed(layers: int, resident: int) -> list[int]:
@@ -51,12 +59,14 @@ class StreamedLayers:
         self.shapes = {
             index: {name: like.data for name, like in layer.named_parameters()} for index, layer in self.layers.items()
         }
-        self.rooms = [_make_room(self.shapes[index], self.names[index], files, placement) for index in indices[:WINDOW]]
+        self.side_stream = torch.Stream(placement.device) if placement.device.type in ("cuda", "xpu") else None
+        self.rooms = [self._make_room(index) for index in indices[:WINDOW]]
+        self.kept: dict[int, Weights] = {}
+        self.may_keep = free_host_bytes() * KEPT_SHARE
         self.after = dict(zip(indices, indices[1:] + indices[:1], strict=True))
         self.reader = ThreadPoolExecutor(1, thread_name_prefix="layers")
         self.reading: tuple[int, Future[Weights]] | None = None
         self.present: int | None = None
-        self.side_stream = torch.Stream(placement.device) if placement.device.type in ("cuda", "xpu") else None
         for index, layer in self.layers.items():
             layer.register_forward_pre_hook(lambda module, arguments, index=index: self.bring(index))
 
@@ -98,12 +108,50 @@ class StreamedLayers:
 
         with torch.no_grad(), self.side_stream or nullcontext():
             weights = {
-                name: read_like(self.files, self.names[index] + name, like, self.placement, room.get(name))
-                for name, like in self.shapes[index].items()
+                name: tensor.to(self.placement.device, non_blocking=True) for name, tensor in self._on_host(index, room)
             }
         if self.side_stream is not None:
             self.side_stream.synchronize()
         return weights
+
+    def _on_host(self, index: int, room: Weights) -> Iterator[tuple[str, torch.Tensor]]:
+        """Each weight of a layer where the device gets it from: kept, or read now, beside the one before on its way."""
+        if index in self.kept:
+            yield from self.kept[index].items()
+            return
+        size = sum(tensor.nbytes for tensor in room.values())
+        if self.side_stream is not None and room and size <= self.may_keep and (own := self._make_room(index)):
+            self.may_keep -= size
+            self.kept[index] = room = own
+        for name, like in self.shapes[index].items():
+            yield name, read_like(self.files, self.names[index] + name, like, self.placement, room.get(name))
+
+    def _make_room(self, index: int) -> Weights:
+        """Host memory for a layer's weights: on the CPU for those that are converted, for a card page-locked for all.
+
+        The former is reused for layer after layer: fresh memory for each leaves holes in the C library's heap, in the
+        end as large as several layers. A card does without where its memory cannot be locked.
+        """
+        import torch
+
+        on_cpu, dtype = self.placement.device.type == "cpu", self.placement.dtype
+        if not on_cpu and (self.side_stream is None or self.files.are_made_up):
+            return {}
+        shapes = {
+            name: like.shape
+            for name, like in self.shapes[index].items()
+            if not on_cpu or self.files.is_converted(self.names[index] + name, self.placement)
+        }
+        step = ALIGNMENT // dtype.itemsize
+        places = [-(-shape.numel() // step) * step for shape in shapes.values()]
+        # The reader fills it, and is no part of the inference mode this may run in.
+        with torch.inference_mode(False):
+            try:
+                whole = torch.empty(sum(places), dtype=dtype, pin_memory=not on_cpu)
+            except RuntimeError:
+                return {}
+        parts = zip(shapes.items(), torch.split(whole, places), strict=True)
+        return {name: part[: shape.numel()].view(shape) for (name, shape), part in parts}
 
     def _own(self, weights: Weights) -> None:
         """Tell the allocator that tensors filled on the side stream are used on the one that computes."""
@@ -113,24 +161,6 @@ class StreamedLayers:
             computing = torch.accelerator.current_stream(self.placement.device)
             for tensor in weights.values():
                 tensor.record_stream(computing)
-
-
-def _make_room(shapes: Weights, prefix: str, files: WeightFiles, placement: Placement) -> Weights:
-    """Memory for weights that are converted on the host, reused for layer after layer.
-
-    Fresh memory for each layer leaves holes in the C library's heap, in the end as large as several layers.
-    """
-    import torch
-
-    if placement.device.type != "cpu":
-        return {}
-    # The reader fills it, and is no part of the inference mode this may run in.
-    with torch.inference_mode(False):
-        return {
-            name: torch.empty(like.shape, dtype=placement.dtype)
-            for name, like in shapes.items()
-            if files.is_converted(prefix + name, placement)
-        }
 
 
 def as_streamed(layers: nn.ModuleList, streamed: StreamedLayers) -> nn.ModuleList:

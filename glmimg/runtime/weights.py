@@ -50,6 +50,8 @@ class WeightFiles:
     raises: ModelUnfit (exit 4) for a file that is missing or damaged
     """
 
+    are_made_up = False
+
     def __init__(self, checkpoint: Checkpoint, part: str) -> None:
         self.checkpoint, self.part = checkpoint, part
         self.places: dict[str, Place] = {}
@@ -96,6 +98,8 @@ class WeightFiles:
 
 class NoiseFiles(WeightFiles):
     """Stands for the files of a part that has none: noise in the shapes of its module, made on the device."""
+
+    are_made_up = True
 
     def __init__(self, checkpoint: Checkpoint, part: str, module: nn.Module) -> None:
         self.checkpoint, self.part = checkpoint, part

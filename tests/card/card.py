@@ -24,7 +24,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.card.counts import Counts
 from tests.card.driver import Indexed, lend_guard, stand_ins
 from tests.card.graph import Graph
-from tests.card.tensors import SDPA, CardGenerator, HostGenerator, OnCard, Present, change, compute, leaves
+from tests.card.tensors import (
+    SDPA,
+    CardGenerator,
+    HostGenerator,
+    OnCard,
+    Present,
+    change,
+    compute,
+    leaves,
+    storage_key,
+)
 
 FUSED = {SDPA, torch.ops.aten.rms_norm.default}
 """Composite operations a card does in one kernel; others are taken apart."""
@@ -65,6 +75,7 @@ class Card(TorchDispatchMode):
         self.events: Counter[str] = Counter()
         self.attention: Counter[tuple[str, bool]] = Counter()
         self.capturing: Graph | None = None
+        self._locked: set[int] = set()
         self._patches = contextlib.ExitStack()
         self._depth = 0
 
@@ -100,6 +111,11 @@ class Card(TorchDispatchMode):
             raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing ({what})")
         self.events[what] += 1
 
+    def locked(self, memory: torch.Tensor) -> torch.Tensor:
+        """Memory of the host that the card fetches from by itself."""
+        self._locked.add(storage_key(memory))
+        return memory
+
     def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
         given = leaves((args, kwargs))
         there = [each for each in given if isinstance(each, OnCard)]
@@ -127,7 +143,11 @@ class Card(TorchDispatchMode):
             self.wait("to host")
             return self._numbers(args[0]).to("cpu", kwargs.get("dtype") or args[0].dtype, copy=True)
         if (name == "copy_" and not isinstance(args[1], OnCard)) or (name == "_to_copy" and to_card and not there):
-            self.wait("to card")
+            fetched = bool(kwargs.get("non_blocking")) and storage_key(args[0]) in self._locked
+            if fetched:
+                self.events["fetched"] += 1
+            else:
+                self.wait("to card")
         return self._launch(func, args, kwargs, there)
 
     def _launch(self, func: Any, args: Any, kwargs: Any, there: list[OnCard]) -> Any:

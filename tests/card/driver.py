@@ -16,7 +16,7 @@ import torch.fx.experimental._config
 from torch.overrides import TorchFunctionMode
 
 from tests.card.graph import Graph, Stream
-from tests.card.tensors import CardGenerator, OnCard, change, indexed
+from tests.card.tensors import CardGenerator, OnCard, Present, change, indexed
 
 
 class Indexed(TorchFunctionMode):
@@ -28,6 +28,8 @@ class Indexed(TorchFunctionMode):
             func, args = torch.Tensor.to, (args[0], "cuda:0")
         if func is torch.Tensor.tolist:
             return args[0].cpu().tolist() if isinstance(args[0], OnCard) else func(*args)
+        if func is torch.empty and kwargs.get("pin_memory"):
+            return Present.card.locked(torch.empty(*args, dtype=kwargs["dtype"], device=Present.card.payload))
         if func is torch.tensor:
             args = change(lambda each: each.item() if isinstance(each, OnCard) else each, args)
         if func is not torch.device and getattr(func, "__name__", "") != "__get__":
@@ -98,8 +100,8 @@ def stand_ins(card: Any) -> list[Any]:
     everywhere[torch.__future__] = {"_overwrite_module_params_on_conversion": True}  # `.to` makes new parameters
     everywhere[torch.fx.experimental._config] = {"meta_nonzero_assume_all_nonzero": True}
     everywhere[torch.Tensor] = {"record_stream": lambda self, stream: None}
-    for module in ("glmimg.ar.layers", "glmimg.ar.static_decoder"):  # parameters are `OnCard`, not `nn.Parameter`
-        everywhere[sys.modules[module]] = {"is_plain": is_plain}
+    for module in ("ar.layers", "ar.static_decoder", "runtime.linear"):  # parameters are `OnCard`
+        everywhere[sys.modules[f"glmimg.{module}"]] = {"is_plain": is_plain}
     return [
         mock.patch.object(owner, name, value) for owner, names in everywhere.items() for name, value in names.items()
     ]
