@@ -121,19 +121,22 @@ class StaticKVCache:
     """A cache of one shape: every step sees all of it, and a mask says what counts.
 
     like:     a prefilled transformers cache, for layers, heads, dtype and device
+    share:    query heads that attend to one key head
     capacity: tokens it can hold
 
-    `position`, [1] int64, is where the next token goes, and `visible`, [rows, 1, 1, capacity] bool, is False
-    over the padding to the left of shorter prompts. Both are tensors, so that a captured graph reads their
-    present values, and all buffers stay where they are when the cache is filled again.
+    `stores` hold keys and values of each layer, [2, rows, key heads, capacity, dim]. `position`, [1] int64, is where
+    the next token goes, and `visible`, [rows, 1, 1, capacity] bool, is False over the padding to the left of shorter
+    prompts. All are tensors that stay where they are when the cache is filled again, so that a captured graph reads
+    their present values.
     """
 
-    def __init__(self, like: DynamicCache, rows: int, capacity: int) -> None:
-        self.rows, self.capacity = rows, capacity
+    def __init__(self, like: DynamicCache, rows: int, capacity: int, share: int) -> None:
+        self.rows, self.capacity, self.share = rows, capacity, share
         first = like.layers[0].keys
-        shape = rows, first.shape[1], capacity, first.shape[3]
+        self.key_heads = first.shape[1]
+        shape = 2, rows, self.key_heads, capacity, first.shape[3]
         # Zeros, not whatever lies there: hidden places are multiplied by 0, which would not undo a NaN.
-        self.keys, self.values = ([first.new_zeros(shape) for _ in like.layers] for _ in range(2))
+        self.stores = [first.new_zeros(shape) for _ in like.layers]
         self.places = torch.arange(capacity, device=first.device)
         self.position = torch.zeros(1, dtype=torch.int64, device=first.device)
         self.visible = torch.ones(rows, 1, 1, capacity, dtype=torch.bool, device=first.device)
@@ -141,7 +144,7 @@ class StaticKVCache:
     @property
     def nbytes(self) -> int:
         """Bytes of its keys and values."""
-        return sum(tensor.nbytes for tensor in (*self.keys, *self.values))
+        return sum(store.nbytes for store in self.stores)
 
     def fill(self, prefilled: Sequence[DynamicCache]) -> None:
         """Start anew from what each row's prompt left."""
@@ -149,34 +152,41 @@ class StaticKVCache:
         longest = max(lengths)
         for row, (cache, length) in enumerate(zip(prefilled, lengths, strict=True)):
             self.visible[row] = self.places >= longest - length
-            for layer, source in enumerate(cache.layers):
-                self.keys[layer][row, :, longest - length : longest] = source.keys[0]
-                self.values[layer][row, :, longest - length : longest] = source.values[0]
+            for store, source in zip(self.stores, cache.layers, strict=True):
+                store[0, row, :, longest - length : longest] = source.keys[0]
+                store[1, row, :, longest - length : longest] = source.values[0]
         self.position.fill_(longest)
 
-    def open(self, new: int) -> Attend:
-        """As `KVCache.open`, of static shape: nothing in it depends on how far writing has come."""
-        places = self.position + torch.arange(new, device=self.position.device)
-        mask = self.visible & (self.places <= places[:, None])
+    def open(self) -> Attend:
+        """As `KVCache.open` for one token, of static shape: nothing in it depends on how far writing has come."""
+        mask = self._seen().expand(-1, -1, self.share, -1)
 
         def attend(layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
-            key, value = key_value.permute(2, 0, 3, 1, 4).unbind(0)
-            self.keys[layer].index_copy_(2, places, key)
-            self.values[layer].index_copy_(2, places, value)
-            return attend_under_mask(query, self.keys[layer], self.values[layer], mask, scale)
+            store = self.stores[layer]
+            store.index_copy_(3, self.position, key_value.permute(2, 0, 3, 1, 4))
+            packed = query.reshape(self.rows, self.key_heads, self.share, -1)
+            gathered = scaled_dot_product_attention(packed, store[0], store[1], attn_mask=mask, scale=scale)
+            return gathered.reshape(query.shape)
 
         return attend
+
+    def additive_mask(self) -> torch.Tensor:
+        """What hides places when it is added to scores: [rows * key heads, share, capacity] of zeros and -inf."""
+        hidden = torch.where(self._seen(), 0.0, -torch.inf).to(self.stores[0].dtype)
+        return hidden.expand(-1, self.key_heads, self.share, -1).flatten(0, 1)
+
+    def _seen(self) -> torch.Tensor:
+        """bool [rows, 1, 1, capacity]: what is no padding and was written, the next token with it."""
+        return self.visible & (self.places <= self.position)
 
     def state(self, row: int, length: int) -> torch.Tensor:
         """As `KVCache.state`."""
         start = int(self.visible[row].flatten().int().argmax())
-        part = slice(start, start + length)
-        pairs = zip(self.keys, self.values, strict=True)
-        return torch.stack([torch.stack([keys[row, :, part], values[row, :, part]]) for keys, values in pairs])
+        return torch.stack([store[:, row, :, start : start + length] for store in self.stores])
 
-    def keep(self, tokens: int) -> None:
-        """As `KVCache.keep`."""
-        self.position += tokens
+    def advance(self) -> None:
+        """Let the token that the last pass wrote stand."""
+        self.position += 1
 
 
 def attend_under_mask(

@@ -23,6 +23,7 @@ from torch.nn import functional
 
 from glmimg.ar.kv_cache import Attend
 from glmimg.runtime.device import Placement
+from glmimg.runtime.linear import is_plain
 
 if TYPE_CHECKING:
     from transformers.models.glm_image.modeling_glm_image import (
@@ -212,12 +213,6 @@ def called_product(weight: torch.Tensor, bias: torch.Tensor | None, rows: int) -
         return partial(functional.linear, weight=weight, bias=bias)
     shared = weight.t().expand(rows, -1, -1)
     return partial(torch.bmm, mat2=shared) if bias is None else partial(torch.baddbmm, bias, batch2=shared)
-
-
-def is_plain(module: nn.Module) -> bool:
-    """Whether a module's own weights may be used directly: not quantised, not fetched by a hook when called."""
-    weight = module._parameters.get("weight")
-    return "forward" not in vars(module) and (weight is None or type(weight) is nn.Parameter)
 
 
 def generated_product(weight: torch.Tensor, bias: torch.Tensor | None) -> Map:

@@ -69,6 +69,7 @@ class ARStage:
         self.encoder = SourceEncoder(self.model)
         self.static: StaticDecoder | None = None
         self.draws_ahead = True  # else one by one, whatever a job says: the tokens are the same
+        self.compiles_unasked = False  # whether a static pass that is taken unasked is also compiled
         self.model_ref = ModelRef(
             id=checkpoint.id,
             revision=checkpoint.revision,
@@ -207,15 +208,14 @@ class ARStage:
 
     def _decoder(self, prompts: Sequence[ARPrompt], new_tokens: int, read: Sequence[DynamicCache] = ()) -> Decoder:
         """The plain decoder, or the static-shape one where it works and pays off. read: as of `TextDecoder`"""
-        wanted = self.choice.compile
-        if wanted is None:
-            # In fp32 the plain pass has the stock pipeline's tokens; in half precision every way rounds otherwise.
-            is_half = self.model.dtype != torch.float32
-            wanted = self.model.device.type == "cuda" and is_half and can_be_static(self.model)
-        if not wanted or hasattr(self.model, "streamed_layers"):  # a static pass needs every layer at once
+        # In fp32 the plain pass has the stock pipeline's tokens; in half precision every way rounds otherwise.
+        on_card = self.model.device.type == "cuda"
+        wanted = on_card and self.model.dtype != torch.float32 if self.choice.compile is None else self.choice.compile
+        has_all_layers = not hasattr(self.model, "streamed_layers")  # as a static pass needs
+        if not wanted or not has_all_layers or (on_card and not can_be_static(self.model)):
             return TextDecoder(self.model, prompts, new_tokens, read=read)
         if self.static is None:
-            self.static = StaticDecoder(self.model, compile=bool(self.choice.compile))
+            self.static = StaticDecoder(self.model, compile=self.choice.compile or self.compiles_unasked)
         self.static.start(prompts, new_tokens, read)
         return self.static
 

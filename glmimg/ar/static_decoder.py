@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from glmimg.ar.card_pass import CardPass
 from glmimg.ar.decode_loop import prefill
 from glmimg.ar.kv_cache import StaticKVCache, rows_that_fit
-from glmimg.ar.layers import EmbeddingRows, TextPass, decode_rotary, is_plain
+from glmimg.ar.layers import EmbeddingRows, TextPass, decode_rotary
 from glmimg.ar.prompt import ARPrompt
 from glmimg.runtime.graph import capture
+from glmimg.runtime.linear import is_plain
 from glmimg.runtime.quantize import is_packed
 
 if TYPE_CHECKING:
@@ -33,7 +35,8 @@ LENGTH_STEP = 64
 class StaticDecoder:
     """The AR text model for a batch of prompts, one token per step, with a static shape.
 
-    compile: let the inductor compile the pass; its first step takes a minute
+    compile: let the inductor compile the pass: in half precision on a card one layer for all, which takes seconds,
+             else all of it, which takes a minute
     """
 
     first_logits: torch.Tensor
@@ -44,6 +47,8 @@ class StaticDecoder:
     def __init__(self, model: GlmImageForConditionalGeneration, *, compile: bool) -> None:
         self.model = model
         self.compile = compile
+        in_half = model.device.type != "cpu" and model.dtype.itemsize == 2
+        self.card_pass = CardPass(model, compiled=compile) if in_half else None
         self.prepared = (0, 0, 0)  # rows, capacity, new tokens
 
     def start(self, prompts: Sequence[ARPrompt], new_tokens: int, read: Sequence[DynamicCache] = ()) -> None:
@@ -81,22 +86,27 @@ class StaticDecoder:
         self.prepared = (0, 0, 0)
         for name in ("forward", "kv_cache"):  # what was prepared before makes room
             vars(self).pop(name, None)
-        device = self.model.device
-        self.kv_cache = StaticKVCache(like, rows, capacity)
-        self.text_pass = TextPass(self.model, rows, compiled=self.compile)
+        device, config = self.model.device, self.model.config.text_config
+        share = config.num_attention_heads // config.num_key_value_heads
+        self.kv_cache = StaticKVCache(like, rows, capacity, share)
         self.tokens = torch.zeros(rows, 1, dtype=torch.int64, device=device)
         self.index = torch.zeros(1, dtype=torch.int64, device=device)
         self.forward: Callable[[], torch.Tensor] = self._forward
-        if self.compile:
-            self.forward = torch.compile(self._forward, fullgraph=True, dynamic=False)
+        if self.card_pass is None:
+            self.text_pass = TextPass(self.model, rows, compiled=self.compile)
+            if self.compile:
+                self.forward = torch.compile(self._forward, fullgraph=True)
         if device.type == "cuda":
             self.forward = capture(self.forward, device, warm_ups=PREPARING - 1)
 
     def _forward(self) -> torch.Tensor:
         """One token, read from and written to buffers: nothing in it depends on how far writing has come."""
         rotary = self.cos.index_select(1, self.index), self.sin.index_select(1, self.index)
-        logits = self.text_pass(self.tokens, rotary, self.kv_cache.open(1))
-        self.kv_cache.keep(1)
+        if self.card_pass is not None:
+            logits = self.card_pass(self.tokens, rotary, self.kv_cache)
+        else:
+            logits = self.text_pass(self.tokens, rotary, self.kv_cache.open())
+        self.kv_cache.advance()
         self.index += 1
         return logits
 

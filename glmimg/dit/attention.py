@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from glmimg.runtime.linear import joined
+
 if TYPE_CHECKING:
     from diffusers import GlmImageTransformer2DModel
     from diffusers.models.attention_processor import Attention
@@ -57,9 +59,11 @@ class Attend:
         """
         glyphs = encoder_hidden_states.shape[1]
         joint = torch.cat([encoder_hidden_states, hidden_states], dim=1)
-        query, key, value = (
-            project(joint).unflatten(2, (attn.heads, -1)) for project in (attn.to_q, attn.to_k, attn.to_v)
-        )
+        if attn.fused_projections:
+            projected = attn.to_qkv(joint).chunk(3, dim=-1)
+        else:
+            projected = attn.to_q(joint), attn.to_k(joint), attn.to_v(joint)
+        query, key, value = (each.unflatten(2, (attn.heads, -1)) for each in projected)
         query, key = attn.norm_q(query).to(joint.dtype), attn.norm_k(key).to(joint.dtype)
         for states in (query, key):
             apply_rotary(states[:, glyphs:], image_rotary_emb)
@@ -76,6 +80,16 @@ class Attend:
 
 ATTEND = Attend()
 """One for all blocks: it has no state, and compiled blocks recognize it."""
+
+
+def join_projections(attn: Attention) -> None:
+    """Let one product make queries, keys and values, which rounds otherwise; adapted or compressed ones stay apart.
+
+    What diffusers' `fuse_projections` does, but nothing is held twice.
+    """
+    whole = joined((attn.to_q, attn.to_k, attn.to_v))
+    if whole is not None:
+        attn.to_qkv, attn.fused_projections = whole, True
 
 
 def apply_rotary(patches: torch.Tensor, rotary: Rotary) -> None:

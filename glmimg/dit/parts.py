@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from glmimg.dit.attention import ATTEND
+from glmimg.dit.attention import ATTEND, join_projections
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.health import check_glyph_tokenizer
@@ -70,6 +70,9 @@ class DecoderParts:
         for block in transformer.transformer_blocks:
             block.attn1.processor = ATTEND
         if self.is_compiled:
+            if not layout.taking_turns:  # what moves would move apart
+                for block in transformer.transformer_blocks:
+                    join_projections(block.attn1)
             transformer.compile_repeated_blocks()
         return transformer
 

@@ -13,7 +13,7 @@ from glmimg.errors import OutOfMemory, UsageError
 from glmimg.job import Painting
 from glmimg.runtime.checkpoint import BACKBONES, Checkpoint, Half
 from glmimg.runtime.configuration import IN_HALF_PRECISION
-from glmimg.runtime.device import Placement, lacking
+from glmimg.runtime.device import Placement, compiles_for, lacking
 from glmimg.runtime.distrust import distrusted
 from glmimg.runtime.estimate import Need, Request, ar_need, dit_need
 from glmimg.runtime.layout import PLANS, Layout
@@ -79,6 +79,17 @@ class HalfMemory:
     def _pass(self) -> str:
         """The fast pass this choice takes where it can be had."""
         return {None: "graph", True: "compiled"}.get(self.choice.compile, "")
+
+    @property
+    def compiles_unasked(self) -> bool:
+        """Whether the pass is compiled though nobody said so, as pays for the tokens of a card in half precision.
+
+        There every way rounds otherwise than the stock pipeline, and one layer is ready in seconds.
+        """
+        placement = self.placement
+        on_card_in_half = placement.device.type == "cuda" and placement.precision != "fp32"
+        wanted = self.half == "ar" and self.trusted.compile is None and on_card_in_half and self.streamable
+        return wanted and "compiled" not in self.distrusted and compiles_for(placement.device)
 
     @property
     def warnings(self) -> list[str]:

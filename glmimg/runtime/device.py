@@ -7,6 +7,8 @@ import re
 import shutil
 import sys
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from glmimg.choice import ModelChoice
@@ -58,6 +60,23 @@ def check_names(choice: ModelChoice) -> None:
             "--compile needs a C++ compiler, and none is on PATH",
             f"Install one ({' or '.join(COMPILERS)}) or name it in CXX, or leave --compile out.",
         )
+
+
+@cache
+def compiles_for(device: torch.device) -> bool:
+    """Whether torch's compiler builds kernels for a card on this machine: it takes Triton, which takes a C compiler.
+
+    Tried on a small kernel, as nothing else tells.
+    """
+    import torch
+
+    if find_spec("triton") is None:
+        return False
+    try:
+        torch.compile(torch.sigmoid, dynamic=False)(torch.zeros(8, device=device))
+    except Exception:  # whatever Triton, its compiler or the linker raise
+        return False
+    return True
 
 
 def device_for(device: str, half: Half) -> str:
