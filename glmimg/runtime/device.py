@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glmimg.choice import ModelChoice
 from glmimg.errors import UsageError
@@ -145,9 +145,8 @@ def _convolves_in_tf32(card: torch.device) -> bool:
     """Whether torch lets cuDNN take the tensor cores of cards since Ampere for fp32 convolutions, as is its default."""
     import torch
 
-    cudnn: Any = torch.backends.cudnn
-    allowed = cudnn.conv.fp32_precision == "tf32" if hasattr(cudnn, "conv") else cudnn.allow_tf32  # torch 2.8
-    return bool(allowed) and torch.version.hip is None and torch.cuda.get_device_capability(card) >= (8, 0)
+    allowed = torch.backends.cudnn.conv.fp32_precision == "tf32"  # type: ignore[attr-defined]
+    return allowed and torch.version.hip is None and torch.cuda.get_device_capability(card) >= (8, 0)
 
 
 def _computes_in(placement: Placement) -> bool:

@@ -97,7 +97,7 @@ def release_memory() -> None:
     gc.collect()
     accelerator = torch.accelerator.current_accelerator(check_available=True)
     if accelerator is not None:
-        torch.get_device_module(accelerator).empty_cache()  # torch.accelerator.memory came with 2.9
+        torch.get_device_module(accelerator).empty_cache()  # torch.accelerator's own fails on Apple's GPU
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
