@@ -37,6 +37,9 @@ class Sizes:
     dit_heads: int = 2
     dit_head_dim: int = 16
     dit_layers: int = 2
+    positions: int = 4096
+    vae_channels: tuple[int, ...] = (8, 8, 8, 8)
+    vae_layers: int = 1
     sample_size: int = 128
     suppress: bool = True
     seed: int = 0
@@ -46,6 +49,11 @@ MID_SIZE = Sizes(
     codebook=1024, vision_vocab=1088, hidden=1024, layers=8, ffn=3072, dit_heads=12, dit_head_dim=64, dit_layers=13
 )
 """About 400 MB each half in fp32: large enough that weights, not libraries, decide."""
+
+IN_PROPORTION = Sizes(
+    hidden=128, ffn=428, positions=8192, dit_head_dim=64, vae_channels=(4, 16, 32, 32), vae_layers=3, sample_size=1024
+)
+"""A 32nd of the real model's widths, and fewer layers: working memory of large pictures is shared out as there."""
 
 
 def build_checkpoint(folder: Path, sizes: Sizes = Sizes(), spoil_ar: Callable[[Any], None] | None = None) -> Path:
@@ -98,7 +106,7 @@ def _save_ar(folder: Path, sizes: Sizes, spoil: Callable[[Any], None] | None) ->
             "num_hidden_layers": sizes.layers,
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
-            "max_position_embeddings": 4096,
+            "max_position_embeddings": sizes.positions,
             "pad_token_id": ids["<|endoftext|>"],
             "eos_token_id": sizes.codebook + 1,
             "rope_parameters": {
@@ -188,10 +196,10 @@ def _save_dit(folder: Path, sizes: Sizes) -> None:
         prior_vq_quantizer_codebook_size=sizes.codebook,
     ).save_pretrained(folder / "transformer")
     AutoencoderKL(
-        block_out_channels=(8, 8, 8, 8),
+        block_out_channels=sizes.vae_channels,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        layers_per_block=1,
+        layers_per_block=sizes.vae_layers,
         latent_channels=4,
         norm_num_groups=2,
         mid_block_add_attention=False,

@@ -9,7 +9,7 @@ from glmimg.dit.attention import ATTEND, join_projections
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.health import check_glyph_tokenizer
-from glmimg.runtime.layout import TILE_PX, Layout
+from glmimg.runtime.layout import Layout
 from glmimg.runtime.load import Selection, load_module, load_part, quiet_libraries
 from glmimg.runtime.lora import put_on
 from glmimg.runtime.machine import release_memory
@@ -83,12 +83,7 @@ class DecoderParts:
 
         self._make_room()
         selection = Selection(skip=() if self.with_encoder else ("encoder",))
-        vae = load_module(AutoencoderKL, self.checkpoint, "vae", self.placement, selection)
-        if self.layout.vae_tiles:  # of at most 512 px, which bounds its working memory; smaller pictures stay whole
-            vae.enable_tiling()
-            scale = 2 ** (len(vae.config.block_out_channels) - 1)
-            vae.tile_sample_min_size, vae.tile_latent_min_size = TILE_PX, TILE_PX // scale
-        return vae
+        return load_module(AutoencoderKL, self.checkpoint, "vae", self.placement, selection)
 
     def load_all(self) -> None:
         """Load every part now, unless they take turns."""

@@ -67,7 +67,9 @@ class DiTStage:
         part: where unfinished work is saved and resumed from; not with a step cache, which is not saved
         """
         latents = self._denoise(dump, painting, watch, part)
-        image = decode_latents(self.parts.vae, latents)  # asked for last: where parts take turns, the DiT goes first
+        in_strips = self.parts.layout.decodes_in_strips(dump.height, dump.width)
+        # The VAE is asked for last: where parts take turns, the DiT goes first.
+        image = decode_latents(self.parts.vae, latents, in_strips=in_strips)
         if painting.mask is None:
             return image
         first = self.sources.shelf.get(dump.sources[0])

@@ -7,23 +7,29 @@ from typing import TYPE_CHECKING
 import torch
 from PIL import Image
 
+from glmimg.dit.strips import decode_in_strips
 from glmimg.runtime.finite import check_finite
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 
-def decode_latents(vae: AutoencoderKL, latents: torch.Tensor) -> Image.Image:
+def decode_latents(vae: AutoencoderKL, latents: torch.Tensor, *, in_strips: bool = False) -> Image.Image:
     """Paint one picture.
 
     latents: [1, channels, height / 8, width / 8], normalised by the VAE's own mean and deviation
+    in_strips: with less memory; a VAE with attention in its up blocks decodes whole nevertheless
     returns: an RGB picture, each value rounded to the nearest
     raises:  NotFinite (exit 1)
     source:  diffusers, `VaeImageProcessor.postprocess`
     """
     latents = latents.to(vae.dtype)
     mean, deviation = latent_statistics(vae, latents)
-    pixels = vae.decode(latents * deviation + mean, return_dict=False)[0]
+    latents = latents * deviation + mean
+    if in_strips and set(vae.config.up_block_types) == {"UpDecoderBlock2D"}:
+        pixels = decode_in_strips(vae.decoder, latents if vae.post_quant_conv is None else vae.post_quant_conv(latents))
+    else:
+        pixels = vae.decode(latents, return_dict=False)[0]
     check_finite(pixels, "the decoded pixels")
     unit = (pixels * 0.5 + 0.5).clamp(0, 1)[0].permute(1, 2, 0).float().cpu().numpy()
     return Image.fromarray((unit * 255).round().astype("uint8"))

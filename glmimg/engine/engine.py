@@ -88,7 +88,10 @@ class Engine:
         """Stage 2: a picture of one grid of a dump, with its provenance. Raises as `write`. part: as of `PaintStage`"""
         drawn = dump.as_target(grid)
         image = self._run("dit", lambda stage: stage.paint(drawn, painting, self.watch, part))
-        return Picture(image, self.stages.provenance(dump, painting, grid), dump)
+        made = self.stages.provenance(dump, painting, grid)
+        if self._layouts["dit"].decodes_in_strips(drawn.height, drawn.width):
+            made = made.model_copy(update={"dtype": f"{made.dtype}, decoded in strips"})
+        return Picture(image, made, dump)
 
     def change(self, work: Callable[[TokenStage], TokenDump]) -> TokenDump:
         """A dump that stage 1 makes in another way than by `write`: redrawn, scored, encoded. Raises as `write`."""

@@ -167,7 +167,7 @@ def describe(layout: Layout) -> str:
         f"{counted(layout.resident or 0, 'layer')} stay on the device, the others are streamed": layout.resident
         is not None,
         "parts take turns": layout.taking_turns,
-        "the VAE decodes in tiles": layout.vae_tiles,
+        "the VAE decodes in strips": layout.vae_strips,
     }
     return ", ".join(word for word, holds in words.items() if holds) or "all on the device"
 

@@ -7,10 +7,11 @@ at one time in the libraries' code; the tests hold it against measured peaks.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from glmimg.grid import CELL_PX
 from glmimg.runtime.checkpoint import Half
-from glmimg.runtime.layout import TILE_PX, Layout
+from glmimg.runtime.layout import STRIP_ROWS, WHOLE_PX, Layout
 from glmimg.runtime.sizes import ARSizes, DiTSizes
 from glmimg.runtime.stream import WINDOW
 
@@ -38,9 +39,6 @@ and before this one, the first branch's after this one, and the patches."""
 
 BEFORE_ATTENTION = 5
 """Queries, keys, values, the plain and the normalised state, beside keys and values joined to those of the sources."""
-
-VAE_ALIVE = 3
-"""Feature maps at the peak of a residual block: its input, the normalised one and the activated one."""
 
 
 @dataclass(frozen=True)
@@ -185,14 +183,29 @@ def denoising_bytes(sizes: DiTSizes, request: Request) -> float:
 
 def _vae_bytes(sizes: DiTSizes, request: Request, layout: Layout) -> float:
     """Working memory of the VAE: the widest block at its resolution, painting the picture or reading a source."""
+    pixels, read = request.height * request.width, max((h * w for h, w in request.sources), default=0)
+    in_strips = layout.decodes_in_strips(request.height, request.width)
+    # Of a run that has larger pictures, the smaller ones are decoded whole.
+    whole = _widest(vae_levels(sizes, min(pixels, WHOLE_PX) if in_strips else pixels))
+    painting = max(whole, _in_strips(sizes, request)) if in_strips else whole
+    reading = _widest(vae_levels(sizes, read)[::-1])
+    return max(painting * request.scalar, 24 * pixels, reading * request.scalar + 24 * read)  # 24: float32 twice
 
-    def widest(levels: list[tuple[int, float]]) -> float:
-        pairs = zip([levels[0], *levels], levels, strict=False)
-        return max(VAE_ALIVE * max(before, channels) * area for (before, _), (channels, area) in pairs)
 
-    def at_once(pixels: int) -> list[tuple[int, float]]:
-        return vae_levels(sizes, min(pixels, TILE_PX * TILE_PX) if layout.vae_tiles else pixels)
+def _widest(levels: list[tuple[int, float]]) -> float:
+    """Numbers alive in the widest block of a resolution, which the library enters with the channels of the one before.
 
-    pixels, read = (request.height * request.width, max((h * w for h, w in request.sources), default=0))
-    painting = widest(at_once(pixels)) * request.scalar + 24 * pixels  # the picture itself twice, in float32
-    return max(painting, widest(at_once(read)[::-1]) * request.scalar + 24 * read)
+    That map stays, beside it the normalised and the activated one, or later four of the block's own.
+    """
+    pairs = zip([levels[0], *levels], levels, strict=False)
+    return max((before + max(2 * before, 4 * channels)) * area for (before, _), (channels, area) in pairs)
+
+
+def _in_strips(sizes: DiTSizes, request: Request) -> float:
+    """The same in strips (`dit/strips.py`): the smaller map, two of a resolution, five times a strip."""
+    first, *_ = levels = vae_levels(sizes, request.height * request.width)
+    needs = [_widest([first])]
+    for (before, below), (channels, area) in pairwise(levels):
+        strip = 5 * before * (STRIP_ROWS + 4) * (area / request.height)
+        needs.append(before * below + 2 * channels * area + strip)
+    return max(needs)

@@ -8,8 +8,11 @@ from typing import Literal
 from glmimg.runtime.lora import Lora
 
 Mode = Literal["resident", "stage", "offload", "stream"]
-TILE_PX = 512
-"""Side of the tiles of a tiled VAE; each overlaps the next by a quarter."""
+WHOLE_PX = 512 * 512
+"""Pixels up to which a picture is decoded whole in any layout: the DiT takes more memory."""
+
+STRIP_ROWS = 32
+"""Rows of a strip, of a VAE that decodes in strips."""
 
 
 @dataclass(frozen=True)
@@ -19,15 +22,19 @@ class Layout:
     quantize:     how its stack of layers is compressed; not together with streaming
     taking_turns: its parts (glyph encoder, DiT, VAE) are on the device one after the other
     resident:     how many layers of the big stack stay there; None keeps all, others are streamed
-    vae_tiles:    the VAE paints square pieces; seams are blended; each piece is normalised by itself, so pixels differ
+    vae_strips:   the VAE decodes large pictures in strips of rows; pixels are those of a whole decode, to rounding
     loras:        adapters of this half; not together with streaming
     """
 
     quantize: str = "none"
     taking_turns: bool = False
     resident: int | None = None
-    vae_tiles: bool = False
+    vae_strips: bool = False
     loras: tuple[Lora, ...] = ()
+
+    def decodes_in_strips(self, height: int, width: int) -> bool:
+        """Whether the VAE decodes a picture of so many pixels in strips."""
+        return self.vae_strips and height * width > WHOLE_PX
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,6 @@ PLANS: dict[str, MemoryPlan] = {
     "resident": MemoryPlan("resident", Layout(), Layout()),
     "stage": MemoryPlan("stage", Layout(), Layout()),
     "offload": MemoryPlan("offload", Layout(), Layout(taking_turns=True)),
-    "stream": MemoryPlan("stream", Layout(resident=0), Layout(taking_turns=True, resident=0, vae_tiles=True)),
+    "stream": MemoryPlan("stream", Layout(resident=0), Layout(taking_turns=True, resident=0, vae_strips=True)),
 }
 """What each named mode means; `auto` may choose something in between."""

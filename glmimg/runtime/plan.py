@@ -58,12 +58,12 @@ def fit_ar(sizes: ARSizes, request: Request, budget: float) -> Layout:
 
 
 def fit_dit(sizes: DiTSizes, request: Request, budget: float) -> Layout:
-    """The fastest layout of stage 2: parts together, in turns, with a tiled VAE, then ever fewer blocks stay."""
-    plain, tiled = Layout(taking_turns=True), Layout(taking_turns=True, vae_tiles=True)
-    layouts = [Layout(), plain, tiled]
+    """The fastest layout of stage 2: parts together, in turns, the VAE in strips, then ever fewer blocks stay."""
+    plain, strips = Layout(taking_turns=True), Layout(taking_turns=True, vae_strips=True)
+    layouts = [Layout(), plain, strips]
     if request.streamable[1]:
         fewer = range(sizes.blocks - WINDOW - 1, -1, -1)
-        layouts += [replace(layout, resident=resident) for layout in (plain, tiled) for resident in fewer]
+        layouts += [replace(layout, resident=resident) for layout in (plain, strips) for resident in fewer]
     return _first_fit(layouts, lambda layout: dit_need(sizes, request, layout).peak, budget, "stage 2")
 
 
@@ -94,6 +94,6 @@ def smaller_ar(layout: Layout) -> Layout | None:
 def smaller_dit(layout: Layout) -> Layout | None:
     """What to try if a layout of stage 2 was too large; None if there is nothing smaller."""
     if not layout.taking_turns:
-        return Layout(taking_turns=True, vae_tiles=True)
+        return Layout(taking_turns=True, vae_strips=True)
     least = PLANS["stream"].dit
     return None if layout == least else least

@@ -133,6 +133,6 @@ def _words(plan: MemoryPlan, planner: Planner) -> str:
         f"{ar.resident} of {planner.ar.layers} AR layers stay": ar.resident is not None,
         f"{dit.resident} of {planner.dit.blocks} DiT blocks stay": dit.resident is not None,
         "parts of stage 2 take turns": dit.taking_turns,
-        "VAE in tiles": dit.vae_tiles,
+        "VAE in strips": dit.vae_strips,
     }
     return ", ".join(words for words, holds in parts.items() if holds)

@@ -79,11 +79,11 @@ def test_stage_2(mode: str, libraries: None, shallow: Path, tmp_path: Path) -> N
 def test_the_denoising_alone(
     size: Size, sources: list[Size], guidance: float, one_batch: bool, libraries: None, shallow: Path, tmp_path: Path
 ) -> None:
-    """Parts that take turns, and a VAE in squares, which would be the height otherwise."""
+    """Parts that take turns, and a VAE in strips, which would be the height otherwise."""
     from tests.card.card import Card
     from tests.card.height import edit_of, height_of_picture, load_painter
 
-    layout, shelf = replace(PLANS["offload"].dit, vae_tiles=True), SourceShelf()
+    layout, shelf = replace(PLANS["offload"].dit, vae_strips=True), SourceShelf()
     need = dit_need(
         dit_sizes(Checkpoint("shallow", shallow)),
         request(size, sources, guided=guidance > 1, one_batch=one_batch),
