@@ -187,7 +187,7 @@ def is_unfinished(path: Path) -> bool:
 def holds_unfinished(path: Path) -> bool:
     """Whether a file exists and is one of unfinished work, whatever the work."""
     try:
-        return bool(read_unfinished(path))
+        return path.exists() and bool(read_unfinished(path))
     except BadInput:
         return False
 

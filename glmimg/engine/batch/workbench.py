@@ -147,7 +147,6 @@ class Workbench:
             seconds = time.perf_counter() - started
             for job, dump in zip(jobs, dumps, strict=True):
                 self.store.write(job.dump, dump.to_json().encode(), replace=job.dump in self.stale)
-                self._forget(job.dump)
         except BaseException as error:
             self._raise_fatal(jobs[0], error)
             return error.with_traceback(None)
@@ -218,7 +217,7 @@ class Workbench:
         names = (job.picture, job.dump)
         there = {name: self.store.stamp(name) for name in names if self.store.exists(name)}
         try:
-            found = look(job, self.ledger, there, self.store.deaths().get(job.name, 1) - 1)
+            found = look(job, self.ledger, there, self.store.deaths().get(job.name, 1) - 1 if there else 0)
         except OutputError:
             if not self.options.force:
                 raise
