@@ -2,7 +2,8 @@
 
     python -m tests.bench.batch_ray [MODEL] [--prompts 24] [--steps 50] [--runs 3]
 
-Whole processes, in turn. Ray's start and its workers' imports count; `--prompts` says how far they are spread.
+Whole processes, in turn; pictures must be the same pixel by pixel. Ray's start and its workers' imports count, and once
+more not: each side's time for a single prompt is taken off its time for all of them.
 """
 
 from __future__ import annotations
@@ -26,17 +27,21 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
-    pairs, differing = [], 0
+    pairs, starts, differing = list[tuple[float, float]](), list[tuple[float, float]](), 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "prompts.txt").write_text("\n".join(prompt_list(arguments.prompts)))
-        common = ["batch", folder / "prompts.txt", "-m", arguments.model, "--steps", str(arguments.steps), "-q"]
         for _ in range(arguments.runs):
-            here = measure(glmimg(*common, "-o", folder / "here")).wall
-            there = measure(glmimg(*common, "-o", folder / "ray", *WORKERS)).wall
-            pairs.append((here, there))
-            differing += different(folder / "here", folder / "ray")
-            shutil.rmtree(folder / "here"), shutil.rmtree(folder / "ray")
+            for walls, count in ((starts, 1), (pairs, arguments.prompts)):
+                (folder / "prompts.txt").write_text("\n".join(prompt_list(count)))
+                common = ["batch", folder / "prompts.txt", "-m", arguments.model, "--steps", str(arguments.steps), "-q"]
+                here = measure(glmimg(*common, "-o", folder / "here")).wall
+                there = measure(glmimg(*common, "-o", folder / "ray", *WORKERS)).wall
+                walls.append((here, there))
+                differing += different(folder / "here", folder / "ray")
+                shutil.rmtree(folder / "here"), shutil.rmtree(folder / "ray")
+    drawing = [
+        (all_here - here, all_there - there) for (here, there), (all_here, all_there) in zip(starts, pairs, strict=True)
+    ]
     keep(
         "batch_ray",
         {
@@ -46,7 +51,10 @@ def main() -> None:
             "runs": arguments.runs,
             "local_s": [round(here, 1) for here, _ in pairs],
             "ray_s": [round(there, 1) for _, there in pairs],
+            "one_prompt_local_s": [round(here, 1) for here, _ in starts],
+            "one_prompt_ray_s": [round(there, 1) for _, there in starts],
             "ray_against_local": round(statistics.median(there / here for here, there in pairs), 2),
+            "ray_against_local_start_apart": round(statistics.median(there / here for here, there in drawing), 2),
             "differing_pictures": differing,
         },
     )
