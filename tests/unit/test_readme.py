@@ -33,6 +33,16 @@ def test_every_link_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_table_has_a_head_and_an_end(page: Path) -> None:
+    """A line of text just below one would be its last row; without its second line it is no table."""
+    outside = re.sub(r"^```.*?^```$|<!--.*?-->\n", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for block in filter(lambda block: re.search(r"^\|", block, re.MULTILINE), outside.split("\n\n")):
+        head, rule, *rows = block.strip().splitlines()
+        assert re.fullmatch(r"\|( -+ \|)+", rule), head
+        assert all(row.startswith("|") for row in (head, *rows)), head
+
+
 def test_the_commands_page_is_fresh() -> None:
     assert (ROOT / "docs" / "commands.md").read_text() == commands(), "Run python -m tests.generate"
 
