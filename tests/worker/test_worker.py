@@ -118,6 +118,19 @@ def _content(path: Path) -> object:
     return fields
 
 
+@pytest.mark.parametrize("command", ["edit", "tokens", "explore"])
+def test_a_source_is_named_from_the_folder_of_the_client(
+    worker: Link, common: list[str | Path], tmp_path: Path, command: str
+) -> None:
+    """Which is not the worker's: it reads no file."""
+    Image.effect_noise((64, 64), 90).convert("RGB").save(tmp_path / "a [1].png")
+    line = [command, "x", "-i", "a [1].png", "-s", "64x64", *common]
+    steps = [] if command == "tokens" else ["--steps", "1"]
+    done = run_program(*line, *steps, cwd=tmp_path, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stderr
+    assert running()[0].hello.done > worker.hello.done
+
+
 def test_a_batch_and_python_draw_through_it(worker: Link, tiny: Path, common: list[str | Path], tmp_path: Path) -> None:
     import glmimg as python
 

@@ -163,7 +163,7 @@ class _Tokens(_Stage):
             self.stages.is_writing = False
 
     def rows_that_fit(self, work: TokenWork) -> int:
-        unit = units.RowsThatFit(scope=self.scope, work=Work.of(work))
+        unit = units.RowsThatFit(scope=self.scope, sources=self._sent(work.job.scene.sources), work=Work.of(work))
         return self._do(unit, lambda answer: int(answer["rows"]), lambda here: here.tokens().rows_that_fit(work))
 
     def redraw(self, redraw: Redraw, watch: Watch) -> TokenDump:
