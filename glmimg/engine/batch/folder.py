@@ -9,7 +9,6 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -149,7 +148,7 @@ class FolderStore:
         """Append a result line; it is on disk when this returns. Raises WriteError (exit 1)."""
         path = self.folder / RESULTS
         try:
-            with self._writing, self._appending, path.open("a+b") as file:
+            with self._lock(".results"), path.open("a+b") as file:
                 end = file.seek(0, os.SEEK_END)
                 torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"
                 left = (b"\n" if torn else b"") + line + b"\n"
@@ -162,10 +161,6 @@ class FolderStore:
                     raise
         except OSError as error:
             raise WriteError(path, error.strerror or str(error)) from error
-
-    @cached_property
-    def _appending(self) -> FileLock:
-        return self._lock(".results")
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
