@@ -35,7 +35,7 @@ class CardPass:
 
     def __init__(self, model: GlmImageForConditionalGeneration, *, compiled: bool) -> None:
         text_model = model.model.language_model
-        self.embed, self.norm, self.head = text_model.embed_tokens, text_model.norm, model.lm_head
+        self.embed, self.norm, self.head = text_model.embed_tokens.written, text_model.norm, model.lm_head
         self.layers = [CardLayer(layer) for layer in text_model.layers]
         if compiled:
             for layer in self.layers:

@@ -73,9 +73,13 @@ class EmbeddingRows(nn.Module):
         A single id a row is a written token, hence visual; looking at its value would stall the device.
         """
         if ids.shape[-1] == 1:
-            return functional.embedding(ids, self.visual).to(self.placement.dtype)
+            return self.written(ids)
         words = functional.embedding(ids.cpu(), self.table)
         return words.to(self.placement.device, self.placement.dtype)
+
+    def written(self, ids: torch.Tensor) -> torch.Tensor:
+        """Embeddings of written tokens, however many a row: [rows, count, width]. Nothing goes to the host."""
+        return functional.embedding(ids, self.visual).to(self.placement.dtype)
 
 
 class TextPass:
@@ -91,7 +95,7 @@ class TextPass:
         self.rows = rows
         self.product: Product = generated_product if compiled and rows == 1 else partial(called_product, rows=rows)
         self.layers = text_model.layers
-        self.embed = text_model.embed_tokens
+        self.embed = text_model.embed_tokens.written
         self.norm = normaliser(text_model.norm)
         self.head = projector(model.lm_head, self.product)
         self.stay = type(self.layers) is nn.ModuleList

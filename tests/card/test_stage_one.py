@@ -73,6 +73,18 @@ def test_cudnn_stays_out_of_stage_1_and_in_stage_2(on_card: OnTheCard, tiny: Pat
     assert painted["dit", False] == 0
 
 
+def test_drafts_are_looked_up_on_the_card(
+    on_card: OnTheCard, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table of all words lies on the host; only the prompt is read from it."""
+    from glmimg.ar.layers import EmbeddingRows
+
+    read, look_up = [], EmbeddingRows.forward
+    monkeypatch.setattr(EmbeddingRows, "forward", lambda self, ids: read.append(ids.shape) or look_up(self, ids))
+    on_card("tokens", "x", "-m", tiny, *SIZE, "--ar-method", "jacobi", "-o", tmp_path / "x.tokens.json")
+    assert len(read) == 1
+
+
 def test_a_capture_bears_another_thread_at_work() -> None:
     """Drafts are painted by a thread of their own while stage 1 captures."""
     import glmimg.ar.static_decoder  # noqa: F401
