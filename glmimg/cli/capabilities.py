@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from glmimg.choice import Output
 from glmimg.cli.options import Request, only, takes
-
-if TYPE_CHECKING:
-    from glmimg.knob import Declared, Settings
+from glmimg.knob import Declared, Settings, knobs
+from glmimg.pictures import FORMATS
+from glmimg.request import JOB, partial
 
 BOUNDLESS = 1 << 40
 """Bounds that a reader of tables need not see."""
@@ -111,15 +111,12 @@ def parameter_fields(parameter: Any, annotation: Any) -> dict[str, Any]:
 
 def _knobs_by_flag() -> dict[str, Declared]:
     from glmimg.config import MODELS
-    from glmimg.knob import knobs
 
     return {each.flag: each for model in MODELS for each in knobs(model)}
 
 
 def knob_fields(model: type[Settings]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Each knob of a model by name: what it takes as JSON Schema, its default, and who may set it."""
-    from glmimg.knob import knobs
-    from glmimg.request import JOB, partial
     from glmimg.settings_file import plain
 
     taken = partial(model).model_json_schema()["properties"]
@@ -167,7 +164,6 @@ def formats() -> dict[str, Any]:
 
     from glmimg.engine.batch.lines import DELIMITERS, JSON_ENDINGS
     from glmimg.metadata import ENDINGS
-    from glmimg.pictures import FORMATS
     from glmimg.tokens.dump import FORMAT, VERSION
 
     heic = ["HEIC"] if find_spec("pillow_heif") else []

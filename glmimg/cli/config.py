@@ -11,6 +11,8 @@ from glmimg.cli import completing
 from glmimg.cli.arguments import argument
 from glmimg.cli.console import Console
 from glmimg.cli.options import Request, only, takes
+from glmimg.home import config_path
+from glmimg.settings_file import plain
 
 config = typer.Typer(help="Your own defaults: path, show, set, unset.", add_completion=False)
 
@@ -29,8 +31,6 @@ def config_default(request: Request, context: typer.Context) -> None:
 @takes(only(Output, "as_json"))
 def path(request: Request) -> None:
     """Print where the config file is, or would be. Presets and word lists are kept beside it."""
-    from glmimg.home import config_path
-
     found = config_path()  # printed without reading the file, so that a faulty one can be found too
     Console(json=bool(request.flags.get("as_json"))).result(
         str(found), {"config": str(found), "exists": found.exists()}
@@ -55,7 +55,6 @@ def set_(request: Request, key: Key, value: Values) -> None:
       glmimg config set steps 30
     """
     from glmimg.config import read_config, set_value
-    from glmimg.settings_file import plain
 
     name = key.replace("-", "_")
     changed = set_value(name, value)
@@ -75,7 +74,6 @@ def unset(request: Request, key: Key) -> None:
 def show_config(request: Request) -> None:
     """Show the config file as it is, or its settings as JSON. Raises BadConfig (exit 3)."""
     from glmimg.config import config_text, read_config
-    from glmimg.settings_file import plain
 
     console, values = request.console, read_config()
     if values or console.json:

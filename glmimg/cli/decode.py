@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from glmimg.choice import Keeping
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes
-from glmimg.job import Painting
+from glmimg.cli.streams import DASH, read_given
+from glmimg.grid import Role
+from glmimg.job import MAX_SEED, Painting
+from glmimg.request import layer_of
 
 if TYPE_CHECKING:
     from glmimg.cli.run import Run
     from glmimg.engine.orders import PaintOrder
-    from glmimg.grid import Role
     from glmimg.tokens.dump import TokenDump
 
 
@@ -36,7 +38,6 @@ def decode(
     """
     from glmimg.cli.drawing import check_grid_name
     from glmimg.cli.run import Run
-    from glmimg.cli.streams import read_given
     from glmimg.engine.dumps import check_fingerprint
     from glmimg.tokens.dump_file import check_fits_model, check_has_grid
 
@@ -56,7 +57,6 @@ def paint_dumps(run: Run, read: Sequence[tuple[Path, TokenDump]], vary: int = 1,
     """Paint dumps, or the dumps inside pictures, and report each picture. Raises as `place_pictures`, `Desk.paint`."""
     from glmimg.cli.drawing import only_planned, report_picture
     from glmimg.engine.scope import Scope
-    from glmimg.request import layer_of
 
     paintings = [(path, dump, each) for path, dump in read for each in variants(run.request, dump, vary)]
     orders = place_pictures(run, paintings, vary, grid)
@@ -74,8 +74,6 @@ def variants(request: Request, dump: TokenDump, count: int) -> list[Painting]:
     raises: UsageError (exit 2) for a box outside the picture, BadImage (exit 3) for an unfit mask
     """
     from glmimg.engine.complete import complete_painting
-    from glmimg.job import MAX_SEED
-    from glmimg.request import layer_of
 
     first = complete_painting(request.job(file=layer_of(*dump.job_parts)), dump.seed, dump.size, dump.sources)
     return [
@@ -94,7 +92,6 @@ def place_pictures(
         name_outputs,
         split_suffix,
     )
-    from glmimg.cli.streams import DASH
     from glmimg.engine.orders import PaintOrder
 
     output = run.output

@@ -9,6 +9,7 @@ import typer
 from glmimg.choice import ModelChoice, Output
 from glmimg.cli.console import Console
 from glmimg.cli.options import Request, only, takes
+from glmimg.errors import GlmimgError, UsageError
 from glmimg.knob import MODEL
 from glmimg.text import counted
 
@@ -41,7 +42,6 @@ def doctor(request: Request, full_size: FullSize = False, compiled: Compiled = F
       glmimg doctor
       glmimg doctor --full-size --json > report.json
     """
-    from glmimg.errors import GlmimgError, UsageError
     from glmimg.runtime.device import check_names, place
     from glmimg.runtime.distrust import forget as trust_again
     from glmimg.runtime.resolve import resolve

@@ -5,6 +5,7 @@ from __future__ import annotations
 from glmimg.choice import Ideas, Keeping, ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes
+from glmimg.errors import UsageError
 from glmimg.job import Painting, Sampling, Scene
 
 
@@ -23,7 +24,6 @@ def edit(request: Request, prompts: a.Prompts = None, prompt_file: a.PromptFile 
     from glmimg.cli.prompts import read_prompts
     from glmimg.cli.run import Run
     from glmimg.cli.sourcing import gather_sources
-    from glmimg.errors import UsageError
 
     if not request.flags.get("image"):
         raise UsageError("there is no source picture", "Name one with -i PATH. To draw without one, use glmimg t2i.")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from glmimg.choice import Keeping, Sources
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, only, takes, without
-from glmimg.job import Painting, Sampling, Scene
+from glmimg.errors import UsageError
+from glmimg.grid import CELL_PX, nearest_side, preview_shape, target_shape
+from glmimg.job import Painting, Sampling, Scene, Size
 
 
 @takes(Scene, only(Sampling, "seed"), a.ONE_AT_A_TIME, Keeping, a.FILES, without(Painting, rare=True))
@@ -24,9 +26,6 @@ def encode(request: Request, picture: a.AnyPicture, prompt: a.NewPrompt = None) 
     from glmimg.cli.run import Run
     from glmimg.engine.complete import complete_painting
     from glmimg.engine.scope import Scope
-    from glmimg.errors import UsageError
-    from glmimg.grid import CELL_PX, nearest_side, preview_shape, target_shape
-    from glmimg.job import Size
     from glmimg.sources.colour import read_rgb
     from glmimg.sources.web import is_address, source_file
     from glmimg.tokens import change

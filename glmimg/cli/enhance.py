@@ -7,6 +7,7 @@ from typing import Annotated
 from glmimg.choice import Ideas, Output
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, only, takes
+from glmimg.errors import UsageError
 
 Edit = Annotated[bool, a.option("--edit", text="The prompt is the instruction of an edit.")]
 
@@ -28,7 +29,6 @@ def enhance(request: Request, prompts: a.Prompts, edit: Edit = False) -> None:
     """
     from glmimg.cli.prompts import read_prompts
     from glmimg.enhance import Rewriter
-    from glmimg.errors import UsageError
 
     texts = read_prompts(prompts or [], None)
     if not texts:

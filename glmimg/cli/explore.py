@@ -5,6 +5,7 @@ from __future__ import annotations
 from glmimg.choice import Ideas, Keeping, ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, only, takes
+from glmimg.errors import UsageError
 from glmimg.job import Sampling, Scene
 
 
@@ -23,7 +24,6 @@ def explore(request: Request, prompts: a.Prompts = None, count: a.Candidates = 1
     from glmimg.cli.prompts import read_prompts
     from glmimg.cli.run import Run
     from glmimg.cli.sourcing import gather_sources
-    from glmimg.errors import UsageError
 
     texts = read_prompts(prompts or [], None)
     run = Run.open(request, texts)

@@ -9,6 +9,7 @@ from glmimg.choice import Output
 from glmimg.cli.arguments import argument
 from glmimg.cli.completing import any_file
 from glmimg.cli.options import Request, only, takes
+from glmimg.errors import BadInput
 
 Folder = Annotated[str, argument("FOLDER", "A folder of pictures, or of a batch; a path or a URI.", any_file)]
 
@@ -25,7 +26,6 @@ def gallery(request: Request, folder: Folder) -> None:
     """
     from glmimg.engine.batch.folder import open_store
     from glmimg.engine.batch.gallery import write_gallery
-    from glmimg.errors import BadInput
 
     store = open_store(folder, make=False)
     if "://" not in folder and not Path(folder).is_dir():

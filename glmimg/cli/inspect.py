@@ -13,6 +13,7 @@ from glmimg.cli.arguments import argument, option
 from glmimg.cli.completing import any_file
 from glmimg.cli.completing import dumps as any_dump
 from glmimg.cli.options import Request, only, takes
+from glmimg.errors import UsageError
 from glmimg.knob import OUTPUT
 
 DIFFERENT = 1
@@ -54,7 +55,6 @@ def inspect(
       glmimg inspect "runs/*.tokens.json"
     """
     from glmimg.cli import inspecting
-    from glmimg.errors import UsageError
     from glmimg.tokens.dump_file import SCHEMA
 
     console = request.console

@@ -10,6 +10,7 @@ import typer
 from glmimg.choice import ModelChoice, Output
 from glmimg.cli.options import Request, only, takes
 from glmimg.cli.planning import plan
+from glmimg.errors import ModelUnfit
 
 models = typer.Typer(
     help="Models on this machine: list, pull, rm, check, plan.", no_args_is_help=False, add_completion=False
@@ -91,7 +92,6 @@ def check(
     model: Annotated[str, typer.Argument(metavar="DIR", help="A directory, a hub id in the cache, or `demo`.")],
 ) -> None:
     """Check whether a checkpoint is usable, and list everything that is wrong with it (exit 4)."""
-    from glmimg.errors import ModelUnfit
     from glmimg.runtime.health import find_faults
     from glmimg.runtime.resolve import resolve
 

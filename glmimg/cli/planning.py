@@ -14,6 +14,7 @@ from glmimg.choice import ModelChoice, Output, Sources
 from glmimg.cli.console import Console
 from glmimg.cli.options import Request, only, takes
 from glmimg.engine.batch.settings import CLUSTER
+from glmimg.errors import ModelMissing, OutOfMemory, UsageError
 from glmimg.job import Painting, Scene
 from glmimg.knob import MODEL, SOURCES
 from glmimg.text import counted
@@ -71,7 +72,6 @@ def plan(
       glmimg models plan --pictures-per-hour 600 --gpu H100 --size 1024x1024
     """
     from glmimg.engine.rates import find_card
-    from glmimg.errors import OutOfMemory, UsageError
     from glmimg.runtime.device import check_names
     from glmimg.runtime.machine import parse_bytes
     from glmimg.runtime.proposal import propose
@@ -108,7 +108,6 @@ def source_sizes(settings: Sources, more: list[str], checkpoint: Checkpoint) -> 
 
     raises: BadImage (exit 3), UsageError (exit 2)
     """
-    from glmimg.errors import UsageError
     from glmimg.pictures import open_picture
     from glmimg.sources.prepare import choose_size
 
@@ -147,7 +146,6 @@ def find_seconds(wanted: Wanted, gpu: str | None, measured: str | None, *, is_si
     """
     from glmimg.engine.rates import find_card, guess_seconds, read_seconds
     from glmimg.engine.stages import AR_BATCH
-    from glmimg.errors import UsageError
 
     height, width = wanted.size_px
     if measured is not None:
@@ -181,7 +179,6 @@ def show_workers(wanted: Wanted, seconds: StageSeconds, console: Console) -> Non
 
 def find_shapes(choice: ModelChoice) -> Checkpoint:
     """The checkpoint on this machine, else the known shapes of a published one. Raises ModelMissing (exit 4)."""
-    from glmimg.errors import ModelMissing
     from glmimg.runtime.known import known_checkpoint
     from glmimg.runtime.resolve import DEFAULT_MODEL, resolve
 

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from glmimg.choice import Ideas, Keeping
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, only, takes
+from glmimg.cli.streams import read_given
+from glmimg.errors import UsageError
+from glmimg.job import Job
+from glmimg.request import layer_of
 
 if TYPE_CHECKING:
-    from glmimg.job import Job
     from glmimg.tokens.change import Redraw
     from glmimg.tokens.dump import TokenDump
     from glmimg.tokens.region import Region
@@ -47,10 +50,8 @@ def redraw(
     from glmimg.cli.drawing import only_planned, place_dumps, report_dump, report_seeds
     from glmimg.cli.outputs import NameFields
     from glmimg.cli.run import Run
-    from glmimg.cli.streams import read_given
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.scope import Scope
-    from glmimg.request import layer_of
     from glmimg.tokens.dump_file import check_has_grid
 
     base = read_given(dump)
@@ -74,7 +75,6 @@ def redraw(
 
 def region_to_draw(base: TokenDump, box: str | None, mask: Path | None) -> Region:
     """What --box or --mask select. Raises UsageError (exit 2), BadImage (exit 3)."""
-    from glmimg.errors import UsageError
     from glmimg.tokens.region import box_region, mask_region
 
     if (box is None) == (mask is None):
@@ -85,7 +85,6 @@ def region_to_draw(base: TokenDump, box: str | None, mask: Path | None) -> Regio
 
 def plan_redraw(base: TokenDump, path: Path, region: Region, keep_from: Path | None) -> Callable[[Job], Redraw]:
     """Turn a job into its redraw; region and parents are checked here. Raises BadDump (exit 3)."""
-    from glmimg.cli.streams import read_given
     from glmimg.tokens import change
     from glmimg.tokens.region import count
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from glmimg.choice import Ideas, Keeping, ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes
+from glmimg.errors import BadDump, UsageError
 from glmimg.job import Painting, Sampling, Scene
 from glmimg.knob import knobs
 
@@ -64,7 +65,6 @@ def paint_again(request: Request, picture: Path, made: Provenance, *, is_changed
     """
     from glmimg.cli.decode import paint_dumps
     from glmimg.cli.run import Run
-    from glmimg.errors import BadDump, UsageError
     from glmimg.tokens.dump_file import check_fits_model, read_dump
 
     beyond = f"this picture cannot be drawn again from its metadata alone: {made.beyond}"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from glmimg.choice import Keeping, ModelChoice, Output
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes, without
+from glmimg.cli.streams import read_given
 from glmimg.errors import BadDump, BadInput, UsageError
-from glmimg.job import Painting
+from glmimg.job import Job, Painting
 from glmimg.request import layer_of
 from glmimg.text import shell_words
 
 if TYPE_CHECKING:
-    from glmimg.job import Job
     from glmimg.tokens.dump import TokenDump
     from glmimg.unfinished import Unfinished
 
@@ -41,7 +41,6 @@ def resume(request: Request, dumps: a.DumpFiles) -> None:
         return
     from glmimg.cli.drawing import write_orders
     from glmimg.cli.run import Run
-    from glmimg.cli.streams import read_given
     from glmimg.engine.complete import complete_painting
     from glmimg.engine.dumps import check_same_ar_half
     from glmimg.engine.orders import Order

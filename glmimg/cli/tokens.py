@@ -5,6 +5,7 @@ from __future__ import annotations
 from glmimg.choice import Ideas, Keeping, ModelChoice
 from glmimg.cli import arguments as a
 from glmimg.cli.options import Request, takes, without
+from glmimg.errors import UsageError
 from glmimg.job import Painting, Sampling, Scene
 
 
@@ -34,7 +35,6 @@ def tokens(
     from glmimg.cli.run import Run
     from glmimg.cli.sourcing import gather_sources
     from glmimg.engine.orders import Order
-    from glmimg.errors import UsageError
 
     last = check_grid_name("--until", until)
     texts = read_prompts(prompts or [], prompt_file)
