@@ -125,7 +125,7 @@ class Ideas(Settings):
     ] = None
     enhance_model: Annotated[str | None, Knob("Its name there, such as qwen3:8b.", DRAW, "NAME", rare=True)] = None
     enhance_key_file: Annotated[str | None, Knob("A file with the endpoint's key.", DRAW, "PATH", rare=True)] = None
-    yes: Annotated[bool, Knob("Allow more than 200 pictures.", DRAW, env=False, rare=True)] = False
+    yes: Annotated[bool, Knob("More than 200 pictures of alternatives and sweeps.", DRAW, env=False, rare=True)] = False
     sheet: Annotated[
         bool | None, Knob("Also write a contact sheet; --sweep does so by itself.", OUTPUT, negated=True, rare=True)
     ] = None

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from glmimg.errors import BadInput, UsageError
 from glmimg.home import beside
-from glmimg.text import shell_words
+from glmimg.text import counted, shell_words
 
 NAME = "history.jsonl"
 
@@ -86,9 +86,8 @@ def find_picture(name: str) -> Path:
     if not pictures:
         raise UsageError(f"entry {number} has no known picture", f"Its command: {entry.command or 'not recorded'}")
     if not 1 <= int(which or 1) <= len(pictures) or (which is None and len(pictures) > 1):
-        raise UsageError(
-            f"entry {number} has {len(pictures)} pictures", f"Choose one of @{number}.1 to @{number}.{len(pictures)}."
-        )
+        named = f"one of @{number}.1 to @{number}.{len(pictures)}" if len(pictures) > 1 else f"@{number}"
+        raise UsageError(f"entry {number} has {counted(len(pictures), 'picture')}", f"Choose {named}.")
     path = Path(pictures[int(which or 1) - 1])
     if not path.exists():
         raise BadInput(path, "is gone", f"It was drawn by: {entry.command}")

@@ -37,6 +37,9 @@ def history(request: Request, count: Latest = 20, grep: Grep = None) -> None:
         for number, entry in entries:
             request.console.result("", {"number": number, **entry.model_dump(mode="json")})
         return
+    if not entries:
+        request.console.note("no entry contains that" if grep else "nothing was drawn here yet")
+        return
     from rich.table import Table
 
     table = Table("", "when", "took", "files", "command", box=None, pad_edge=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -13,10 +13,12 @@ from glmimg.choice import Output
 from glmimg.cli import completing
 from glmimg.cli.arguments import argument, option
 from glmimg.cli.options import Request, only, takes
+from glmimg.errors import UsageError
 from glmimg.job import Painting, Sampling, Scene
-
-if TYPE_CHECKING:
-    from glmimg.preset import Preset
+from glmimg.knob import knobs
+from glmimg.preset import PLACE, Preset, list_presets, load_preset, load_stack, read_preset_text, save_preset
+from glmimg.request import layer_of, merge
+from glmimg.settings_file import plain
 
 
 class Named(TyperGroup):
@@ -55,8 +57,6 @@ def list_(request: Request) -> None:
 @takes(only(Output, "as_json"))
 def show(request: Request, name: Name) -> None:
     """Show a preset as YAML."""
-    from glmimg.preset import load_preset, read_preset_text
-
     preset = load_preset(name)
     request.console.result(read_preset_text(name).rstrip(), {"name": name, **fields_of(preset)})
 
@@ -73,10 +73,8 @@ def save(
       glmimg presets save mine --steps 30 --size 768x1152
       glmimg presets save like-that --from out.png --template "{prompt}, in ink"
     """
-    from glmimg.errors import UsageError
-    from glmimg.preset import PLACE, load_stack, save_preset
-    from glmimg.request import merge
-
+    if template is not None and PLACE not in template:
+        raise UsageError(f"--template {template}: it does not contain {PLACE}", f'For example "{PLACE}, in ink".')
     said, stack = request.job_layers()[0], load_stack(request.presets)
     values = as_written(merge(said, stack.values, values_of(source) if source else {}))
     template = template or stack.fill(PLACE)
@@ -91,9 +89,6 @@ def save(
 def values_of(picture: Path) -> dict[str, Any]:
     """Settings of a picture that others can share, except defaults. Raises BadImage (exit 3)."""
     from glmimg.image_io import read_provenance
-    from glmimg.knob import knobs
-    from glmimg.preset import load_preset
-    from glmimg.request import layer_of
 
     job = read_provenance(picture).job
     said = layer_of(job.scene, job.sampling, job.painting)
@@ -106,8 +101,6 @@ def values_of(picture: Path) -> dict[str, Any]:
 
 def show_list(request: Request) -> None:
     """A table of the presets."""
-    from glmimg.preset import list_presets
-
     found, console = list_presets(), request.console
     if console.json:
         for each, preset in found.items():
@@ -130,6 +123,4 @@ def fields_of(preset: Preset) -> dict[str, Any]:
 
 def as_written(values: Mapping[str, Any]) -> dict[str, Any]:
     """Knobs as they are written in a preset."""
-    from glmimg.settings_file import plain
-
     return {name: plain(value) for name, value in values.items()}

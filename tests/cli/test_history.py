@@ -26,6 +26,13 @@ def draw(glmimg: Glmimg, tiny: Path) -> Callable[..., Outcome]:
     return lambda *words: glmimg(*words, "-m", tiny, "-s", "64x64", "--steps", "2", "-q")
 
 
+def test_what_is_not_there_is_said(glmimg: Glmimg, draw: Glmimg, tmp_path: Path) -> None:
+    assert "nothing was drawn here yet" in glmimg("history").err
+    assert draw("t2i", "x", "-o", tmp_path / "x.png").status == 0
+    assert "no entry contains that" in glmimg("history", "--grep", "y" * 9).err
+    assert "entry 1 has 1 picture\n  Choose @1." in glmimg("replay", "@1.2").err
+
+
 def test_what_is_drawn_is_kept_and_replayed(glmimg: Glmimg, draw: Glmimg, tmp_path: Path, own_home: Path) -> None:
     assert shown(glmimg) == []
     first, two, again = tmp_path / "a.png", tmp_path / "{seed}.png", tmp_path / "again.png"

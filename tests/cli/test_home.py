@@ -130,7 +130,7 @@ def test_a_preset_from_a_picture(glmimg: Glmimg, tiny: Path, tmp_path: Path, own
 def test_presets_that_cannot_be(glmimg: Glmimg, own_home: Path, words: list[str]) -> None:
     refused = glmimg("presets", "save", *words)
     assert (refused.status, refused.err.startswith("error: ")) == (2, True)
-    assert glmimg("presets", "save", "mine", "--template", "no place").status == 3
+    assert glmimg("presets", "save", "mine", "--template", "no place").status == 2
     assert not own_home.exists()
 
 
