@@ -224,6 +224,14 @@ def test_mistakes_are_named_in_openais_form(address: str, asked: dict[str, Any],
     assert "Traceback" not in answer.text
 
 
+@pytest.mark.parametrize("path", ["v1/images/generations", "v1/images/edits", "tokens"])
+def test_json_that_is_sent_as_a_form_is_told_apart(address: str, path: str) -> None:
+    """As curl -d sends it."""
+    kind = {"content-type": "application/x-www-form-urlencoded"}
+    answer = post(f"{address}/{path}", content=b'{"prompt": "a=b & c"}', headers=kind)
+    assert (answer.status_code, "content-type: application/json" in answer.text) == (400, True)
+
+
 def test_openais_client_understands_what_is_refused(client: openai.OpenAI, address: str) -> None:
     with pytest.raises(openai.BadRequestError) as refused:
         draw(client, size="9x")

@@ -77,6 +77,8 @@ async def read_fields(request: Request) -> tuple[dict[str, Any], list[bytes]]:
     if kind in ("multipart/form-data", "application/x-www-form-urlencoded"):
         async with request.form(max_files=MOST_SOURCES + 1, max_fields=MOST_FIELDS) as form:
             items = [(name, await _value(value)) for name, value in form.multi_items()]
+        if kind != "multipart/form-data" and any(name.lstrip().startswith("{") for name, _ in items):
+            raise Refusal(400, "the body looks like JSON, but is sent as a form; send content-type: application/json")
         texts = {name: value for name, value in items if value not in ("", "null", "undefined")}
     else:
         texts = _parse(await request.body())
