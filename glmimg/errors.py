@@ -25,6 +25,12 @@ class GlmimgError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def told(self) -> str:
+        """The message for another program, with the hint unless that is about a command line."""
+        is_plain = self.hint and "glmimg" not in self.hint and "--" not in self.hint
+        return f"{self.message}. {self.hint}" if is_plain else self.message
+
     def __reduce__(self) -> tuple[Any, ...]:
         return copyreg.__newobj__, (type(self), self.message), vars(self)  # type: ignore[attr-defined]
 

@@ -37,6 +37,7 @@ from glmimg.metadata import format_of
 from glmimg.preset import list_presets
 from glmimg.request import JOB
 from glmimg.settings_file import near_names
+from glmimg.sources.web import is_address
 
 MOST_PICTURES = 10
 """That one call may ask for."""
@@ -212,6 +213,8 @@ class Tools:
 
     def _inside(self, name: str) -> Path:
         """A path in the server's folder. Raises UsageError (exit 2) for one that leads out of it."""
+        if is_address(name):
+            raise UsageError(f"{name} is an address, and only files are read", "Download it into the server's folder.")
         path = (self.folder / name).resolve()
         if not path.is_relative_to(self.folder.resolve()):
             raise UsageError(f"{name} is outside the folder of the server", "Files are read and written inside it.")
@@ -224,7 +227,7 @@ def errors_told() -> Iterator[None]:
     try:
         yield
     except GlmimgError as error:
-        raise ToolError(f"{error.message}. {error.hint}" if error.hint else error.message) from error
+        raise ToolError(error.told) from error
 
 
 def serve_mcp(run: Run) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from glmimg.choice import ModelChoice, Output
 from glmimg.cli.options import Request, only, takes
 from glmimg.engine.http.settings import Serving
+from glmimg.errors import BadInput, GlmimgError, UsageError
+from glmimg.files import open_regular
+from glmimg.knob import knobs
 from glmimg.text import how_to_install
 
 if TYPE_CHECKING:
@@ -36,7 +40,7 @@ def serve(request: Request) -> None:
 
     serving = request.settings(Serving)
     if serving.mcp:
-        check_mcp()
+        check_mcp(request.flags)
         run = Run.open(request)
         run.own_stages.check("ar", "dit")
         from glmimg.cli.mcp_server import serve_mcp
@@ -70,21 +74,19 @@ def serve_on(listener: socket.socket, run: Run, serving: Serving, key: str | Non
         uvicorn.Server(config).run(sockets=[listener])
 
 
-def check_mcp() -> None:
-    """Raises UsageError (exit 2) without the SDK."""
+def check_mcp(flags: Mapping[str, Any]) -> None:
+    """Raises UsageError (exit 2) without the SDK, or for a flag that is about HTTP."""
     from importlib.util import find_spec
 
-    from glmimg.errors import UsageError
-
+    for each in knobs(Serving):
+        if each.name in flags and each.name != "mcp":
+            raise UsageError(f"--mcp and {each.flag} cannot be combined: MCP speaks no HTTP", "Leave one of them out.")
     if find_spec("mcp") is None:
-        hint = how_to_install("mcp")
-        raise UsageError("glmimg serve --mcp needs the extra mcp, which is not installed", hint)
+        raise UsageError("glmimg serve --mcp needs the extra mcp, which is not installed", how_to_install("mcp"))
 
 
 def read_address(text: str) -> tuple[str, int]:
     """Host and port of `HOST:PORT`, `[HOST]:PORT` or `:PORT`. Raises UsageError (exit 2)."""
-    from glmimg.errors import UsageError
-
     host, colon, port = text.rpartition(":")
     if not colon or not port.isascii() or not port.isdecimal() or int(port[:6]) > 65535:
         raise UsageError(f"--http {text}: not of the form HOST:PORT", "For example --http 127.0.0.1:8000.")
@@ -93,24 +95,19 @@ def read_address(text: str) -> tuple[str, int]:
 
 def read_key(name: str | None) -> str | None:
     """Read the key from a file. Raises BadInput (exit 3)."""
-    from glmimg.errors import BadInput
-    from glmimg.files import open_regular
-
     if name is None:
         return None
-    hint = "Write the key into it: one line of printable ASCII."
     with open_regular(Path(name), BadInput, "key file") as file:
         raw = file.read(KEY_BYTES + 1).strip()
     key = raw.decode("ascii", errors="replace")
     if not key or len(raw) > KEY_BYTES or not all("!" <= char <= "~" for char in key):
-        raise BadInput(name, "contains no key", hint)
+        raise BadInput(name, "contains no key", "Write the key into it: one line of printable ASCII.")
     return key
 
 
 def check_open(host: str, key: str | None) -> None:
     """Refuse to listen for other machines without a key. Raises UsageError (exit 2)."""
     from glmimg.engine.http.guard import is_loopback
-    from glmimg.errors import UsageError
 
     if key is None and not is_loopback(host):
         hint = "Name a file that contains one: --api-key-file key.txt"
@@ -119,8 +116,6 @@ def check_open(host: str, key: str | None) -> None:
 
 def listen(host: str, port: int) -> socket.socket:
     """Open a listening socket. Raises UsageError (exit 2) if the address cannot be used."""
-    from glmimg.errors import UsageError
-
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         listener = socket.create_server((host, port), family=family)
@@ -133,8 +128,6 @@ def listen(host: str, port: int) -> socket.socket:
 def _report(console: Console, error: BaseException) -> None:
     """Report a bug of ours as the other commands do: in one line, in full with -v."""
     import traceback
-
-    from glmimg.errors import GlmimgError
 
     console.error(GlmimgError(f"{type(error).__name__}: {error}", "This is a bug in glmimg; -v shows where."))
     if console.verbose:

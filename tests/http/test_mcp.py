@@ -28,6 +28,7 @@ CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "kept": ("draw", {"prompt": "x", "knobs": SMALL, "out": "out/x.png"}),
     "again": ("draw", {"prompt": "x", "knobs": SMALL, "out": "out/x.png"}),
     "edited": ("edit", {"prompt": "x", "images": ["out/x.png"], "knobs": SMALL}),
+    "fetched": ("edit", {"prompt": "x", "images": ["https://example.org/x.png"]}),
     "seen": ("look", {"path": "out/x.png"}),
     "presets": ("list_presets", {}),
     "out of bounds": ("draw", {"prompt": "x", "knobs": {"steps": 0}}),
@@ -118,6 +119,7 @@ def test_files_are_written_only_where_the_call_says(session: Session) -> None:
     assert (session.folder / "out" / "x.png").read_bytes() == session.pictures("kept")[0]
     assert session.said("kept")[0]["written"] == "out/x.png"
     assert "exists already" in session.refusal("again")
+    assert "--force" not in session.refusal("again")
     assert not (session.folder.parent / "evil.png").exists()
 
 
@@ -138,6 +140,7 @@ def test_an_edit_and_a_look(session: Session) -> None:
         ("a file", "no knob 'drop'"),
         ("a preset's file", "no preset '/etc/x.yaml'"),
         *((name, "outside the folder") for name in CALLS if "outside" in name or "link" in name),
+        ("fetched", "only files are read"),
         ("no picture", "nothing.png"),
     ],
 )

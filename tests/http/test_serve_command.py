@@ -59,6 +59,13 @@ def test_an_address_that_cannot_be(glmimg: Glmimg, tiny: Path, tmp_path: Path, a
     assert glmimg("serve", "-m", tiny, "--http", address, "--api-key-file", key).status == 2
 
 
+def test_tools_are_served_on_no_address(glmimg: Glmimg, tiny: Path) -> None:
+    pytest.importorskip("mcp", reason="the extra mcp is not installed")
+    for more in (["--http", ":8000"], ["--max-pictures", "3"]):
+        refused = glmimg("serve", "--mcp", "-m", tiny, *more)
+        assert (refused.status, "cannot be combined" in refused.err) == (2, True)
+
+
 def test_an_address_that_is_taken(glmimg: Glmimg, tiny: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = glmimg("serve", "-m", tiny, "--http", f"127.0.0.1:{taken.getsockname()[1]}")

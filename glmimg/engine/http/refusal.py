@@ -41,12 +41,10 @@ class Refusal(Exception):
 
 
 def refusal_of(error: GlmimgError, param: str | None = None) -> Refusal:
-    """An error of ours for a client, with its hint where that is not about a command line."""
+    """An error of ours for a client."""
     mistake = isinstance(error, UsageError | BadInput)
-    is_plain = error.hint and "glmimg" not in error.hint and "--" not in error.hint
-    message = f"{error.message}. {error.hint}" if is_plain else error.message
     status = 400 if mistake else 503 if isinstance(error, OutOfMemory) else 500
-    return Refusal(status, message, param, "out_of_memory" if status == 503 else None)
+    return Refusal(status, error.told, param, "out_of_memory" if status == 503 else None)
 
 
 async def answer_error(request: Request, error: Exception) -> JSONResponse:
