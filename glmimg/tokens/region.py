@@ -103,7 +103,9 @@ def mask_region(path: Path, size_px: tuple[int, int], shape: GridShape, *, may_s
         raise BadImage(
             path,
             f"this mask is {image.width}x{image.height} pixels, but the picture is {width}x{height}",
-            f"A mask needs the picture's size, or {shape.columns}x{shape.rows}: one pixel for each token.",
+            "A mask needs the picture's shape, in any size."
+            if may_scale
+            else f"A mask needs the picture's size, or {shape.columns}x{shape.rows}: one pixel for each token.",
         )
     pixels = image.convert("L").point(lambda light: 255 * (light >= WHITE), mode="1")
     if pixels.getbbox() is None:

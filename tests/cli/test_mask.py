@@ -96,6 +96,7 @@ def test_a_smaller_picture_and_a_mask_of_the_source_are_fitted(glmimg: Run, tiny
     ("more", "status", "reason"),
     [
         (("--mask", "m.png", "-s", "96x128"), 3, "this mask is 128x96 pixels, but the picture is 96x128"),
+        (("--mask", "m.png", "-s", "96x128"), 3, "the picture's shape, in any size."),
         (("--mask", "0,0,32,32", "-s", "96x128"), 2, "a picture of another shape keeps nothing of it"),
         (("--mask", "gone.png"), 3, "gone.png"),
         (("--mask", "0,0,999,32"), 2, "reaches outside the picture"),
