@@ -105,7 +105,7 @@ class Run:
         """
         from glmimg.engine.worker.start import with_worker
 
-        return with_worker(self.own_stages, self.keeping)
+        return with_worker(self.own_stages, self.keeping, self.console.note)
 
     @property
     def paints_beside(self) -> bool:

@@ -58,27 +58,36 @@ def status(request: Request) -> None:
 @takes(only(ModelChoice, "model"), only(Output, "as_json", "quiet"))
 def stop(request: Request) -> None:
     """Stop the workers of a model, or all of them. Their current work is dropped."""
-    from glmimg.engine.worker.start import running
+    from glmimg.engine.worker.start import running, silent
 
-    wanted = request.flags.get("model")
-    for link in running():
-        if wanted is None or wanted in (link.hello.model, link.hello.choice.model):
-            link.stop()
-            request.console.result(f"{link.hello.model} pid {link.hello.pid} stopped", fields_of(link))
+    wanted, links = request.flags.get("model"), running()
+    found = [link for link in links if wanted is None or wanted in (link.hello.model, link.hello.choice.model)]
+    for link in found:
+        link.stop()
+        request.console.result(f"{link.hello.model} pid {link.hello.pid} stopped", fields_of(link))
+    lost = silent(links) if wanted is None else []
+    for socket in lost:
+        socket.unlink(missing_ok=True)  # without which it leaves
+        request.console.note(f"the worker {socket.stem} does not answer; it is not asked again, and leaves once it can")
+    if not found and not lost:
+        request.console.note("no worker is running" + (f" for {wanted}" if wanted else ""))
 
 
 def show_workers(request: Request) -> None:
     """A table of the running workers."""
     from glmimg.cli.progress import duration
-    from glmimg.engine.worker.start import running
+    from glmimg.engine.worker.start import running, silent
 
     console, links = request.console, running()
+    for socket in (lost := silent(links)):
+        console.note(f"the worker {socket.stem} does not answer; glmimg worker stop lets it go")
     if console.json:
         for link in links:
             console.result("", fields_of(link))
         return
     if not links:
-        console.note("no worker is running; start one with glmimg worker start, or draw with --keep 10m")
+        if not lost:
+            console.note("no worker is running; start one with glmimg worker start, or draw with --keep 10m")
         return
     from rich.table import Table
 

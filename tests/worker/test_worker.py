@@ -20,6 +20,7 @@ from PIL import Image
 
 from glmimg.choice import Keeping, ModelChoice
 from glmimg.engine.stages import CheckpointStages
+from glmimg.engine.worker import link as link_module
 from glmimg.engine.worker import place, start
 from glmimg.engine.worker.link import Link
 from glmimg.engine.worker.start import Errand, running
@@ -293,6 +294,27 @@ def test_stop_and_status(worker: Link, common: list[str | Path], glmimg: Glmimg,
     assert glmimg("worker", "stop", "-m", "demo").out == ""
     assert "stopped" in glmimg("worker", "stop").out
     _wait(lambda: running() == [])
+
+
+def test_one_that_does_not_answer_is_said_and_let_go(
+    common: list[str | Path], glmimg: Glmimg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link_module, "ANSWER_SECONDS", 0.5)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder := Path(tempfile.mkdtemp(prefix="glmimg-s-"))))
+    monkeypatch.setattr(start, "ROOM_SECONDS", 0.5)
+    assert "no worker is running" in glmimg("worker", "stop").err
+    choice = ModelChoice(model=str(common[1]))
+    path = place.socket_of(start._identity(CheckpointStages(resolve(choice.model), choice)))
+    place.folder()
+    with socket.socket(socket.AF_UNIX) as frozen:
+        frozen.bind(str(path))
+        frozen.listen()
+        drawn = glmimg("tokens", "x", "-m", common[1], "-s", "64x64", "-o", tmp_path / "x.json")
+        assert (drawn.status, "does not answer; going on without it" in drawn.err) == (0, True)
+        assert "does not answer" in glmimg("worker", "status").err
+        assert "does not answer" in glmimg("worker", "stop").err
+    assert not path.exists()
+    shutil.rmtree(folder)
 
 
 def test_a_folder_that_others_may_enter_is_refused(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:

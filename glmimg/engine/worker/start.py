@@ -6,7 +6,7 @@ import importlib.util
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from glmimg.engine.worker.link import Link
 from glmimg.engine.worker.place import end_of_log, folder, identity_of, is_dead, lock_of, log_of, socket_of, sockets
 from glmimg.engine.worker.stages import WorkerStages
 from glmimg.errors import UsageError, WorkerUnavailable
+from glmimg.events import unwatched
 from glmimg.runtime.device import place
 from glmimg.text import excerpt, how_to_install
 
@@ -40,9 +41,12 @@ class Errand(BaseModel):
     keep: float
 
 
-def with_worker(stages: CheckpointStages, keeping: Keeping) -> CheckpointStages | WorkerStages:
+def with_worker(
+    stages: CheckpointStages, keeping: Keeping, tell: Callable[[str], None] = unwatched
+) -> CheckpointStages | WorkerStages:
     """The stages of the worker for a choice, if there is one or one is to be kept; else these.
 
+    tell:   hears of a worker that does not answer
     raises: UsageError (exit 2) without the extra, WorkerUnavailable (exit 1) if it does not start
     """
     if keeping.no_worker:
@@ -52,9 +56,11 @@ def with_worker(stages: CheckpointStages, keeping: Keeping) -> CheckpointStages 
         return WorkerStages(stages, start_worker(stages, keeping.keep))
     if missing_extra() or not any_sockets():
         return stages
-    link = Link.to(socket_of(identity := _identity(stages)))
+    link = Link.to(socket := socket_of(identity := _identity(stages)))
     if link is not None and _fits(link, identity):
         return WorkerStages(stages, link)
+    if link is None and socket.exists():
+        tell(f"the worker of {stages.checkpoint.id} does not answer; going on without it (see glmimg worker stop)")
     make_room(stages)
     return stages
 
@@ -161,6 +167,11 @@ def _lasting(stages: CheckpointStages) -> ModelChoice:
     """The choice as it means the same from any folder, and tomorrow."""
     checkpoint = stages.checkpoint
     return stages.choice.model_copy(update={"model": checkpoint.id, "revision": checkpoint.revision})
+
+
+def silent(answering: Sequence[Link]) -> list[Path]:
+    """The sockets of workers that gave no answer, beside those that did."""
+    return [socket for socket in sockets() if socket not in {link.socket for link in answering}]
 
 
 def running(patience: float | None = None) -> list[Link]:
