@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from glmimg.cli import streams
 from glmimg.errors import GlmimgError
 from glmimg.text import printable
 
@@ -99,13 +100,15 @@ class Console:
         if self.events:
             self.event({"event": "note", "text": text})
         else:
-            self.err.print(printable(text), style="dim")
+            with streams.spare():
+                self.err.print(printable(text), style="dim")
 
     def event(self, fields: Mapping[str, Any]) -> None:
         """Write an event as a line of JSON on standard error."""
         line = _json_line({**fields, "time": round(time.time(), 3)}, sys.stderr.encoding)
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        with streams.spare():
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
     def picture(self, picture: Image | Path) -> None:
         """A small picture on standard error, where that is a terminal and somebody wants to see it."""
@@ -140,9 +143,10 @@ class Console:
             self.event({"event": "error", **fields})
             return
         message = printable(error.message, keep=LINES).replace("\n", "\n  ").replace("\n    ", "\n  ")
-        self.err.print(f"error: {message}", style="bold red")
-        if error.hint:
-            self.err.print(f"  {printable(error.hint)}")
+        with streams.spare():
+            self.err.print(f"error: {message}", style="bold red")
+            if error.hint:
+                self.err.print(f"  {printable(error.hint)}")
 
     @property
     def shows_progress(self) -> bool:

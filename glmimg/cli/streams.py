@@ -7,10 +7,12 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from glmimg.errors import UsageError
 
@@ -79,6 +81,17 @@ def flush() -> str:
     return ""
 
 
-def silence() -> None:
-    """The reader is gone or the disk is full: discard what the interpreter flushes at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def silence(stream: TextIO | None = None) -> None:
+    """The reader of a stream, else of standard output, is gone or its disk full: discard what is still written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), (stream or sys.stdout).fileno())
+
+
+@contextmanager
+def spare() -> Iterator[None]:
+    """What standard error has no room for is not worth a picture: nothing is said from then on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        silence(sys.stderr)

@@ -114,6 +114,16 @@ def test_all_streams_of_t2i(stub: str, tmp_path: Path) -> None:
     assert not faults, "\n".join(faults)
 
 
+@pytest.mark.parametrize("more", [(), ("--events",)])
+def test_notes_on_a_full_disk_stop_no_drawing(stub: str, tmp_path: Path, more: tuple[str, ...]) -> None:
+    out = tmp_path / "x.png"
+    line = ["t2i", "x", "-m", stub, "-s", "32", "-o", str(out), *more]
+    with Path("/dev/full").open("wb") as full:
+        for status in (0, 2):
+            done = subprocess.run([sys.executable, "-m", "tests.cli.on_stubs", *line], stderr=full, check=False)
+            assert (done.returncode, out.is_file()) == (status, True)
+
+
 @pytest.mark.parametrize("line", ["tokens x -s 32 -m {stub}", "inspect {dump}", "presets", "t2i --help"])
 def test_streams_of_other_commands(stub: str, tmp_path: Path, line: str) -> None:
     dump = tmp_path / "d.tokens.json"
