@@ -16,7 +16,7 @@ MAX_PROMPT = 20_000
 def check_prompt(prompt: str) -> str:
     """The prompt, if it is usable. Raises UsageError (exit 2)."""
     if not prompt.strip():
-        raise UsageError("the prompt is empty", "Say what to draw, for example: glmimg t2i 'a red circle'.")
+        raise UsageError("the prompt is empty", "Say what to draw, for example 'a red circle'.")
     if len(prompt) > MAX_PROMPT:
         raise UsageError(f"the prompt has {len(prompt)} characters, more than {MAX_PROMPT}", "Shorten it.")
     if not is_text(prompt):

@@ -69,7 +69,7 @@ class Run:
         """
         given, output, keeping = request.job(), request.settings(Output), request.settings(Keeping)
         if prompts is not None and not prompts and given.get("prompt") is None:
-            raise UsageError("no prompt given", "Say what to draw, for example: glmimg t2i 'a red circle'.")
+            raise UsageError("no prompt given", "Say what to draw, for example 'a red circle'.")
         if keeping.keep is not None:
             from glmimg.engine.worker.start import check_keeping
 

@@ -39,7 +39,7 @@ def complete(given: Layer, checkpoint: Checkpoint, sources: Sequence[SourceRef] 
     """
     prompt = given.get("prompt")
     if prompt is None:
-        raise UsageError("no prompt given", "Say what to draw, for example: glmimg t2i 'a red circle'.")
+        raise UsageError("no prompt given", "Say what to draw, for example 'a red circle'.")
     default = (sources[0].height, sources[0].width) if sources else checkpoint.default_size
     check_markers(prompt, checkpoint.markers)
     size = given.get("size") or Size(*default)
