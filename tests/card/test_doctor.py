@@ -123,8 +123,8 @@ def test_a_wrong_device_and_a_way_that_raises(doctor: Doctor, monkeypatch: pytes
 
     decode = vae.decode_latents
 
-    def decode_badly(module: Any, latents: torch.Tensor) -> Any:
-        return decode(module, latents * 2 if latents.device.type == "cuda" else latents)
+    def decode_badly(module: Any, latents: torch.Tensor, **how: Any) -> Any:
+        return decode(module, latents * 2 if latents.device.type == "cuda" else latents, **how)
 
     def capture() -> float:
         raise RuntimeError("CUDA error: invalid argument\nand more")
