@@ -30,7 +30,7 @@ def main() -> NoReturn:
     gc.set_threshold(YOUNG_OBJECTS)
     try:
         if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-            signal.signal(signal.SIGINT, interrupt)
+            signal.signal(signal.SIGINT, Interrupter())
         from glmimg.cli.main import main as run
 
         run()
@@ -45,15 +45,20 @@ def main() -> NoReturn:
         gc.freeze()  # the process is about to end: collecting garbage now would be wasted
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt; where Python would swallow it, in a finalizer, try again a moment later."""
-    at = frame
-    while at is not None:
-        if at.f_code.co_name == "__del__" or at.f_code.co_filename.endswith(WEAK):
-            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
-            return
-        at = at.f_back
-    raise KeyboardInterrupt
+class Interrupter:
+    """The handler of Ctrl-C. came: whether there was one, as an import that it breaks off may raise something else."""
+
+    came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Raise KeyboardInterrupt; where Python would swallow it, in a finalizer, try again a moment later."""
+        self.came, at = True, frame
+        while at is not None:
+            if at.f_code.co_name == "__del__" or at.f_code.co_filename.endswith(WEAK):
+                threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+                return
+            at = at.f_back
+        raise KeyboardInterrupt
 
 
 def leave_interrupted() -> NoReturn:

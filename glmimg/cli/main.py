@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated, NoReturn
 
@@ -12,7 +13,7 @@ from glmimg import __version__
 from glmimg.cli import streams
 from glmimg.cli.commands import LazyGroup
 from glmimg.cli.console import Console
-from glmimg.errors import GlmimgError, Interrupted, OutOfMemory, WriteError
+from glmimg.errors import GlmimgError, Interrupted, ModelUnfit, OutOfMemory, WriteError
 
 app = typer.Typer(
     name="glmimg",
@@ -59,11 +60,18 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
+def _was_interrupted() -> bool:
+    """Whether Ctrl-C has come. An import that it breaks off may raise anything, as transformers' lazy ones do."""
+    return getattr(signal.getsignal(signal.SIGINT), "came", False)
+
+
 def _run(console: Console) -> int:
     """Run a command line and report what went wrong. Returns the exit status."""
     try:
         app(prog_name="glmimg")
     except GlmimgError as error:
+        if isinstance(error, ModelUnfit) and _was_interrupted():
+            return INTERRUPTED
         console.error(error)
         return error.exit_code
     except KeyboardInterrupt:
@@ -77,6 +85,8 @@ def _run(console: Console) -> int:
             console.error(Interrupted("interrupted"))
         return status
     except Exception as error:
+        if _was_interrupted():
+            return INTERRUPTED
         if isinstance(error, OSError) and error.errno in streams.FULL:
             streams.silence()
             console.error(WriteError(error.filename or "standard output", error.strerror or ""))

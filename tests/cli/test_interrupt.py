@@ -59,6 +59,34 @@ def test_ctrl_c_at_any_moment(tiny: Path, tmp_path: Path, line: str, delay: floa
     assert not [path for path in tmp_path.iterdir() if path.suffix not in (".json", ".part")]
 
 
+BROKEN_IMPORT = """
+import os, signal
+from glmimg.__main__ import main
+from glmimg.cli import main as program
+from glmimg.errors import ModelUnfit
+
+def import_something(prog_name):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+    except KeyboardInterrupt:
+        raise {}("Could not import module")
+
+program.app = import_something
+main()
+"""
+"""What libraries make of a Ctrl-C that breaks off an import of theirs."""
+
+
+@pytest.mark.parametrize("error", ["ModuleNotFoundError", "RuntimeError", "ModelUnfit"])
+def test_ctrl_c_that_an_import_turns_into_an_error(error: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BROKEN_IMPORT.format(error)],
+        capture_output=True, text=True, check=False, preexec_fn=heed_interrupts,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_ctrl_c_while_painting_keeps_the_dump(tiny: Path, tmp_path: Path) -> None:
     dump = tmp_path / "x.tokens.json"
     process = start("t2i", "x", "-m", tiny, "-o", tmp_path / "x.png", "--steps", "1000", "-s", "512x512")
@@ -90,8 +118,8 @@ def test_a_closed_pipe_is_no_traceback(arguments: list[str]) -> None:
 
 IN_A_FINALIZER = """
 import os, signal, time
-from glmimg.__main__ import interrupt
-signal.signal(signal.SIGINT, interrupt)
+from glmimg.__main__ import Interrupter
+signal.signal(signal.SIGINT, Interrupter())
 class Freed:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGINT)
