@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from glmimg.ar.layers import Rotary
+from glmimg.ar.layers import Rotary, apply_rotary
 from glmimg.runtime.linear import joined
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class CardLayer(nn.Module):
         read = rms_norm(hidden, self.norm_read)
         parts = [project(read) for project in self.query_key_value]
         states = (parts[0] if len(parts) == 1 else torch.cat(parts, -1)).view(rows, heads + 2 * key_heads, self.dim)
-        rotate(states[:, : heads + key_heads, : cos.shape[-1]], cos, sin)
+        apply_rotary(states[:, : heads + key_heads], (cos, sin))
         key_value = states[:, heads:].view(rows, 2, key_heads, self.dim)
         store.index_copy_(3, place, key_value.transpose(0, 1)[:, :, :, None])
         keys, values = store.flatten(1, 2).unbind(0)
@@ -100,12 +100,6 @@ class CardLayer(nn.Module):
         hidden = hidden + rms_norm(self.output(gathered), self.norm_attended)
         gate, up = self.gate_up(rms_norm(hidden, self.norm_narrow)).chunk(2, dim=-1)
         return hidden + rms_norm(self.down(up * self.activation(gate)), self.norm_widened)
-
-
-def rotate(states: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
-    """Rotate [rows, heads, rotary dim] in place. source: transformers, `apply_rotary_pos_emb`"""
-    swapped = states.roll(cos.shape[-1] // 2, -1)
-    states.mul_(cos).addcmul_(swapped, sin)
 
 
 def rms_norm(hidden: torch.Tensor, norm: GlmImageRMSNorm) -> torch.Tensor:

@@ -12,7 +12,6 @@ def test_a_token(libraries: None, full: Path) -> None:
 
     with Card(payload="meta") as card:
         counts, waits, weights = count_token(card, full, size=(1024, 1024))
-    print(counts.replayed, counts.launched, counts.replayed.total(), counts.moved.total() / (2 * weights))
     assert not waits
     assert counts.launched.total() == 1, "the token goes into its buffer; all else is in the graph"
     assert counts.replayed.total() <= 900
