@@ -112,6 +112,19 @@ def cached_runner(transformer: GlmImageTransformer2DModel, threshold: float, ste
     threshold: relative change of the first block's residual under which the others are reused
     needs:     the extra `cache`
     """
+    return runner_behind_cache_dit(
+        transformer,
+        residual_diff_threshold=threshold,
+        max_warmup_steps=min(WARM_UP_STEPS, steps),
+        max_continuous_cached_steps=CACHED_IN_A_ROW,
+        num_inference_steps=steps,
+    )
+
+
+def runner_behind_cache_dit(
+    transformer: GlmImageTransformer2DModel, calibrator: Any = None, **config: Any
+) -> BlockRunner:
+    """As `cached_runner`, with fields of cache-dit's `DBCacheConfig`, and its calibrator if there is to be one."""
     os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")  # it logs when it is imported
     import cache_dit
 
@@ -123,16 +136,8 @@ def cached_runner(transformer: GlmImageTransformer2DModel, threshold: float, ste
             forward_pattern=cache_dit.ForwardPattern.Pattern_0,
             check_forward_pattern=False,
         )
-        config = cache_dit.DBCacheConfig(
-            Fn_compute_blocks=1,
-            Bn_compute_blocks=0,
-            residual_diff_threshold=threshold,
-            max_warmup_steps=min(WARM_UP_STEPS, steps),
-            max_continuous_cached_steps=CACHED_IN_A_ROW,
-            enable_separate_cfg=False,
-            num_inference_steps=steps,
-        )
-        cache_dit.enable_cache(adapter, cache_config=config)
+        how = cache_dit.DBCacheConfig(Fn_compute_blocks=1, Bn_compute_blocks=0, enable_separate_cfg=False, **config)
+        cache_dit.enable_cache(adapter, cache_config=how, calibrator_config=calibrator)
 
     def run_blocks(step: Pass) -> Sequence[State]:
         rows = zip(stacks, step.states, step.branches, strict=False)

@@ -6,16 +6,14 @@ Times are the processor's, each over that of the default just before it.
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from glmimg.dit.blocks import BlockRunner, Pass, State
+from glmimg.dit.blocks import BlockRunner
 from glmimg.dit.stage import DiTStage
-from glmimg.dit.stepcache import BlockStack, computed_passes
+from glmimg.dit.stepcache import computed_passes, runner_behind_cache_dit
 from glmimg.job import Painting
 from tests.bench.passes import PROMPTS, compare, draw, paint
 from tests.bench.processes import keep
@@ -30,40 +28,18 @@ class SeerStage(DiTStage):
     level, order = "light", 1
 
     def _runner(self, painting: Painting, steps: int, *, with_sources: bool) -> BlockRunner:
-        return seer_runner(self.parts.transformer, computed_passes(self.level, steps), steps, self.order)
+        from cache_dit import TaylorSeerCalibratorConfig
 
-
-def seer_runner(transformer: Any, computed: frozenset[int], steps: int, order: int) -> BlockRunner:
-    """The blocks behind cache-dit, a cache for each branch: one block runs at each pass, the others at `computed`."""
-    os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "error")
-    import cache_dit
-
-    stacks = [BlockStack(transformer.transformer_blocks) for _ in range(2)]
-    for stack in stacks:
-        adapter = cache_dit.BlockAdapter(
-            transformer=stack,
-            blocks=stack.transformer_blocks,
-            forward_pattern=cache_dit.ForwardPattern.Pattern_0,
-            check_forward_pattern=False,
-        )
-        config = cache_dit.DBCacheConfig(
-            Fn_compute_blocks=1,
-            Bn_compute_blocks=0,
+        computed = computed_passes(self.level, steps)
+        return runner_behind_cache_dit(
+            self.parts.transformer,
+            TaylorSeerCalibratorConfig(taylorseer_order=self.order) if self.order else None,
             residual_diff_threshold=1.0,
             max_warmup_steps=0,
-            enable_separate_cfg=False,
             num_inference_steps=steps,
             steps_computation_mask=[int(step in computed) for step in range(steps)],
             steps_computation_policy="static",
         )
-        seer = cache_dit.TaylorSeerCalibratorConfig(taylorseer_order=order) if order else None
-        cache_dit.enable_cache(adapter, cache_config=config, calibrator_config=seer)
-
-    def run_blocks(step: Pass) -> Sequence[State]:
-        rows = zip(stacks, step.states, step.branches, strict=False)
-        return [stack(*state, step.time, step.rotary, branch) for stack, state, branch in rows]
-
-    return run_blocks
 
 
 def run(prompts: int) -> dict[str, Any]:
