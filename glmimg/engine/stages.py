@@ -226,7 +226,7 @@ class CheckpointStages:
         memory, shelf, sources = self._memory["ar"], self.shelf, bool(scope.sources)
         stage = ARStage(self.checkpoint, memory.placement, watch, shelf, memory.trusted, layout, with_vision=sources)
         stage.draws_ahead = "jacobi" not in memory.distrusted
-        stage.compiles_unasked = memory.compiles_unasked
+        stage.compiles_unasked = layout.resident is None and memory.compiles_unasked
         return stage
 
     def load_painter(self, layout: Layout, scope: Scope, watch: Watch) -> PaintStage:
