@@ -10,21 +10,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from glmimg.atomic import write_atomically
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.store import RESULTS, Stamp
+from glmimg.engine.batch.remote import RESULTS, RemoteStore, Stamp
 from glmimg.errors import DeviceLost, OutputError, WriteError
 from glmimg.files import hash_file, local_path
 
 if TYPE_CHECKING:
     from filelock import FileLock
-
-    from glmimg.engine.batch.remote import RemoteStore
-
-Store: TypeAlias = "FolderStore | RemoteStore"
-"""A place to keep files in. All names are plain file names."""
 
 HIDDEN = ".glmimg"
 """Folder for locks inside the output folder; it holds nothing a finished batch needs."""
@@ -45,8 +40,6 @@ def open_store(place: str, *, make: bool = True) -> Store:
     if not place:
         raise OutputError("the folder's name is empty", "For example --out out/.")
     if "://" in place and not place.startswith("file://"):
-        from glmimg.engine.batch.remote import RemoteStore
-
         return RemoteStore.open(place, make=make)
     path = local_path(place) if "://" in place else Path(place)
     if path is None:
@@ -239,6 +232,10 @@ class FolderStore:
         from filelock import FileLock
 
         return FileLock(self.folder / HIDDEN / f"{name}.lock", thread_local=False)
+
+
+Store = FolderStore | RemoteStore
+"""A place to keep files in. All names are plain file names."""
 
 
 def _stamp(status: os.stat_result) -> Stamp:

@@ -13,17 +13,27 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from glmimg.engine.batch.joblist import BatchJob
-from glmimg.engine.batch.store import RESULTS, Stamp
 from glmimg.errors import DeviceLost, NameTaken, OutputError, WriteError
 
-PARTS = "results"
+RESULTS, PARTS = "results.jsonl", "results"
 TRIED = ".tried"
 """Folder of one object for each job that is worked on, by name and try; what a dead process leaves there counts."""
 
 LINES_A_PART = 100
+
+
+class Stamp(NamedTuple):
+    """What identifies a file's version without reading it.
+
+    size:    in bytes
+    changed: when its content or its name last did, in nanoseconds; 0 where the place does not say
+    """
+
+    size: int
+    changed: int = 0
 
 
 class RemoteStore:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.ledger import Entry, Ledger
-from glmimg.engine.batch.store import Stamp
+from glmimg.engine.batch.remote import Stamp
 from glmimg.errors import BadDump, BadImage, OutputError
 from glmimg.image_io import Provenance, read_provenance
 from glmimg.text import counted
