@@ -131,7 +131,7 @@ class StaticKVCache:
     """
 
     def __init__(self, like: DynamicCache, rows: int, capacity: int, share: int) -> None:
-        self.rows, self.capacity, self.share = rows, capacity, share
+        self.share = share
         first = like.layers[0].keys
         self.key_heads = first.shape[1]
         shape = 2, rows, self.key_heads, capacity, first.shape[3]
@@ -159,14 +159,12 @@ class StaticKVCache:
 
     def open(self) -> Attend:
         """As `KVCache.open` for one token, of static shape: nothing in it depends on how far writing has come."""
-        mask = self._seen().expand(-1, -1, self.share, -1)
+        mask = self._seen()
 
         def attend(layer: int, query: torch.Tensor, key_value: torch.Tensor, scale: float) -> torch.Tensor:
             store = self.stores[layer]
             store.index_copy_(3, self.position, key_value.permute(2, 0, 3, 1, 4))
-            packed = query.reshape(self.rows, self.key_heads, self.share, -1)
-            gathered = scaled_dot_product_attention(packed, store[0], store[1], attn_mask=mask, scale=scale)
-            return gathered.reshape(query.shape)
+            return attend_under_mask(query, store[0], store[1], mask, scale)
 
         return attend
 
@@ -183,10 +181,6 @@ class StaticKVCache:
         """As `KVCache.state`."""
         start = int(self.visible[row].flatten().int().argmax())
         return torch.stack([store[:, row, :, start : start + length] for store in self.stores])
-
-    def advance(self) -> None:
-        """Let the token that the last pass wrote stand."""
-        self.position += 1
 
 
 def attend_under_mask(

@@ -61,7 +61,9 @@ class TokenSampler:
 
     def race(self, logits: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Who wins under the laws of these logits with these random numbers: [any, vocabulary] each to [any], int64."""
-        scores = self.scores(logits)
+        scores = logits.to(torch.float32)
+        if len(self.suppressed):
+            scores = scores.index_fill(-1, self.suppressed, -torch.inf)
         race = warp(scores, self.sampling).softmax(-1).div_(noise)[:, : self.codebook_size]
         lead, winners = race.max(-1)
         if _host_can_look(race) and lead.amin() > 0:
@@ -83,11 +85,6 @@ class TokenSampler:
         for sampler, generator in zip(alone, self.generators, strict=True):
             sampler.generators = [generator]
         return alone
-
-    def scores(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits as float32, [any, vocabulary], the suppressed ids at -inf."""
-        scores = logits.to(torch.float32)
-        return scores.index_fill(-1, self.suppressed, -torch.inf) if len(self.suppressed) else scores
 
 
 class Recital:

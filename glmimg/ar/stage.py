@@ -87,7 +87,8 @@ class ARStage:
                 BadImage (exit 3) if a source's file is gone
         """
         prompts = self._read_prompts([work.job.scene for work in works])
-        jobs, grids = [work.job for work in works], _grids_until(prompts[0], works[0].until)
+        jobs, all_grids = [work.job for work in works], prompts[0].grids
+        grids = all_grids[: 1 + [role for role, _ in all_grids].index(works[0].until)]
         new_tokens = sum(shape.cells for _, shape in grids)
         preview = grids[0][1].cells if len(grids) > 1 else 0
         sampler = self._sampler(jobs, grids)
@@ -298,10 +299,6 @@ def _load(
     model.model.language_model.embed_tokens = EmbeddingRows(table, rows, placement)
     put_on(model, layout.loras, placement)
     return processor, model
-
-
-def _grids_until(prompt: ARPrompt, until: str) -> Grids:
-    return prompt.grids[: 1 + [role for role, _ in prompt.grids].index(until)]  # type: ignore[arg-type]
 
 
 def _logits_of(grids: Grids, number: int) -> str:

@@ -106,7 +106,7 @@ class StaticDecoder:
             logits = self.card_pass(self.tokens, rotary, self.kv_cache)
         else:
             logits = self.text_pass(self.tokens, rotary, self.kv_cache.open())
-        self.kv_cache.advance()
+        self.kv_cache.position.add_(1)
         self.index += 1
         return logits
 
