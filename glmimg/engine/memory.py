@@ -19,7 +19,7 @@ from glmimg.runtime.estimate import Need, Request, ar_need, dit_need
 from glmimg.runtime.layout import PLANS, Layout
 from glmimg.runtime.lora import Lora, check_fits, find_loras
 from glmimg.runtime.machine import free_bytes
-from glmimg.runtime.plan import fit_ar, fit_dit, smaller_ar, smaller_dit
+from glmimg.runtime.plan import fit_ar, fit_dit, smaller
 from glmimg.runtime.quantize import NONE, check_device, check_installed, parse_quantize
 from glmimg.runtime.sizes import ar_sizes, dit_sizes
 from glmimg.text import counted, how_to_install
@@ -30,7 +30,6 @@ AHEAD_SHARE = 0.6
 SIZES: dict[Half, Callable[[Checkpoint], Any]] = {"ar": ar_sizes, "dit": dit_sizes}
 NEEDS: dict[Half, Callable[..., Need]] = {"ar": ar_need, "dit": dit_need}
 FITS: dict[Half, Callable[..., Layout]] = {"ar": fit_ar, "dit": fit_dit}
-SMALLER: dict[Half, Callable[[Layout], Layout | None]] = {"ar": smaller_ar, "dit": smaller_dit}
 
 
 @dataclass(frozen=True)
@@ -109,14 +108,14 @@ class HalfMemory:
             sizes = SIZES[self.half](self.checkpoint)
             layout = FITS[self.half](sizes, request, free_bytes(self.placement.device))
         else:
-            layout = self._planned(self.choice.memory)
+            layout = PLANS[self.choice.memory].of(self.half)
         return replace(layout, quantize=self.way, loras=self.loras)
 
     def smaller(self, layout: Layout) -> Layout | None:
         """The layout to try after one that ran out of memory; None without `auto`, or if it was the last."""
         if not self.is_auto or layout.quantize != NONE or layout.loras:
             return None
-        return SMALLER[self.half](layout)
+        return smaller(self.half, layout)
 
     def check_loras(self) -> None:
         """Refuse adapters made for another model, before weights load. Raises BadInput (exit 3)."""
@@ -131,16 +130,13 @@ class HalfMemory:
         """The error: what happened, how much memory was missing, and which setting needs less."""
         need, free = self.need(layout, request).peak, free_bytes(self.placement.device)
         stage = "stage 1" if self.half == "ar" else "stage 2"
-        less = {mode: self.need(self._planned(mode), request).peak for mode in ("offload", "stream")}
+        less = {mode: self.need(PLANS[mode].of(self.half), request).peak for mode in ("offload", "stream")}
         hints = [f"--memory {mode} needs about {peak / 1e9:.1f} GB" for mode, peak in less.items() if peak < need]
         advice = f"{' and '.join(hints)}. " if hints else ""
         return OutOfMemory(
             f"out of memory: {stage} needs about {need / 1e9:.1f} GB, but {free / 1e9:.1f} GB are free",
             f"{advice}A smaller --size needs less too; glmimg models plan shows how much.",
         )
-
-    def _planned(self, mode: str) -> Layout:
-        return PLANS[mode].ar if self.half == "ar" else PLANS[mode].dit
 
     @cached_property
     def _stored_by(self) -> str | None:

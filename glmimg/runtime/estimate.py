@@ -128,7 +128,8 @@ def dit_need(sizes: DiTSizes, request: Request, layout: Layout = Layout()) -> Ne
         (sizes.stored.get("text_encoder", sizes.text_encoder * scalar), 0.0, GLYPH_TOKENS * 64e3),
         (
             sizes.stored.get("transformer", sizes.rest * scalar + blocks),
-            source_bytes(sizes, request),
+            # keys and values that the sources leave in every block
+            2.0 * sizes.blocks * source_tokens(sizes, request) * sizes.hidden * scalar,
             denoising_bytes(sizes, request),
         ),
         (sizes.stored.get("vae", vae_weights), 0.0, _vae_bytes(sizes, request, layout)),
@@ -159,11 +160,6 @@ def patches(sizes: DiTSizes, height: int, width: int) -> int:
     """How many the DiT cuts a picture into."""
     side = sizes.vae_scale * sizes.patch
     return (height // side) * (width // side)
-
-
-def source_bytes(sizes: DiTSizes, request: Request) -> float:
-    """Keys and values that the sources leave in every block."""
-    return float(2 * sizes.blocks * source_tokens(sizes, request) * sizes.hidden * request.scalar)
 
 
 def vae_levels(sizes: DiTSizes, pixels: int) -> list[tuple[int, float]]:
@@ -202,7 +198,7 @@ def _widest(levels: list[tuple[int, float]]) -> float:
 
 
 def _in_strips(sizes: DiTSizes, request: Request) -> float:
-    """The same in strips (`dit/strips.py`): the smaller map, two of a resolution, five times a strip."""
+    """The same in strips (`dit/vae.py`): the smaller map, two of a resolution, five times a strip."""
     first, *_ = levels = vae_levels(sizes, request.height * request.width)
     needs = [_widest([first])]
     for (before, below), (channels, area) in pairwise(levels):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from glmimg.runtime.checkpoint import Half
 from glmimg.runtime.lora import Lora
 
 Mode = Literal["resident", "stage", "offload", "stream"]
@@ -44,6 +45,10 @@ class MemoryPlan:
     mode: Mode
     ar: Layout
     dit: Layout
+
+    def of(self, half: Half) -> Layout:
+        """The layout of one stage."""
+        return self.ar if half == "ar" else self.dit
 
 
 PLANS: dict[str, MemoryPlan] = {

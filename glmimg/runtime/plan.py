@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from glmimg.errors import OutOfMemory
-from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.checkpoint import Checkpoint, Half
 from glmimg.runtime.estimate import Need, Request, ar_need, dit_need
 from glmimg.runtime.layout import PLANS, Layout, MemoryPlan
 from glmimg.runtime.sizes import ARSizes, DiTSizes, ar_sizes, dit_sizes
@@ -86,14 +86,9 @@ def named(ar: Layout, dit: Layout) -> MemoryPlan:
     return MemoryPlan("offload" if dit.taking_turns else "stage", ar, dit)
 
 
-def smaller_ar(layout: Layout) -> Layout | None:
-    """What to try if a layout of the AR model was too large; None if there is nothing smaller."""
-    return None if layout.resident == 0 else Layout(resident=0)
-
-
-def smaller_dit(layout: Layout) -> Layout | None:
-    """What to try if a layout of stage 2 was too large; None if there is nothing smaller."""
-    if not layout.taking_turns:
+def smaller(half: Half, layout: Layout) -> Layout | None:
+    """What to try if a layout of a stage was too large; None if there is nothing smaller."""
+    if half == "dit" and not layout.taking_turns:
         return Layout(taking_turns=True, vae_strips=True)
-    least = PLANS["stream"].dit
+    least = PLANS["stream"].of(half)
     return None if layout == least else least

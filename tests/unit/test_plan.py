@@ -10,7 +10,7 @@ from glmimg.runtime.estimate import Request, ar_need, dit_need
 from glmimg.runtime.known import known_checkpoint
 from glmimg.runtime.layout import PLANS, Layout
 from glmimg.runtime.machine import parse_bytes
-from glmimg.runtime.plan import MARGIN, Planner, smaller_ar, smaller_dit
+from glmimg.runtime.plan import MARGIN, Planner, smaller
 from glmimg.runtime.speed import assume_speeds, estimate_times
 from glmimg.runtime.stream import choose_streamed
 
@@ -61,11 +61,11 @@ def test_each_step_down_takes_less() -> None:
     peaks = []
     while layout is not None:
         peaks.append(dit_need(ready.dit, ready.request, layout).peak)
-        layout = smaller_dit(layout)
+        layout = smaller("dit", layout)
     assert len(peaks) == 3
     assert peaks == sorted(peaks, reverse=True)
-    assert smaller_ar(Layout()) == PLANS["stream"].ar
-    assert smaller_ar(PLANS["stream"].ar) is None
+    assert smaller("ar", Layout()) == PLANS["stream"].ar
+    assert smaller("ar", PLANS["stream"].ar) is None
 
 
 def test_the_kv_cache_is_the_one_of_the_real_model() -> None:
