@@ -93,9 +93,9 @@ class Engine:
             made = made.model_copy(update={"dtype": f"{made.dtype}, decoded in strips"})
         return Picture(image, made, dump)
 
-    def change(self, work: Callable[[TokenStage], TokenDump]) -> TokenDump:
-        """A dump that stage 1 makes in another way than by `write`: redrawn, scored, encoded. Raises as `write`."""
-        return self._run_tokens(work)
+    def change(self, work: Callable[[TokenStage], Result]) -> Result:
+        """What stage 1 makes in another way than by `write`: a dump redrawn, scored, encoded. Raises as `write`."""
+        return self._run("ar", work)
 
     def tokens(self) -> TokenStage:
         """Stage 1, loaded."""
@@ -117,13 +117,13 @@ class Engine:
         self.close()
 
     def _rows(self, work: TokenWork) -> int:
-        rows = self._run_tokens(lambda stage: stage.rows_that_fit(work))
+        rows = self.change(lambda stage: stage.rows_that_fit(work))
         return min(rows, self._most_rows or rows)
 
     def _write(self, batch: list[TokenWork]) -> list[TokenDump]:
         """A batch that does not fit is halved; a single work that does not is tried in a smaller layout."""
         if len(batch) == 1:
-            return self._run_tokens(lambda stage: stage.write(batch, self.watch))
+            return self.change(lambda stage: stage.write(batch, self.watch))
         try:
             return self.tokens().write(batch, self.watch)
         except (MemoryError, RuntimeError) as error:
@@ -134,9 +134,6 @@ class Engine:
         half = self._most_rows = (len(batch) + 1) // 2
         release_memory()
         return [*self._write(batch[:half]), *self._write(batch[half:])]
-
-    def _run_tokens(self, work: Callable[[TokenStage], Result]) -> Result:
-        return self._run("ar", work)
 
     def _run(self, half: Half, work: Callable[[Any], Result]) -> Result:
         """Work on a loaded stage; if memory runs out, retry once in a smaller layout, if there is one.

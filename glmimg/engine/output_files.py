@@ -79,7 +79,7 @@ class OutputFiles:
                 try:
                     claim.hardlink_to(locked)
                 except FileExistsError:
-                    if not _clear_dead(claim):
+                    if not clear_dead(claim):
                         return False
                 else:
                     self._exit.callback(claim.unlink, missing_ok=True)
@@ -110,8 +110,8 @@ def _claim_of(path: Path) -> Path:
     return path.parent / f".{digest}{ENDING}"
 
 
-def _clear_dead(claim: Path) -> bool:
-    """Remove a claim that no process holds any more; returns False if one does."""
+def clear_dead(claim: Path) -> bool:
+    """Remove a lock's file that no process holds any more; returns False if one does."""
     try:
         with FileLock(claim, blocking=False):
             claim.unlink(missing_ok=True)

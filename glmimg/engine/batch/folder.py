@@ -10,16 +10,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from glmimg.atomic import write_atomically
 from glmimg.engine.batch.joblist import BatchJob
 from glmimg.engine.batch.remote import RESULTS, RemoteStore, Stamp
+from glmimg.engine.output_files import clear_dead
 from glmimg.errors import DeviceLost, OutputError, WriteError
 from glmimg.files import hash_file, local_path
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 HIDDEN = ".glmimg"
 """Folder for locks inside the output folder; it holds nothing a finished batch needs."""
@@ -158,8 +157,6 @@ class FolderStore:
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
         """Hold a job for this process while the context lasts; yields False if another process holds it."""
-        from filelock import Timeout
-
         tried = self.folder / HIDDEN / (name + TRIED)
         lock = self._lock(name)
         try:
@@ -203,23 +200,13 @@ class FolderStore:
         """Register this process as working here; a process that is alone removes unfinished files of dead ones."""
         mine = self._lock(f"{_PRESENCE}{os.getpid()}-{secrets.token_hex(4)}")
         with mine:
-            if self._is_alone(Path(mine.lock_file)):
-                self._sweep(older_than_ns=Path(mine.lock_file).stat().st_mtime_ns)
+            own = Path(mine.lock_file)
+            if all(map(clear_dead, {*own.parent.glob(f"{_PRESENCE}*.lock")} - {own})):
+                self._sweep(older_than_ns=own.stat().st_mtime_ns)
             try:
                 yield
             finally:
-                Path(mine.lock_file).unlink(missing_ok=True)
-
-    def _is_alone(self, mine: Path) -> bool:
-        from filelock import FileLock, Timeout
-
-        for other in {*(self.folder / HIDDEN).glob(f"{_PRESENCE}*.lock")} - {mine}:
-            try:
-                with FileLock(other, blocking=False):
-                    other.unlink(missing_ok=True)
-            except Timeout:
-                return False
-        return True
+                own.unlink(missing_ok=True)
 
     def _sweep(self, older_than_ns: int) -> None:
         """Another process may start at any moment, but cannot write files older than our own presence."""
@@ -229,8 +216,6 @@ class FolderStore:
                     part.unlink()
 
     def _lock(self, name: str) -> FileLock:
-        from filelock import FileLock
-
         return FileLock(self.folder / HIDDEN / f"{name}.lock", thread_local=False)
 
 

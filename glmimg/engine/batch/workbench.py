@@ -170,16 +170,12 @@ class Workbench:
             part.check(force=self.options.force or holds_unfinished(part.path))
         return part
 
-    def _forget(self, name: str) -> None:
-        """Remove what is unfinished of a file that is there."""
-        path = self.store.local(name + ENDING)
-        if path is not None and holds_unfinished(path):
-            path.unlink(missing_ok=True)
-
     def _done(self, job: BatchJob, tokens_seconds: float | None, picture_seconds: float | None) -> Outcome:
         """Record a job whose two files are on disk. Times are None where they are not known."""
         for name in (job.dump, job.picture):
-            self._forget(name)
+            unfinished = self.store.local(name + ENDING)
+            if unfinished is not None and holds_unfinished(unfinished):
+                unfinished.unlink(missing_ok=True)
         stamps = {"picture": self.store.stamp(job.picture), "tokens": self.store.stamp(job.dump)}
         told = {
             "sizes": {what: stamp.size for what, stamp in stamps.items()},
