@@ -53,7 +53,7 @@ def draw_jobs(run: Run, jobs: Sequence[Job], file: Layer | None = None) -> None:
 
 def note_slowness(run: Run, scope: Scope) -> None:
     """Say before anything loads that layers will be streamed, where compressed ones take less than a tenth as long."""
-    from glmimg.engine.compressing import far_faster
+    from glmimg.engine.expect import far_faster
     from glmimg.engine.stages import CheckpointStages
     from glmimg.runtime.quantize import lacks
 

@@ -198,7 +198,7 @@ def _compressed(
 ) -> ModelChoice:
     """What `--quantize auto` takes for pictures of this size, or of the checkpoint's own; it is said."""
     from glmimg.cli.planning import source_sizes
-    from glmimg.engine.compressing import settled
+    from glmimg.engine.expect import settled
     from glmimg.engine.scope import Scope
 
     settings = request.settings(Sources)

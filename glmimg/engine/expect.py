@@ -1,18 +1,20 @@
-"""Estimates of a run's memory and time, before anything loads, and if possible without torch."""
+"""What a run will take, said before anything loads: memory and time, if possible without torch; compressed weights."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+from glmimg.choice import ModelChoice
 from glmimg.engine.scope import Scope
 from glmimg.engine.stages import CheckpointStages, Needs
-from glmimg.runtime.checkpoint import BACKBONES
+from glmimg.runtime.checkpoint import BACKBONES, Checkpoint
+from glmimg.runtime.compression import FAR_SLOWER, Way, worth_taking
 from glmimg.runtime.estimate import Request
 from glmimg.runtime.layout import PLANS
 from glmimg.runtime.machine import free_host_bytes
 from glmimg.runtime.plan import Planner
-from glmimg.runtime.quantize import NONE
+from glmimg.runtime.quantize import AUTO, NONE
 from glmimg.runtime.speed import estimate_times, measure_host
 
 ACCELERATORS = ("nvidia*", "kfd", "dri/render*", "dxg", "accel*")
@@ -45,3 +47,19 @@ def is_host(device: str) -> bool:
     if device != "auto":
         return device == "cpu"
     return sys.platform == "linux" and not any(found for name in ACCELERATORS for found in Path("/dev").glob(name))
+
+
+def settled(checkpoint: Checkpoint, choice: ModelChoice, scope: Scope) -> ModelChoice:
+    """The choice with a way to compress in the place of `auto`: none where exact weights fit without streaming."""
+    if choice.quantize != AUTO:
+        return choice
+    exact = choice.model_copy(update={"quantize": NONE})
+    way = worth_taking(CheckpointStages(checkpoint, exact).ways(scope), installed=True)
+    return exact if way is None else exact.model_copy(update={"quantize": way.quantize})
+
+
+def far_faster(stages: CheckpointStages, scope: Scope) -> tuple[Way, Way] | None:
+    """Exact weights as they would be streamed, and compressed ones that take a tenth of the time; None for others."""
+    ways = stages.ways(scope) if stages.choice.quantize == NONE else []
+    way = worth_taking(ways, FAR_SLOWER)
+    return (ways[0], way) if way is not None and ways[0].fits else None

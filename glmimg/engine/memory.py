@@ -46,10 +46,6 @@ class HalfMemory:
         self._check_compressed_once()
 
     @property
-    def is_auto(self) -> bool:
-        return self.choice.memory == "auto"
-
-    @property
     def way(self) -> str:
         """How this stage is quantized as it loads, or "none"."""
         return parse_quantize(self.choice.quantize)[self.half]
@@ -104,7 +100,7 @@ class HalfMemory:
 
         raises: OutOfMemory (exit 5) before any weight loads, if nothing fits
         """
-        if self.is_auto:
+        if self.choice.memory == "auto":
             sizes = SIZES[self.half](self.checkpoint)
             layout = FITS[self.half](sizes, request, free_bytes(self.placement.device))
         else:
@@ -113,7 +109,7 @@ class HalfMemory:
 
     def smaller(self, layout: Layout) -> Layout | None:
         """The layout to try after one that ran out of memory; None without `auto`, or if it was the last."""
-        if not self.is_auto or layout.quantize != NONE or layout.loras:
+        if self.choice.memory != "auto" or layout.quantize != NONE or layout.loras:
             return None
         return smaller(self.half, layout)
 

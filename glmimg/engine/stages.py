@@ -221,10 +221,8 @@ class CheckpointStages:
     def load_tokens(self, layout: Layout, scope: Scope, watch: Watch) -> TokenStage:
         from glmimg.ar.stage import ARStage
 
-        self.checkpoint.check("ar")
-        self._tell_what_is_lacking("ar", watch)
-        memory, shelf, sources = self._memory["ar"], self.shelf, bool(scope.sources)
-        stage = ARStage(self.checkpoint, memory.placement, watch, shelf, memory.trusted, layout, with_vision=sources)
+        memory, checkpoint, sources = self._ready("ar", watch), self.checkpoint, bool(scope.sources)
+        stage = ARStage(checkpoint, memory.placement, watch, self.shelf, memory.trusted, layout, with_vision=sources)
         stage.draws_ahead = "jacobi" not in memory.distrusted
         stage.compiles_unasked = layout.resident is None and memory.compiles_unasked
         return stage
@@ -232,11 +230,9 @@ class CheckpointStages:
     def load_painter(self, layout: Layout, scope: Scope, watch: Watch) -> PaintStage:
         from glmimg.dit.stage import DiTStage
 
-        self.checkpoint.check("dit")
-        self._tell_what_is_lacking("dit", watch)
-        memory, shelf, more = self._memory["dit"], self.shelf, {"with_encoder": bool(scope.sources)}
+        memory, more = self._ready("dit", watch), {"with_encoder": bool(scope.sources)}
         more["compile"] = bool(memory.trusted.compile)
-        return DiTStage.load(self.checkpoint, memory.placement, watch, shelf, layout, **more)
+        return DiTStage.load(self.checkpoint, memory.placement, watch, self.shelf, layout, **more)
 
     @property
     def is_exact(self) -> bool:
@@ -304,11 +300,15 @@ class CheckpointStages:
         """In the order they are read."""
         return [file for part in ("text_encoder", "transformer", "vae") for file in self.checkpoint.weight_files(part)]
 
-    def _tell_what_is_lacking(self, half: Half, watch: Watch) -> None:
-        for note in self._memory[half].warnings:
+    def _ready(self, half: Half, watch: Watch) -> HalfMemory:
+        """The memory of a half that is about to load: it is checked, and what one should know is told, once."""
+        self.checkpoint.check(half)
+        memory = self._memory[half]
+        for note in memory.warnings:
             if note not in self._told:
                 self._told.add(note)
                 watch(Noted(note))
+        return memory
 
     def _peak(self, half: Half, layout: Layout, scope: Scope) -> float:
         """Bytes a half takes; stage 1 holds the keys and values of a whole batch."""
