@@ -66,7 +66,6 @@ class Window:
         return 1 if self.resting else min(self.limit, max(2, round(self.reach * self.mean)))
 
     def learn(self, finished: int) -> None:
-        """Learn how many tokens a pass finished."""
         if self.resting:
             self.resting -= 1
             self.mean = TRY

@@ -143,7 +143,6 @@ class StaticKVCache:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its keys and values."""
         return sum(store.nbytes for store in self.stores)
 
     def fill(self, prefilled: Sequence[DynamicCache]) -> None:

@@ -235,7 +235,6 @@ class ARStage:
         return [known[scene] for scene in scenes]
 
     def close(self) -> None:
-        """Free the weights."""
         if hasattr(self.model, "streamed_layers"):
             self.model.streamed_layers.close()
         del self.model, self.encoder

@@ -59,7 +59,6 @@ class DecoderParts:
 
     @cached_property
     def transformer(self) -> GlmImageTransformer2DModel:
-        """The DiT."""
         from diffusers import GlmImageTransformer2DModel as DiT
 
         self._make_room()
@@ -97,7 +96,6 @@ class DecoderParts:
         return 1, int(self.checkpoint.config("transformer")["in_channels"]), height_px // scale, width_px // scale
 
     def close(self) -> None:
-        """Free the weights."""
         for name in WITH_WEIGHTS:
             module = self.__dict__.pop(name, None)  # where `cached_property` keeps it
             if hasattr(module, "streamed_layers"):

@@ -77,7 +77,6 @@ class DiTStage:
         return painting.mask.blend(image, kept, painting.feather)
 
     def _denoise(self, dump: TokenDump, painting: Painting, watch: Watch, part: Part | None) -> torch.Tensor:
-        """From noise to the latents of a picture."""
         latents, conditioning = self._prepare(dump, painting)
         set_timesteps(self.parts.scheduler, painting.steps, conditioning.rotary[0].shape[0], latents.device)
         scheduler, timesteps = switch_scheduler(self.parts.scheduler, painting.scheduler)
@@ -145,6 +144,5 @@ class DiTStage:
         return embed_glyphs(prompt, parts.tokenizer, parts.text_encoder, parts.placement.dtype)
 
     def close(self) -> None:
-        """Free the weights."""
         self._captured.clear()
         self.parts.close()

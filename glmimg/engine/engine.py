@@ -106,7 +106,6 @@ class Engine:
         return self.load("dit")  # type: ignore[no-any-return]
 
     def close(self) -> None:
-        """Free what is loaded."""
         for half in list(self._loaded):
             self._close(half)
 

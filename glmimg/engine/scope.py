@@ -39,7 +39,6 @@ class Scope:
         )
 
     def joined(self, other: Scope) -> Scope:
-        """The most of both."""
         largest = max(self, other, key=lambda scope: scope.height * scope.width)
         return Scope(
             *(largest.height, largest.width),

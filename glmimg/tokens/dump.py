@@ -250,7 +250,6 @@ class TokenDump(_Record):
 
     @property
     def scene(self) -> Scene:
-        """The scene it shows."""
         sources = tuple(source.ref for source in self.sources)
         return Scene(prompt=self.prompt, size=self.size, sources=sources, forms=tuple(self.forms))
 

@@ -17,9 +17,8 @@ import pytest
 
 from glmimg.job import Size
 from glmimg.runtime.checkpoint import Checkpoint
-from glmimg.runtime.known import KnownCheckpoint
+from glmimg.runtime.known import KnownCheckpoint, _over
 from glmimg.runtime.layout import Layout
-from glmimg.runtime.noise import _over
 from tests.conftest import Outcome
 
 Program = Callable[..., Outcome]

@@ -100,7 +100,6 @@ class Pace:
     jobs: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, seconds: dict[str, float | None]) -> None:
-        """Add the times of one record."""
         for stage, measured in seconds.items():
             if measured is not None:
                 self.seconds[stage] += measured

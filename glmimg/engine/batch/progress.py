@@ -70,7 +70,6 @@ class Count:
 
     @classmethod
     def of(cls, work: Survey, before: Pace) -> Count:
-        """The count at the start of a run."""
         done = len(work.done)
         return cls(done + work.to_do, done, to_write=work.to_write, to_paint=work.to_do, before=before)
 
@@ -91,7 +90,6 @@ class Count:
             self.pace.add({"picture": record.seconds.get("picture")})
 
     def progress(self) -> Progress:
-        """The progress of the batch."""
         tokens, picture = (
             self.before.mean(stage) if (now := self.pace.mean(stage)) is None else now
             for stage in ("tokens", "picture")

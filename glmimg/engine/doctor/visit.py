@@ -19,10 +19,9 @@ from glmimg.runtime.checkpoint import Checkpoint, Half
 from glmimg.runtime.device import Placement, place
 from glmimg.runtime.distrust import distrusted, remember
 from glmimg.runtime.estimate import Request
-from glmimg.runtime.known import KnownCheckpoint, known_checkpoint
+from glmimg.runtime.known import KnownCheckpoint, depths_that_fit, known_checkpoint, make_noise
 from glmimg.runtime.load import quiet_libraries
 from glmimg.runtime.machine import free_bytes
-from glmimg.runtime.noise import depths_that_fit, make_noise
 from glmimg.runtime.plan import Planner
 from glmimg.runtime.proposal import propose
 from glmimg.runtime.resolve import DEFAULT_MODEL
