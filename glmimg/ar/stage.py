@@ -286,8 +286,7 @@ def _load(
         skip=() if with_vision else ("model.visual", "model.vqmodel"),
         replaced=(embedding,),
         stack="model.language_model.layers",
-        resident=layout.resident,
-        quantize=layout.quantize,
+        layout=layout,
         with_stack=("lm_head",),
     )
     model = load_module(GlmImageForConditionalGeneration, checkpoint, part, placement, selection)

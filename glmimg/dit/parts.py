@@ -63,7 +63,7 @@ class DecoderParts:
 
         self._make_room()
         layout = self.layout
-        selection = Selection(stack="transformer_blocks", resident=layout.resident, quantize=layout.quantize)
+        selection = Selection(stack="transformer_blocks", layout=layout)
         transformer = load_module(DiT, self.checkpoint, "transformer", self.placement, selection)
         put_on(transformer, layout.loras, self.placement)
         for block in transformer.transformer_blocks:

@@ -6,13 +6,14 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, TypeVar
 
 from glmimg.errors import GlmimgError, ModelUnfit, OutOfMemory
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
+from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import is_out_of_memory, settle_imports
 from glmimg.runtime.quantize import NONE, fill_compressed
 from glmimg.runtime.stream import StreamedLayers, as_streamed, choose_streamed
@@ -29,16 +30,14 @@ class Selection:
     skip:     submodules the job does not need
     replaced: submodules that the caller replaces; they get no weights
     stack:    name of the layers that may be streamed
-    resident: how many of those stay on the device; None keeps all
-    quantize: how those are compressed, "none" or a key of `BACKENDS`
+    layout:   how many of those stay on the device, and how they are compressed
     with_stack: other linear layers that are compressed as the stack is
     """
 
     skip: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
     stack: str = ""
-    resident: int | None = None
-    quantize: str = NONE
+    layout: Layout = field(default_factory=Layout)
     with_stack: tuple[str, ...] = ()
 
 
@@ -90,14 +89,14 @@ def check_module(part_class: type[Any], checkpoint: Checkpoint, name: str) -> No
 
 
 def _fill(module: Any, files: WeightFiles, placement: Placement, selection: Selection) -> None:
-    stack, with_stack = selection.stack, selection.with_stack
-    if selection.quantize != NONE:
+    stack, with_stack, layout = selection.stack, selection.with_stack, selection.layout
+    if layout.quantize != NONE:
         fill_module(module, files, placement, leave=[*selection.replaced, stack, *with_stack])
         names = [f"{stack}.{index}" for index in range(len(module.get_submodule(stack)))]
-        fill_compressed(module, [*names, *with_stack], files, placement, selection.quantize)
-    elif selection.resident is not None:
+        fill_compressed(module, [*names, *with_stack], files, placement, layout.quantize)
+    elif layout.resident is not None:
         layers = module.get_submodule(stack)
-        streamed = choose_streamed(len(layers), selection.resident)
+        streamed = choose_streamed(len(layers), layout.resident)
         on_demand = [f"{stack}.{index}" for index in streamed]
         fill_module(module, files, placement, leave=[*selection.replaced, *on_demand])
         module.streamed_layers = StreamedLayers(layers, stack, streamed, files, placement)
