@@ -8,8 +8,8 @@ from pathlib import Path
 from glmimg.choice import ModelChoice
 from glmimg.engine.scope import Scope
 from glmimg.engine.stages import CheckpointStages, Needs
-from glmimg.runtime.checkpoint import BACKBONES, Checkpoint
-from glmimg.runtime.compression import FAR_SLOWER, Way, worth_taking
+from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.compression import FAR_SLOWER, Way, compressed, worth_taking
 from glmimg.runtime.estimate import Request
 from glmimg.runtime.layout import PLANS
 from glmimg.runtime.machine import free_host_bytes
@@ -26,16 +26,14 @@ def expect(stages: CheckpointStages, scope: Scope) -> Needs:
     choice, checkpoint = stages.choice, stages.checkpoint
     if choice.quantize != NONE or choice.lora or not is_host(choice.device):
         return stages.needs(scope)
-    plain = [checkpoint.compressed_by(part) is None for part in BACKBONES.values()]
     request = Request(
         *(scope.height, scope.width, "fp32" if choice.dtype == "auto" else choice.dtype),
         on_host=True,
         guided=scope.guided,
         sources=scope.sources,
-        streamable=(plain[0], plain[1]),
         one_batch=scope.one_batch,
     )
-    planner, free = Planner.of(checkpoint, request), free_host_bytes()
+    planner, free = Planner.of(checkpoint, compressed(request, checkpoint, NONE)), free_host_bytes()
     plan = planner.choose(free) if choice.memory == "auto" else PLANS[choice.memory]
     ar, dit = planner.needs(plan)
     times = estimate_times(planner, plan, measure_host(), round(scope.steps))

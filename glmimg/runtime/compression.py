@@ -50,6 +50,13 @@ class Way:
         return self.load_s + self.tokens_s + self.picture_s
 
 
+def compressed(request: Request, checkpoint: Checkpoint, text: str) -> Request:
+    """The request with such a way to compress. What is compressed, by it or in its files, cannot be streamed."""
+    ways = parse_quantize(text)
+    ar, dit = (ways[half] == NONE and checkpoint.compressed_by(part) is None for half, part in BACKBONES.items())
+    return replace(request, quantize=(ways["ar"], ways["dit"]), streamable=(ar, dit))
+
+
 def compare(
     checkpoint: Checkpoint,
     request: Request,
@@ -77,13 +84,7 @@ def _runs_on(placement: Placement, way: str) -> bool:
 
 def _way(checkpoint: Checkpoint, request: Request, text: str, budget: float, speeds: Speeds, steps: int) -> Way:
     ways = parse_quantize(text)
-    if text != NONE:
-        request = replace(
-            request,
-            quantize=(ways["ar"], ways["dit"]),
-            streamable=(ways["ar"] == NONE, ways["dit"] == NONE),
-        )
-    planner = Planner.of(checkpoint, request)
+    planner = Planner.of(checkpoint, request if text == NONE else compressed(request, checkpoint, text))
     changes = " and ".join({"ar": "tokens", "dit": "pixels"}[half] for half, way in ways.items() if way != NONE)
     try:
         plan = planner.choose(budget)

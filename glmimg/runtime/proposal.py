@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from glmimg.choice import ModelChoice
 from glmimg.errors import OutOfMemory
-from glmimg.runtime.checkpoint import BACKBONES, Checkpoint
-from glmimg.runtime.compression import Way, compare, worth_taking
+from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.compression import Way, compare, compressed, worth_taking
 from glmimg.runtime.device import place
 from glmimg.runtime.estimate import Need, Request
 from glmimg.runtime.layout import PLANS, MemoryPlan
 from glmimg.runtime.machine import free_bytes
 from glmimg.runtime.plan import Planner
-from glmimg.runtime.quantize import AUTO, NONE, check_device, parse_quantize
+from glmimg.runtime.quantize import AUTO, NONE, check_device
 from glmimg.runtime.speed import Speeds, assume_speeds, estimate_times, measure_speeds
 
 
@@ -72,18 +72,8 @@ def propose(
     else:
         dtype = "bf16" if choice.dtype == "auto" else choice.dtype
         budget, speeds, where = vram, assume_speeds(vram), f"a card of {vram / 1e9:.1f} GB"
-    ways = parse_quantize(choice.quantize)
-    plain = {half: ways[half] == NONE and checkpoint.compressed_by(part) is None for half, part in BACKBONES.items()}
-    compression, streamable = (ways["ar"], ways["dit"]), (plain["ar"], plain["dit"])
-    request = Request(
-        *(*size_px, dtype),
-        on_host=on_host,
-        guided=guided,
-        sources=sources,
-        quantize=compression,
-        streamable=streamable,
-    )
-    return _propose(checkpoint, request, budget, speeds, where, steps)
+    request = Request(*size_px, dtype, on_host=on_host, guided=guided, sources=sources)
+    return _propose(checkpoint, compressed(request, checkpoint, choice.quantize), budget, speeds, where, steps)
 
 
 def _propose(
