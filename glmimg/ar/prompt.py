@@ -1,4 +1,7 @@
-"""The prompt as the AR model reads it: token ids, the grids to write, and every position id."""
+"""The prompt as the AR model reads it: token ids, the grids to write, every position id, and codes of source pictures.
+
+Those come from the vision encoder and the vector quantizer, one for each 32x32 px.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 
-from glmimg.ar.sources import SourceEncoder
 from glmimg.grid import GridShape, Role, preview_shape, target_shape
+from glmimg.job import SourceRef
 from glmimg.prompts import check_markers
+from glmimg.runtime.finite import check_finite
 from glmimg.sources import PreparedSource
+from glmimg.sources.shelf import Key, identity
 from glmimg.tokens.dump import Grid
 
 if TYPE_CHECKING:
@@ -19,6 +25,10 @@ if TYPE_CHECKING:
 
 Grids = tuple[tuple[Role, GridShape], ...]
 """What is written, in that order: preview, then target; an edit's target alone."""
+
+
+PATCH_PX = 16
+"""Side of the square the vision encoder reads as one patch; its processor halves a picture first."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,27 @@ class ARPrompt:
             prefill_positions=torch.cat([self.prefill_positions, self.decode_positions[..., :count]], dim=-1),
             decode_positions=self.decode_positions[..., count:],
         )
+
+
+class SourceEncoder:
+    """Encodes each distinct source once, however many jobs use it."""
+
+    def __init__(self, model: GlmImageForConditionalGeneration) -> None:
+        self.model = model
+        self._known: dict[Key, Grid] = {}
+
+    def encode(self, refs: Sequence[SourceRef], pixels: torch.Tensor, shapes: torch.Tensor) -> list[Grid]:
+        """The codes of each source of one prompt.
+
+        pixels:  [patches of all sources, channels * 16 * 16], as `GlmImageProcessor` cuts them
+        shapes:  [sources, 3], each 1, rows, columns
+        returns: one grid of role "source" for each ref
+        """
+        patches = torch.split(pixels, shapes.prod(-1).tolist())
+        for ref, picture, shape in zip(refs, patches, shapes, strict=True):
+            if (key := identity(ref)) not in self._known:
+                self._known[key] = read_codes(self.model, "source", picture, shape[None])
+        return [self._known[identity(ref)] for ref in refs]
 
 
 def build_prompt(
@@ -131,3 +162,39 @@ def grid_positions(start: int, shapes: Sequence[GridShape]) -> torch.Tensor:
         pieces.append(start + torch.stack([torch.zeros_like(rows), rows, columns]))
         start += max(shape)
     return torch.cat(pieces, dim=-1)[:, None]
+
+
+def encode_picture(
+    model: GlmImageForConditionalGeneration,
+    processor: GlmImageProcessor,
+    image: Image.Image,
+    role: Role,
+    shape: GridShape,
+) -> Grid:
+    """The codes of a picture, scaled so that it has `shape` of them.
+
+    image:  RGB, any size
+    source: transformers, `GlmImageImageProcessor` (halving and patches)
+    """
+    reader = processor.image_processor
+    size = (shape.columns * PATCH_PX, shape.rows * PATCH_PX)
+    small = image.resize(size, Image.Resampling(int(reader.resample)))
+    inputs = reader(images=[small], do_resize=False, return_tensors="pt").to(model.device)
+    return read_codes(model, role, inputs["pixel_values"].to(model.dtype), inputs["image_grid_thw"])
+
+
+def read_codes(model: GlmImageForConditionalGeneration, role: Role, patches: torch.Tensor, shape: torch.Tensor) -> Grid:
+    """One picture's codes.
+
+    patches: [rows * columns, channels * 16 * 16]
+    shape:   [1, 3], the numbers 1, rows, columns
+    raises:  NotFinite (exit 1)
+    """
+    features = model.get_image_features(patches, shape).pooler_output
+    check_finite(features[0], f"the vision encoder's features of the {role} picture")
+    # A list of [width, rows, columns] from transformers 5.18 on, of [cells, width] before: the quantiser of
+    # either version takes what its own encoder gives, the older one as one tensor.
+    if features[0].ndim == 2:
+        features = torch.cat(list(features))
+    _, rows, columns = shape[0].tolist()
+    return Grid.from_flat(role, GridShape(rows, columns), model.get_image_tokens(features, shape).flatten().tolist())

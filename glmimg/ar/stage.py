@@ -14,10 +14,9 @@ from glmimg.ar.decode_loop import Decoder, TextDecoder, write_tokens
 from glmimg.ar.jacobi import MAX_WINDOW, Guesser, Row, Window, write_jacobi
 from glmimg.ar.kv_cache import rows_that_fit
 from glmimg.ar.layers import EmbeddingRows
-from glmimg.ar.prompt import ARPrompt, Grids, build_prompt
+from glmimg.ar.prompt import ARPrompt, Grids, SourceEncoder, build_prompt, encode_picture
 from glmimg.ar.sampling import Recital, TokenSampler
 from glmimg.ar.scoring import score_grids
-from glmimg.ar.sources import SourceEncoder, encode_picture
 from glmimg.ar.static_decoder import StaticDecoder, can_be_static
 from glmimg.ar.underway import Drawing, Underway
 from glmimg.choice import ModelChoice

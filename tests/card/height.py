@@ -78,7 +78,7 @@ def count_token(card: Any, folder: Path, way: str = "none", size: Size = (512, 5
 
 def height_of_tokens(card: Any, stage: Any, size: Size, sources: Sequence[Size]) -> int:
     """The most bytes while sources and prompt are read and the first tokens are drawn."""
-    from glmimg.ar.sources import read_codes
+    from glmimg.ar.prompt import read_codes
 
     card.counts.reset()
     with torch.inference_mode():

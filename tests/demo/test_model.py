@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from glmimg.ar.sources import encode_picture
+from glmimg.ar.prompt import encode_picture
 from glmimg.demo import demo_path
 from glmimg.grid import GridShape
 from glmimg.runtime.checkpoint import Checkpoint

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from glmimg.ar import sources
+from glmimg.ar import prompt as ar_prompt
 from glmimg.choice import ModelChoice
 from glmimg.engine.orders import Order, Painted
 from glmimg.events import Event, JobStarted
@@ -120,8 +120,8 @@ def test_each_distinct_source_is_encoded_once(tiny: Path, tmp_path: Path, monkey
     from diffusers import AutoencoderKL
 
     encoded: list[str] = []
-    read_codes, vae_encode = sources.read_codes, AutoencoderKL.encode
-    monkeypatch.setattr(sources, "read_codes", lambda *inputs: encoded.append("vq") or read_codes(*inputs))
+    read_codes, vae_encode = ar_prompt.read_codes, AutoencoderKL.encode
+    monkeypatch.setattr(ar_prompt, "read_codes", lambda *inputs: encoded.append("vq") or read_codes(*inputs))
     monkeypatch.setattr(
         AutoencoderKL, "encode", lambda self, *inputs: encoded.append("vae") or vae_encode(self, *inputs)
     )

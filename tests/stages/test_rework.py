@@ -10,8 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from glmimg.ar.prompt import build_prompt
-from glmimg.ar.sources import encode_picture
+from glmimg.ar.prompt import build_prompt, encode_picture
 from glmimg.ar.stage import ARStage
 from glmimg.choice import ModelChoice
 from glmimg.dit.conditioning import drop_prior
