@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,8 +17,6 @@ from glmimg.sources.shelf import CAPACITY, Key, SourceShelf, identity
 from glmimg.tokens.dump import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from diffusers.models.transformers.transformer_glm_image import GlmImageKVCache
 
 

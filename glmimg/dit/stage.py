@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
+from PIL.Image import Image
 
 from glmimg.dit.blocks import BlockRunner, captured_runner, one_batch_runner, plain_runner
 from glmimg.dit.conditioning import Conditioning, embed_glyphs, prepare_conditioning
-from glmimg.dit.denoise import denoise
+from glmimg.dit.denoise import denoise, is_state, restore_solver, set_timesteps, solver_state, switch_scheduler
 from glmimg.dit.parts import DecoderParts
-from glmimg.dit.schedule import is_state, restore_solver, set_timesteps, solver_state, switch_scheduler
 from glmimg.dit.sources import SourceReader
 from glmimg.dit.stepcache import cached_runner
 from glmimg.dit.vae import decode_latents
@@ -24,9 +24,6 @@ from glmimg.sources import SourceShelf
 from glmimg.sources.prepare import fit_picture
 from glmimg.tokens.dump import TokenDump
 from glmimg.unfinished import Part, Unfinished, kept
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 
 class DiTStage:

@@ -11,7 +11,7 @@ import torch
 
 from glmimg.choice import ModelChoice
 from glmimg.dit import stage as dit_stage
-from glmimg.dit.schedule import set_timesteps, switch_scheduler
+from glmimg.dit.denoise import set_timesteps, switch_scheduler
 from glmimg.dit.stage import DiTStage
 from glmimg.dit.stepcache import Forecast, computed_passes
 from glmimg.engine.orders import Order
