@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from glmimg.ar.kv_cache import StaticKVCache
 from glmimg.ar.layers import Rotary, apply_rotary
 from glmimg.runtime.linear import joined
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
         GlmImageRMSNorm,
         GlmImageTextDecoderLayer,
     )
-
-    from glmimg.ar.kv_cache import StaticKVCache
 
 
 class CardPass:

@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from glmimg.engine.memory import AHEAD_SHARE, describe
+from glmimg.engine.scope import Scope
+from glmimg.engine.stages import PaintStage, Stages, TokenStage
 from glmimg.errors import OutOfMemory
 from glmimg.events import JobStarted, Loading, Noted, Watch, unwatched
 from glmimg.grid import Role
@@ -24,10 +26,6 @@ from glmimg.runtime.readahead import ReadAhead
 from glmimg.tokens.change import TokenWork
 from glmimg.tokens.dump import TokenDump
 from glmimg.unfinished import Part
-
-if TYPE_CHECKING:
-    from glmimg.engine.scope import Scope
-    from glmimg.engine.stages import PaintStage, Stages, TokenStage
 
 Result = TypeVar("Result")
 

@@ -17,11 +17,13 @@ from glmimg.grid import Role
 from glmimg.image_io import Provenance
 from glmimg.job import Job, Painting
 from glmimg.runtime.checkpoint import HALVES, Checkpoint, Half
+from glmimg.runtime.compression import Way, compare
 from glmimg.runtime.device import check_names, device_for, place
 from glmimg.runtime.estimate import Request
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import free_bytes
-from glmimg.runtime.plan import MARGIN
+from glmimg.runtime.plan import MARGIN, Planner, named
+from glmimg.runtime.speed import estimate_times, measure_speeds
 from glmimg.sources import SourceShelf
 from glmimg.tokens.change import Reading, Redraw, TokenWork
 from glmimg.tokens.dump import TokenDump
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL.Image import Image
-
-    from glmimg.runtime.compression import Way
 
 AR_BATCH = 8
 """Default number of jobs that a batch passes to stage 1 at once."""
@@ -270,9 +270,6 @@ class CheckpointStages:
 
     def needs(self, scope: Scope) -> Needs:
         """What the stages take in memory and time. Raises ModelUnfit (exit 4), OutOfMemory (exit 5)."""
-        from glmimg.runtime.plan import Planner, named
-        from glmimg.runtime.speed import estimate_times, measure_speeds
-
         ar, dit = (self.layout(half, scope) for half in HALVES)
         placement = self._memory["ar"].placement
         planner = Planner.of(self.checkpoint, self._request("ar", scope))
@@ -283,9 +280,6 @@ class CheckpointStages:
 
     def ways(self, scope: Scope) -> list[Way]:
         """Ways to compress on this device, exact weights first; empty where nothing has to be streamed for those."""
-        from glmimg.runtime.compression import compare
-        from glmimg.runtime.speed import measure_speeds
-
         if self.choice.memory != "auto" or self.choice.lora:
             return []
         try:
