@@ -20,6 +20,9 @@ def _unless_auto(value: Any) -> Any:
     return None if value == "auto" else value
 
 
+NATIVE = "native"
+"""The attention kernels that torch chooses."""
+
 MOST_KEPT = 7 * 86_400.0
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -56,6 +59,9 @@ class ModelChoice(Settings):
         bool | None,
         Knob("Compile the forward passes; --no-compile also turns off CUDA graphs.", MODEL, negated=True, rare=True),
     ] = None
+    attention: Annotated[
+        str, Knob("Attention kernels of stage 2, by diffusers' name: native, flash, sage ...", MODEL, "NAME", rare=True)
+    ] = NATIVE
     ar_batch: Annotated[
         Rows | None,
         BeforeValidator(
@@ -74,7 +80,8 @@ class ModelChoice(Settings):
         """What changes the model's weights or passes, as recorded in dumps and pictures."""
         compressed = [] if self.quantize == "none" else [f"quantize {self.quantize}"]
         compiled = ["compile"] if self.compile else []
-        return [*compressed, *(f"lora {lora}" for lora in self.lora), *compiled]
+        kernels = [] if self.attention == NATIVE else [f"attention {self.attention}"]
+        return [*compressed, *(f"lora {lora}" for lora in self.lora), *compiled, *kernels]
 
 
 class Keeping(Settings):

@@ -22,6 +22,7 @@ class ModelKeywords(TypedDict, total=False):
     quantize: str
     lora: list[str]
     compile: bool | None
+    attention: str
     ar_batch: int | None
 
 

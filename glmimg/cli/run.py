@@ -220,5 +220,6 @@ def _loaded_before(request: Request, model: ModelRef | None, loaded: ModelChoice
     if model is None and loaded is not None:
         given = {"model": loaded.model, "revision": loaded.revision}
     if loaded is not None:
-        given |= {"quantize": loaded.quantize, "lora": loaded.lora, "compile": loaded.compile, "dtype": loaded.dtype}
+        kept = ("quantize", "lora", "compile", "attention", "dtype")
+        given |= {name: getattr(loaded, name) for name in kept}
     return given

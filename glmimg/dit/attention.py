@@ -2,15 +2,18 @@
 
 Projections and norms are diffusers'. Its own processor gives the same values bit for bit; this one rotates patches
 without copying them, which is a good part of a block's time where matrices are small, and knows rows of unlike length.
+The kernels are torch's own, or others that diffusers knows how to call.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
+from glmimg.choice import NATIVE
 from glmimg.runtime.linear import joined
 
 if TYPE_CHECKING:
@@ -36,11 +39,15 @@ def rotary_of(transformer: GlmImageTransformer2DModel, latents: torch.Tensor) ->
     return cos, torch.cat([-first, second], dim=-1)
 
 
+@dataclass(frozen=True)
 class Attend:
-    """What a block of the DiT calls for attention.
+    """What a block of the DiT calls for attention; one does for all blocks.
 
-    source: diffusers, `GlmImageAttnProcessor`
+    backend: whose kernels, as diffusers names them (`AttentionBackendName`)
+    source:  diffusers, `GlmImageAttnProcessor`
     """
+
+    backend: str = NATIVE
 
     def __call__(
         self,
@@ -70,16 +77,27 @@ class Attend:
         if isinstance(kv_cache, tuple):
             rows = zip(query.split(1), key.split(1), value.split(1), kv_cache, strict=True)
             attended = torch.cat(
-                [_attend(q, k[:, row.padding :], v[:, row.padding :], row.sources) for q, k, v, row in rows]
+                [self._attend(q, k[:, row.padding :], v[:, row.padding :], row.sources) for q, k, v, row in rows]
             )
         else:
-            attended = _attend(query, key, value, kv_cache)
+            attended = self._attend(query, key, value, kv_cache)
         text, patches = attn.to_out[0](attended).tensor_split([glyphs], dim=1)
         return patches, text
 
+    def _attend(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sources: GlmImageLayerKVCache | None
+    ) -> torch.Tensor:
+        """[rows, places, heads, head width] each; returns [rows, places, width]."""
+        if sources is not None and sources.mode == "write":
+            sources.store(key, value)
+        elif sources is not None and sources.mode == "read":
+            key, value = sources.get(key, value)
+        if self.backend != NATIVE:
+            from diffusers.models.attention_dispatch import dispatch_attention_fn
 
-ATTEND = Attend()
-"""One for all blocks: it has no state, and compiled blocks recognize it."""
+            return dispatch_attention_fn(query, key, value, backend=self.backend).flatten(2, 3)
+        attended = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
+        return attended.transpose(1, 2).flatten(2, 3)
 
 
 def join_projections(attn: Attention) -> None:
@@ -104,15 +122,3 @@ def apply_rotary(patches: torch.Tensor, rotary: Rotary) -> None:
     rotated.mul_(cos).add_(crossed)
     if patches.dtype != torch.float32:  # else it is the same tensor
         patches.copy_(rotated)
-
-
-def _attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, sources: GlmImageLayerKVCache | None
-) -> torch.Tensor:
-    """[rows, places, heads, head width] each; returns [rows, places, width]."""
-    if sources is not None and sources.mode == "write":
-        sources.store(key, value)
-    elif sources is not None and sources.mode == "read":
-        key, value = sources.get(key, value)
-    attended = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
-    return attended.transpose(1, 2).flatten(2, 3)

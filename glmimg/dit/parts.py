@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from glmimg.dit.attention import ATTEND, join_projections
+from glmimg.choice import NATIVE
+from glmimg.dit.attention import Attend, join_projections
 from glmimg.runtime.checkpoint import Checkpoint
 from glmimg.runtime.device import Placement
 from glmimg.runtime.health import check_glyph_tokenizer
@@ -27,6 +28,7 @@ class DecoderParts:
     layout:    with `taking_turns`, asking for one lets the others go: callers keep no reference
     with_encoder: also load the VAE's encoder, for source pictures
     compile:   compile the DiT's blocks when they first run; streamed ones come and go and stay as they are
+    attention: whose attention kernels they call
     """
 
     def __init__(
@@ -37,13 +39,14 @@ class DecoderParts:
         *,
         with_encoder: bool = False,
         compile: bool = False,
+        attention: str = NATIVE,
     ) -> None:
         quiet_libraries()
         from diffusers import FlowMatchEulerDiscreteScheduler as Euler
         from transformers import ByT5Tokenizer
 
         self.checkpoint, self.placement, self.layout = checkpoint, placement, layout
-        self.with_encoder = with_encoder
+        self.with_encoder, self.attend = with_encoder, Attend(attention)
         self.is_compiled = compile and layout.resident is None
         self.tokenizer: ByT5Tokenizer = load_part(ByT5Tokenizer, checkpoint, "tokenizer")
         check_glyph_tokenizer(checkpoint, self.tokenizer)
@@ -67,7 +70,7 @@ class DecoderParts:
         transformer = load_module(DiT, self.checkpoint, "transformer", self.placement, selection)
         put_on(transformer, layout.loras, self.placement)
         for block in transformer.transformer_blocks:
-            block.attn1.processor = ATTEND
+            block.attn1.processor = self.attend
         if self.is_compiled:
             if not layout.taking_turns:  # what moves would move apart
                 for block in transformer.transformer_blocks:

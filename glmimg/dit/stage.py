@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from PIL.Image import Image
 
+from glmimg.choice import NATIVE
 from glmimg.dit.blocks import BlockRunner, captured_runner, one_batch_runner, plain_runner
 from glmimg.dit.conditioning import Conditioning, embed_glyphs, prepare_conditioning
 from glmimg.dit.denoise import denoise, is_state, restore_solver, set_timesteps, solver_state, switch_scheduler
@@ -45,14 +46,18 @@ class DiTStage:
         *,
         with_encoder: bool = True,
         compile: bool = False,
+        attention: str = NATIVE,
     ) -> Self:
         """Load glyph encoder, DiT and VAE, its encoder only for sources; `shelf` is where the sources of edits are.
 
-        compile: let the inductor compile the DiT's blocks, unless they are streamed
-        raises: ModelUnfit (exit 4), OutOfMemory (exit 5)
+        compile:   let the inductor compile the DiT's blocks, unless they are streamed
+        attention: whose attention kernels they call, by diffusers' name
+        raises:    ModelUnfit (exit 4), OutOfMemory (exit 5)
         """
         watch(Loading("decoder"))
-        parts = DecoderParts(checkpoint, placement, layout, with_encoder=with_encoder, compile=compile)
+        parts = DecoderParts(
+            checkpoint, placement, layout, with_encoder=with_encoder, compile=compile, attention=attention
+        )
         parts.load_all()
         watch(Loading("decoder", done=True))
         return cls(parts, shelf)

@@ -91,7 +91,9 @@ class HalfMemory:
         """What a person should know before this half is loaded."""
         stage, again = "stage 1" if self.half == "ar" else "stage 2", "glmimg doctor --forget trusts it again"
         ways = {way: f"{stage} does without its {way} way" for way in (self._pass, "jacobi")}
-        wrong = [text for way, text in {**ways, self.way: f"--quantize {self.way}"}.items() if way in self.distrusted]
+        asked = f"attention {self.choice.attention}"
+        ways |= {self.way: f"--quantize {self.way}", asked: f"--{asked}"}
+        wrong = [text for way, text in ways.items() if way in self.distrusted]
         failed = [f"{text}, which failed its check on this machine; {again}" for text in wrong]
         return [*filter(None, [lacking(self.choice, self.placement)]), *failed]
 

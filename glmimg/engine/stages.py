@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
-from glmimg.choice import ModelChoice
+from glmimg.choice import NATIVE, ModelChoice
 from glmimg.engine.memory import HalfMemory, check_changes
 from glmimg.engine.provenance import provenance_of
 from glmimg.engine.scope import Scope
@@ -207,6 +207,11 @@ class CheckpointStages:
                 self._memory[half].check_loras()
         if self._has_two_devices and "dit" in halves:
             self._memory["dit"]  # a missing device is reported before stage 1 works in vain
+        if self.choice.attention != NATIVE and "dit" in halves:
+            from glmimg.dit.backends import check_backend
+
+            width = int(self.checkpoint.config("transformer")["attention_head_dim"])
+            check_backend(self.choice.attention, self._memory["dit"].placement, width)
 
     def layout(self, half: Half, scope: Scope) -> Layout:
         self._memory[half].check_loras()
@@ -230,9 +235,13 @@ class CheckpointStages:
     def load_painter(self, layout: Layout, scope: Scope, watch: Watch) -> PaintStage:
         from glmimg.dit.stage import DiTStage
 
-        memory, more = self._ready("dit", watch), {"with_encoder": bool(scope.sources)}
-        more["compile"] = bool(memory.trusted.compile)
-        return DiTStage.load(self.checkpoint, memory.placement, watch, self.shelf, layout, **more)
+        memory = self._ready("dit", watch)
+        return DiTStage.load(
+            *(self.checkpoint, memory.placement, watch, self.shelf, layout),
+            with_encoder=bool(scope.sources),
+            compile=bool(memory.trusted.compile),
+            attention=self.choice.attention,
+        )
 
     @property
     def is_exact(self) -> bool:
@@ -296,7 +305,7 @@ class CheckpointStages:
 
     def _ready(self, half: Half, watch: Watch) -> HalfMemory:
         """The memory of a half that is about to load: it is checked, and what one should know is told, once."""
-        self.checkpoint.check(half)
+        self.check(half)
         memory = self._memory[half]
         for note in memory.warnings:
             if note not in self._told:

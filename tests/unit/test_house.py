@@ -67,7 +67,7 @@ MAX_OWN_PARAMETERS = 7
 COMMON_WORDS = {
     *("prompt", "size", "seed", "steps", "temperature", "top_p", "top_k", "scheduler", "cache", "drop", "guidance"),
     *("negative", "events", "mask", "enhance", "fetch"),
-    *("model", "revision", "device", "dtype", "memory", "quantize", "lora", "compile"),
+    *("model", "revision", "device", "dtype", "memory", "quantize", "lora", "compile", "attention"),
     *(
         "image",
         "source",

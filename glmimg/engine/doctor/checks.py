@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from glmimg.choice import ModelChoice
+from glmimg.choice import NATIVE, ModelChoice
+from glmimg.dit.backends import usable_backends
 from glmimg.engine.complete import complete
 from glmimg.engine.doctor.handed import HandedPainter, HandedTokens
 from glmimg.engine.doctor.stock import stock_picture, stock_tokens
@@ -43,9 +44,12 @@ TOLD, FEW = 320, 64
 """Tokens told to a way of going through them: all there are. And to one whose weights lie otherwise."""
 
 EXACT, HALF = "exact", "half precision"
+SAGE = "sage"
+"""In the names of attention kernels that multiply in 8 bits; how far those are from the others was not measured."""
+
 BOUNDS: dict[Half, dict[str, float]] = {
     "ar": {EXACT: 1e-4, HALF: 0.05, "int8": 0.08, "fp8": 0.15, "int4": 0.4, "nf4": 0.4},
-    "dit": {EXACT: 0.05, HALF: 0.5, "int8": 0.5, "fp8": 0.8, "int4": 2.0, "nf4": 2.0},
+    "dit": {EXACT: 0.05, HALF: 0.5, "int8": 0.5, "fp8": 0.8, "int4": 2.0, "nf4": 2.0, SAGE: 2.0},
 }
 """The demo on a CPU measured, in this order: 1.1e-6, 0.011 (bf16), 0.016, 0.052, 0.18, 0.18; and in levels 0, 0.044
 (bf16), 0.025, 0.089, 0.42, 0.51. A pass that reads stale values is about 1 and some tens of levels away."""
@@ -106,7 +110,8 @@ class Checks:
         bounds = BOUNDS[half]
         if way in ("host", "device"):
             return 0.0 if half == "ar" else bounds[EXACT]
-        return max(bounds.get(way, 0.0), bounds[EXACT if self.placement.precision == "fp32" else HALF])
+        rounded, kind = bounds[EXACT if self.placement.precision == "fp32" else HALF], SAGE if SAGE in way else way
+        return max(bounds.get(kind, 0.0), rounded)
 
     def _judge(self, half: Half, way: str, find: Callable[[], float]) -> Check:
         started = time.perf_counter()
@@ -167,8 +172,8 @@ class Checks:
         yield "host", lambda: _levels(reference, stock_picture(host, self.dump, painting))
         host.close()
 
-        def painted(placement: Placement, layout: Layout = Layout(), *, compile: bool = False) -> Image:
-            stage = self._load_painter(placement, layout, compile=compile)
+        def painted(placement: Placement, layout: Layout = Layout(), **ways: Any) -> Image:
+            stage = self._load_painter(placement, layout, **ways)
             try:
                 with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
                     return stage.paint(self.dump, painting, unwatched)
@@ -186,17 +191,27 @@ class Checks:
 
         if self.compiled:
             yield "compiled", lambda: _levels(plain, painted(self.placement, compile=True))
+
+        def attended(backend: str) -> float:
+            return _levels(plain, painted(self.placement, attention=backend))
+
+        for backend in self._backends():
+            yield f"attention {backend}", partial(attended, backend)
         for way, layout in _layouts():
             yield way, partial(beside_plain, layout)
+
+    def _backends(self) -> list[str]:
+        """Attention kernels that run here, without torch's own choice."""
+        width = int(self.checkpoint.config("transformer")["attention_head_dim"])
+        return [name for name in usable_backends(self.placement, width) if name != NATIVE]
 
     def _load_tokens(self, placement: Placement, layout: Layout = Layout()) -> HandedTokens:
         choice = ModelChoice(compile=False)
         return HandedTokens(self.checkpoint, placement, unwatched, choice=choice, layout=layout, with_vision=False)
 
-    def _load_painter(self, placement: Placement, layout: Layout = Layout(), *, compile: bool = False) -> HandedPainter:
-        return HandedPainter.load(
-            self.checkpoint, placement, unwatched, layout=layout, with_encoder=False, compile=compile
-        )
+    def _load_painter(self, placement: Placement, layout: Layout = Layout(), **ways: Any) -> HandedPainter:
+        """ways: of `DiTStage.load`"""
+        return HandedPainter.load(self.checkpoint, placement, unwatched, layout=layout, with_encoder=False, **ways)
 
     def _answers(self) -> bool:
         """Whether the device still computes: some faults leave a process nothing but errors."""
