@@ -109,7 +109,7 @@ class Teller:
         from glmimg.engine.doctor.verdict import STAGES, told
 
         mark, style = MARKS[check.state]
-        self._line(f"{mark} {STAGES[check.half]:8} {check.way:9} {told(check)}", style)
+        self._line(f"{mark} {STAGES[check.half]:8} {check.way:16} {told(check)}", style)
 
     def _timing(self, timing: Timing) -> None:
         from glmimg.engine.doctor.verdict import STAGES
@@ -120,7 +120,7 @@ class Teller:
             text = f"{1 / timing.seconds:.4g} tokens/s, {timing.reached / 1e9:.4g} GB/s, {timing.share:.0%} of a copy"
         else:
             text = f"{timing.seconds:.4g} s/step, {timing.reached / 1e12:.4g} TFLOP/s, {timing.share:.0%} of a product"
-        self._line(f"  {STAGES[timing.half]:8} {timing.way:9} {text}")
+        self._line(f"  {STAGES[timing.half]:8} {timing.way:16} {text}")
 
     def _verdict(self, report: Report) -> None:
         from glmimg.cli.progress import duration

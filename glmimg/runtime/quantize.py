@@ -28,6 +28,10 @@ BACKENDS = {"int8": "torchao", "fp8": "torchao", "int4": "torchao", "nf4": "bits
 INT4_DTYPES = {"cpu": ("float32", "bfloat16", "float16"), "cuda": ("bfloat16",), "xpu": ("bfloat16", "float16")}
 """Devices with a kernel for int4 weights, and the activations it takes."""
 
+NF4_BLOCK = 64
+"""How many weights share a scale. Not where a block spans two rows: what bitsandbytes computes on a CPU with AVX-512 is
+wrong then, so that a layer whose inputs this does not divide stays as it is."""
+
 INT4_GROUPS = (128, 64, 32)
 """How many weights may share a scale; a layer gets the widest group that divides its inputs."""
 
@@ -112,7 +116,7 @@ def compress(module: nn.Module, way: str, placement: Placement) -> nn.Module:
 
     if way == "nf4":
         for name, each in list(module.named_modules()):
-            if isinstance(each, nn.Linear):
+            if isinstance(each, nn.Linear) and each.in_features % NF4_BLOCK == 0:
                 if not name:
                     return _nf4_of(each, placement)
                 module.set_submodule(name, _nf4_of(each, placement))

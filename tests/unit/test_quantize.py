@@ -95,3 +95,21 @@ def test_int8_keeps_a_quarter_of_the_bytes_and_most_of_the_values() -> None:
     assert weight.qdata.dtype == torch.int8
     assert (close - exact).abs().max() < 0.02 * exact.abs().max()
     assert not torch.equal(close, exact)
+
+
+def test_nf4_leaves_alone_a_layer_whose_blocks_would_span_rows() -> None:
+    """On a CPU with AVX-512, bitsandbytes 0.50 mixed up the scales of such blocks."""
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed: nothing was compressed")
+    import torch
+
+    torch.manual_seed(0)
+    layer = torch.nn.Sequential(torch.nn.Linear(160, 256), torch.nn.Linear(256, 512), torch.nn.Linear(512, 96))
+    data = torch.randn(1, 4, 160)
+    with torch.inference_mode():
+        exact = layer(data)
+        quantize.compress(layer, "nf4", Placement(torch.device("cpu"), torch.float32))
+        close = layer(data)
+    assert layer[0].weight.dtype == torch.float32
+    assert layer[1].weight.nbytes == 256 * 512 // 2
+    assert (close - exact).abs().max() < 0.2 * exact.abs().max()
+    assert not torch.equal(close, exact)
