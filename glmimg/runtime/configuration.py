@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Annotated, Any, Literal
 
@@ -88,6 +89,9 @@ READERS = {
     "torchao": ("torchao", "torchao"),
 }
 """By method: the module that reads such weights, and the package that holds it. Others are left to the libraries."""
+
+KNOWN_BY_IMPORT = ("sdnq",)
+"""Methods that transformers and diffusers know once the module that reads them is imported."""
 
 IN_HALF_PRECISION = ("auto-round", "awq", "gptq")
 """Methods whose libraries turn a part loaded in fp32 into fp16."""
@@ -201,6 +205,12 @@ def method_of(config: Values) -> str | None:
     if settings.get("load_in_4bit") or settings.get("load_in_8bit"):
         return "bitsandbytes"
     return str(settings.get("quant_method") or "an unnamed method")
+
+
+def make_known(method: str | None) -> None:
+    """Import the reader of such weights, where that is what tells the libraries of it."""
+    if method in KNOWN_BY_IMPORT:
+        import_module(READERS[method][0])
 
 
 def missing_reader(method: str) -> str | None:

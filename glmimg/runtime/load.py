@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from glmimg.errors import GlmimgError, ModelUnfit, OutOfMemory
 from glmimg.runtime.checkpoint import Checkpoint
+from glmimg.runtime.configuration import make_known
 from glmimg.runtime.device import Placement
 from glmimg.runtime.layout import Layout
 from glmimg.runtime.machine import is_out_of_memory, settle_imports
@@ -130,7 +131,8 @@ def _load_by_library(
     part_class: Any, checkpoint: Checkpoint, name: str, placement: Placement, selection: Selection
 ) -> Any:
     options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True, "dtype": placement.dtype}
-    if checkpoint.compressed_by(name) and placement.device.type != "cpu":
+    make_known(method := checkpoint.compressed_by(name))
+    if method and placement.device.type != "cpu":
         options["device_map"] = {"": str(placement.device)}  # packed for the device they are loaded on
     part, info = part_class.from_pretrained(checkpoint.folder / name, output_loading_info=True, **options)
     # Libraries fill what a file lacks with random numbers and warn; a picture of random weights is no picture.
