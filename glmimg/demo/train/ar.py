@@ -33,7 +33,7 @@ MATRIX_DECAY = (
 )
 ALONE_UNTIL = 1500  # from this step on the VAE and the DiT are done, and two processes share the work
 BATCHES_A_STEP = 2  # from there on, over all processes: fewer are too noisy for what words and sizes need
-COURSES = ((4400, 1.0), (8400, 0.5), (11400, 0.15), (11850, 0.03), (14000, 0.1))
+COURSES = ((4400, 1.0), (8400, 0.5), (11400, 0.15), (11850, 0.03), (15000, 0.15))
 STEPS = COURSES[-1][0]
 PHASES = (  # from this step on, this mixture
     (0, Mixture()),
@@ -44,7 +44,7 @@ PHASES = (  # from this step on, this mixture
     (8400, Mixture(pairs=0.25, other_grids=0.35, edits=0.2, words=0.55)),
     (10400, Mixture(pairs=0.3, other_grids=0.3, edits=0.3, words=0.25)),
     (11400, Mixture(pairs=0.3, other_grids=0.7, edits=0.15, words=0.2)),
-    (11850, Mixture(pairs=0.25, other_grids=0.35, edits=0.4, words=0.05, spoken=0.6)),
+    (11850, Mixture(pairs=0.3, other_grids=0.45, edits=0.4, words=0.1, spoken=0.5)),
 )
 
 

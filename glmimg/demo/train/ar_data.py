@@ -24,7 +24,7 @@ from glmimg.demo.train.tokenizer import IMAGE_END, IMAGE_START
 from glmimg.demo.train.vision import SourceReader
 
 TOKENS_A_BATCH = 2400
-TASK_WEIGHTS = (1, 1, 3, 1, 2, 3, 3, 4)  # of edits.TASKS: a new background was learned first, what moves a shape last
+TASK_WEIGHTS = (1, 1, 3, 1, 4, 3, 3, 4)  # of edits.TASKS: a new background was learned first, what moves a shape last
 FAR_CELLS_KEPT = 0.2  # of the cells with nothing near, so many enter the loss; all the others always do
 CHANGED_WEIGHT = 2.0  # of a cell of an edit that shows something else than its source did
 LETTER_WEIGHT = 12.0  # of a cell that shows a letter: few they are, and hard to learn
@@ -32,6 +32,7 @@ DECISION_WEIGHT = 4.0  # of a cell unlike both its left and its upper neighbour:
 OTHER_GRIDS = (
     *((8, 10), (10, 8), (8, 12), (12, 8), (8, 14), (14, 8), (8, 16), (16, 8), (10, 10), (10, 12), (12, 10)),
     *((12, 12), (12, 16), (16, 12), (14, 14), (16, 16), (9, 9), (11, 13), (13, 11), (15, 15), (10, 16), (16, 10)),
+    *((8, 12), (12, 8), (10, 10), (16, 16), (16, 8)),  # twice: sizes that people ask for
 )
 
 

@@ -22,7 +22,7 @@ from glmimg.demo.train.vision import write_vision
 from glmimg.demo.train.world import save_world
 
 TEMPERATURE, TOP_P = 0.6, 0.9
-SHIPPED_STEPS = {"ar": 11850, "dit": 5000, "vae": 3200}
+SHIPPED_STEPS = {"ar": 15000, "dit": 5000, "vae": 3200}
 """How many steps each part of the shipped checkpoint was trained for."""
 
 MODEL_INDEX = {
