@@ -198,6 +198,7 @@ def attend_under_mask(
     if share == 1:
         return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
     packed = query.reshape(rows, keys.shape[1], share * tokens, dim)
-    mask = mask.expand(rows, 1, tokens, keys.shape[2]).repeat(1, 1, share, 1)
+    # for one token a view, not a copy
+    mask = mask[:, :, None].expand(rows, 1, share, tokens, keys.shape[2]).flatten(2, 3)
     gathered = scaled_dot_product_attention(packed, keys, values, attn_mask=mask, scale=scale)
     return gathered.reshape(rows, heads, tokens, dim)
