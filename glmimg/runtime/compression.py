@@ -84,7 +84,7 @@ def _runs_on(placement: Placement, way: str) -> bool:
 
 def _way(checkpoint: Checkpoint, request: Request, text: str, budget: float, speeds: Speeds, steps: int) -> Way:
     ways = parse_quantize(text)
-    planner = Planner.of(checkpoint, request if text == NONE else compressed(request, checkpoint, text))
+    planner = Planner.of(checkpoint, compressed(request, checkpoint, text))
     changes = " and ".join({"ar": "tokens", "dit": "pixels"}[half] for half, way in ways.items() if way != NONE)
     try:
         plan = planner.choose(budget)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glmimg.errors import OutOfMemory, UsageError
-from glmimg.runtime.compression import FAR_SLOWER, WAYS, Way, compare, worth_taking
+from glmimg.runtime.compression import FAR_SLOWER, WAYS, Way, compare, compressed, worth_taking
 from glmimg.runtime.estimate import Request, ar_need, dit_need
 from glmimg.runtime.known import known_checkpoint
 from glmimg.runtime.layout import PLANS, Layout
@@ -130,6 +130,14 @@ def test_a_way_says_what_it_takes_and_changes() -> None:
     assert ways["ar=int4"].ar_peak < 0.4 * ways["none"].ar_peak
     assert ways["ar=int4"].dit_peak == ways["none"].dit_peak
     assert not any(way.fits for way in compared(2)), "a card of 2 GB holds nothing"
+
+
+def test_the_comparison_is_the_same_whatever_is_asked_for() -> None:
+    known = known_checkpoint("zai-org/GLM-Image")
+    assert known is not None
+    request, speeds = planner().request, assume_speeds(16e9)
+    plain, asked = (compare(known, each, 16e9, speeds, 50) for each in (request, compressed(request, known, "int8")))
+    assert asked == plain
 
 
 def test_what_torchao_widens_at_every_token_is_slower_than_exact_weights() -> None:
