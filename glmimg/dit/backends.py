@@ -15,6 +15,10 @@ DOWNLOADED = "_hub"
 """How the names end of kernels that diffusers fetches from the hub when they are first used."""
 
 
+TRIED = 67
+"""Places attended to in a trial: no multiple of what kernels take at a time, as a picture's seldom are."""
+
+
 def check_backend(backend: str, placement: Placement, head_width: int) -> None:
     """Refuse attention kernels that cannot be used here, by diffusers' name; fetches those of the hub.
 
@@ -39,9 +43,9 @@ def _trouble(backend: str, placement: Placement, head_width: int) -> str:
     quiet_libraries()
     from diffusers.models.attention_dispatch import attention_backend, dispatch_attention_fn
 
-    states = torch.zeros(1, 2, 1, head_width, device=placement.device, dtype=placement.dtype)
+    states = torch.zeros(1, TRIED, 2, head_width, device=placement.device, dtype=placement.dtype)
     try:
-        with warnings.catch_warnings(action="ignore"), attention_backend(backend):
+        with warnings.catch_warnings(action="ignore"), torch.inference_mode(), attention_backend(backend):
             dispatch_attention_fn(states, states, states, backend=backend)
     except Exception as error:  # whatever the libraries behind it raise
         return excerpt((str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."))

@@ -74,7 +74,11 @@ def test_every_way_is_right(doctor: Doctor) -> None:
     status, out, _ = doctor("--json")
     report = json.loads(out)
     assert status == 0, report["text"]
-    assert by_way(report) == dict.fromkeys(
+    states = by_way(report)
+    assert states.pop("dit attention _native_math") == "right"
+    others = [states.pop(way) for way in list(states) if "attention" in way]
+    assert set(others) <= {"right", "skipped"}, "kernels that the pretended card lacks are no fault of it"
+    assert states == dict.fromkeys(
         ("ar host", "ar device", "ar plain", "ar graph", "ar jacobi", "ar streamed")
         + ("dit host", "dit device", "dit plain", "dit streamed"),
         "right",
