@@ -95,7 +95,8 @@ class Attend:
         if self.backend != NATIVE:
             from diffusers.models.attention_dispatch import dispatch_attention_fn
 
-            return dispatch_attention_fn(query, key, value, backend=self.backend).flatten(2, 3)
+            attended: torch.Tensor = dispatch_attention_fn(query, key, value, backend=self.backend)
+            return attended.flatten(2, 3)
         attended = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
         return attended.transpose(1, 2).flatten(2, 3)
 

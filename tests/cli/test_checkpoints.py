@@ -166,9 +166,9 @@ def test_a_suppressed_token_that_is_none_changes_nothing(glmimg: Glmimg, tiny: P
 
 def test_a_missing_library_is_not_fetched_again(glmimg: Glmimg, tiny: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(tiny, tmp_path / "model")
-    set_value(f"{DIT}/config.json", "quantization_config", to={"quant_method": "sdnq"})(folder)
+    set_value(f"{DIT}/config.json", "quantization_config", to={"quant_method": "hqq"})(folder)
     outcome = glmimg("models", "check", folder)
-    assert_refused(outcome, 4, "needs sdnq", "pip install sdnq")
+    assert_refused(outcome, 4, "needs hqq", "pip install hqq")
     assert "etch" not in outcome.err
 
 
